@@ -1,0 +1,69 @@
+"""What the shared-weight network and the network trained from scratch have in common."""
+
+import math
+from dataclasses import dataclass, field
+
+from enas_tf.errors import UserError
+
+
+def _option(default, help: str):
+    return field(default=default, metadata={"help": help})
+
+
+@dataclass(frozen=True)
+class ChildConfig:
+    """The child network of images, and how its weights are trained."""
+
+    num_layers: int = _option(6, "layers, not counting the two that halve height and width")
+    out_filters: int = _option(20, "channels of the first layers, even; doubled at a reduction")
+    keep_prob: float = _option(0.9, "dropout before the classifier keeps this much")
+    drop_path_keep_prob: float = _option(
+        1.0, "drop path keeps this much of the last layer's ops at the end of the training"
+    )
+    aux_head: bool = _option(True, "add an auxiliary classifier behind the second reduction")
+    aux_weight: float = _option(0.4, "weight of the auxiliary classifier's loss")
+    train_aux_head: bool = _option(
+        True, "train the auxiliary classifier's own weights too; the authors' code does not"
+    )
+    l2: float = _option(1e-4, "weight of the sum of squares of all weights in the loss")
+    lr_max: float = _option(0.05, "learning rate at the start of each cosine period")
+    lr_min: float = _option(0.0005, "learning rate that each cosine period falls to")
+    lr_period: int = _option(10, "epochs of the first cosine period")
+    lr_period_factor: int = _option(2, "each cosine period is this many times the one before")
+    momentum: float = _option(0.9, "Nesterov momentum of SGD")
+    grad_clip: float = _option(0.0, "largest global norm of the gradient; 0 does not clip")
+
+    def __post_init__(self) -> None:
+        """Raises UserError for values that make no network."""
+        for name in ("num_layers", "out_filters", "lr_period", "lr_period_factor"):
+            if getattr(self, name) < 1:
+                raise UserError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if self.num_layers < 3:
+            raise UserError(
+                f"num_layers must be at least 3, one for each width, got {self.num_layers}"
+            )
+        if self.out_filters % 2:
+            raise UserError(
+                f"out_filters must be even, since a reduction splits channels in two halves, "
+                f"got {self.out_filters}; try {self.out_filters + 1}"
+            )
+        for name in ("keep_prob", "drop_path_keep_prob"):
+            if not 0 < getattr(self, name) <= 1:
+                raise UserError(f"{name} must be over 0 and at most 1, got {getattr(self, name)}")
+        for name in ("l2", "lr_max", "lr_min", "momentum", "grad_clip", "aux_weight"):
+            if not (math.isfinite(getattr(self, name)) and getattr(self, name) >= 0):
+                raise UserError(f"{name} must not be negative, got {getattr(self, name)}")
+
+    @property
+    def reductions(self) -> tuple[int, int]:
+        """The layers that halve height and width, counted from 0 among `num_layers + 2`.
+
+        The authors' choice: `num_layers // 3` and `2 * (num_layers // 3) + 1`.
+        """
+        third = self.num_layers // 3
+        return third, 2 * third + 1
+
+    @property
+    def aux_layer(self) -> int:
+        """The layer whose output the auxiliary classifier reads."""
+        return self.reductions[-1] + 1

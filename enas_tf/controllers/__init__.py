@@ -1,0 +1,1 @@
+"""Controllers: the LSTMs that draw architectures."""

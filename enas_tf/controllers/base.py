@@ -1,0 +1,192 @@
+"""What the controllers share: drawing and scoring are one program."""
+
+from abc import abstractmethod
+from dataclasses import dataclass, field
+from typing import Literal, NamedTuple
+
+import keras
+import tensorflow as tf
+
+from enas_tf.errors import UserError
+from enas_tf.spaces.base import Space
+
+
+def _option(default, help: str):
+    return field(default=default, metadata={"help": help})
+
+
+@dataclass(frozen=True)
+class ControllerConfig:
+    """The controller, and how REINFORCE trains it."""
+
+    kind: Literal["lstm", "random"] = _option(
+        "lstm", "random: draw uniformly and never learn, the baseline of equal budget"
+    )
+    lstm_size: int = _option(64, "hidden size of the LSTM")
+    temperature: float = _option(0.0, "divides logits before the tanh; 0 leaves them")
+    tanh_constant: float = _option(1.1, "logits become this times their tanh; 0 leaves them")
+    op_tanh_reduce: float = _option(2.5, "divides the tanh constant of the ops' logits")
+    entropy: Literal["source", "true_entropy"] = _option(
+        "source", "source: as the authors reckon it; true_entropy: of each choice's distribution"
+    )
+    entropy_weight: float = _option(1e-4, "weight of the entropy in the reward")
+    learning_rate: float = _option(0.0035, "of Adam")
+    beta_1: float = _option(0.0, "of Adam")
+    epsilon: float = _option(1e-3, "of Adam")
+    baseline_decay: float = _option(0.99, "of the moving average of rewards")
+    baseline_init: Literal["zero", "first"] = _option(
+        "zero", "where the baseline starts: at 0, or at the first reward"
+    )
+    init_range: float = _option(0.1, "initial weights are uniform between minus and plus this")
+
+    def __post_init__(self) -> None:
+        """Raises UserError for values that make no controller."""
+        if self.lstm_size < 1:
+            raise UserError(f"lstm_size must be at least 1, got {self.lstm_size}")
+        if not 0 <= self.baseline_decay < 1:
+            raise UserError(f"baseline_decay must be in [0, 1), got {self.baseline_decay}")
+        for name in ("temperature", "tanh_constant", "learning_rate", "epsilon", "init_range"):
+            if getattr(self, name) < 0:
+                raise UserError(f"{name} must not be negative, got {getattr(self, name)}")
+        if self.op_tanh_reduce <= 0:
+            raise UserError(f"op_tanh_reduce must be over 0, got {self.op_tanh_reduce}")
+
+
+class Draws(NamedTuple):
+    """A batch of architectures with what the controller thinks of them.
+
+    Attributes:
+        tokens: `(n, num_tokens)`, int32.
+        log_prob: `(n,)`, float32, the sum over all choices.
+        entropy: `(n,)`, float32, the sum over all choices; no gradient flows through it.
+    """
+
+    tokens: tf.Tensor
+    log_prob: tf.Tensor
+    entropy: tf.Tensor
+
+
+class Pick:
+    """Makes the choices of a batch of architectures: draws them, or replays given ones.
+
+    Args:
+        num_tokens: of an architecture.
+        batch: how many architectures.
+        tokens: `(batch, num_tokens)` to replay, or None to draw.
+        seed: `(2,)`, int32 or int64, of the draws.
+        true_entropy: whether a choice's entropy is that of its distribution; else it is
+            `-p log p` of the value that came.
+    """
+
+    def __init__(
+        self,
+        num_tokens: int,
+        batch: int | tf.Tensor,
+        tokens: tf.Tensor | None,
+        seed: tf.Tensor,
+        true_entropy: bool,
+    ) -> None:
+        self.batch = batch
+        self._replayed = tokens
+        self._seeds = tf.random.split(tf.cast(seed, tf.int32), num_tokens)
+        self._true_entropy = true_entropy
+        self._picked: list[tf.Tensor | None] = [None] * num_tokens
+        self._log_prob = tf.zeros([batch])
+        self._entropy = tf.zeros([batch])
+
+    def __call__(self, slot: int, logits: tf.Tensor) -> tf.Tensor:
+        """Makes one choice.
+
+        Args:
+            slot: which token it is.
+            logits: `(batch, options)`, float32.
+
+        Returns:
+            `(batch,)`, int32.
+        """
+        if self._replayed is None:
+            seed = self._seeds[slot]
+            value = tf.random.stateless_categorical(logits, 1, seed, dtype=tf.int32)[:, 0]
+        else:
+            value = self._replayed[:, slot]
+        log_probs = tf.nn.log_softmax(logits)
+        log_prob = tf.gather(log_probs, value, batch_dims=1)
+        if self._true_entropy:
+            entropy = -tf.reduce_sum(tf.exp(log_probs) * log_probs, axis=-1)
+        else:
+            entropy = -log_prob * tf.exp(log_prob)
+        self._picked[slot] = value
+        self._log_prob += log_prob
+        self._entropy += tf.stop_gradient(entropy)
+        return value
+
+    def draws(self) -> Draws:
+        """All choices together; every slot must have been decided."""
+        return Draws(tf.stack(self._picked, axis=1), self._log_prob, self._entropy)
+
+
+class Controller(keras.layers.Layer):
+    """Draws architectures, and scores given ones.
+
+    A subclass makes its weights in `build` and is one sampling procedure, `decide`.
+
+    Args:
+        space: the space of its architectures.
+        config: the controller's.
+    """
+
+    true_entropy = False
+    """Whether the authors' code uses the distribution's entropy in this space."""
+
+    def __init__(self, space: Space, config: ControllerConfig, **kwargs) -> None:
+        super().__init__(dtype="float32", **kwargs)
+        self.space = space
+        self.config = config
+        self.num_tokens = len(space.slots)
+        initializer = keras.initializers.RandomUniform(-config.init_range, config.init_range)
+        self.initializer = initializer.clone
+        self.lstm = keras.layers.LSTMCell(
+            config.lstm_size,
+            kernel_initializer=self.initializer(),
+            recurrent_initializer=self.initializer(),
+            use_bias=False,
+            dtype="float32",
+            name="lstm",
+        )
+        self.lstm.build((None, config.lstm_size))
+        self.build(None)
+
+    @abstractmethod
+    def decide(self, pick: Pick) -> None:
+        """Makes every choice of an architecture by `pick`, in the order of the procedure."""
+
+    def sample(self, n: int, seed: tf.Tensor) -> Draws:
+        """Draws `n` architectures; the same seed, `(2,)`, draws the same ones."""
+        return self._run(n, None, seed)
+
+    def score(self, tokens: tf.Tensor) -> Draws:
+        """Log-probability and entropy of given architectures, `(n, num_tokens)`, int32."""
+        return self._run(tf.shape(tokens)[0], tokens, tf.zeros([2], tf.int32))
+
+    def _run(self, batch: int | tf.Tensor, tokens: tf.Tensor | None, seed: tf.Tensor) -> Draws:
+        true_entropy = self.true_entropy or self.config.entropy == "true_entropy"
+        pick = Pick(self.num_tokens, batch, tokens, seed, true_entropy)
+        if self.config.kind == "random":
+            for slot, size in enumerate(self.space.sizes):
+                pick(slot, tf.zeros([batch, size]))
+        else:
+            self.decide(pick)
+        return pick.draws()
+
+    def step(self, x: tf.Tensor, state: list[tf.Tensor]) -> tuple[tf.Tensor, list[tf.Tensor]]:
+        """One step of the LSTM: its output, `(batch, lstm_size)`, and its new state."""
+        return self.lstm(x, state)
+
+    def squash(self, logits: tf.Tensor, reduce: float = 1.0) -> tf.Tensor:
+        """Logits divided by the temperature, then bounded by the tanh constant over `reduce`."""
+        config = self.config
+        if config.temperature:
+            logits /= config.temperature
+        if config.tanh_constant:
+            logits = config.tanh_constant / reduce * tf.tanh(logits)
+        return logits

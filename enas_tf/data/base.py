@@ -1,0 +1,295 @@
+"""Labelled images held in memory, and the batches made of them."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Protocol
+
+import numpy as np
+import tensorflow as tf
+
+from enas_tf.errors import UserError
+
+
+class Augmentation(Protocol):
+    """What changes training images, such as `enas_tf.data.augment.Augment`."""
+
+    def __call__(self, images, seed, shard: tuple[int, int]) -> tf.Tensor:
+        """Changes the slice `shard` of a batch of normalised images, by `seed` alone."""
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """How images are read and augmented.
+
+    Raises:
+        UserError: a number of pixels is negative.
+    """
+
+    flip: bool | None = field(
+        default=None,
+        metadata={
+            "help": "Mirror half of the training images. Unset: on, but off for digits, "
+            "and off is right wherever left and right differ."
+        },
+    )
+    pad: int = field(
+        default=4,
+        metadata={"help": "Zeros added on each side of a training image before a random crop."},
+    )
+    cutout: int = field(
+        default=16,
+        metadata={"help": "Side of the cutout square in the final training, in pixels; 0: none."},
+    )
+    image_size: int = field(
+        default=0,
+        metadata={"help": "Resize all images to N x N pixels; 0: keep their size."},
+    )
+
+    def __post_init__(self):
+        for name in ("pad", "cutout", "image_size"):
+            if getattr(self, name) < 0:
+                raise UserError(
+                    f"data.{name} must be 0 or more. Received: {getattr(self, name)}; "
+                    f"pass --data.{name}=0 to do without"
+                )
+
+
+@dataclass(frozen=True, eq=False)
+class Split:
+    """A part of a data set.
+
+    Args:
+        images: uint8 `(count, height, width, channels)`.
+        labels: int32 `(count,)`, places in the data set's `class_names`.
+    """
+
+    images: np.ndarray
+    labels: np.ndarray
+
+    @cached_property
+    def tensors(self) -> tuple[tf.Tensor, tf.Tensor]:
+        """Images and labels as tensors in the host's memory, where input pipelines run."""
+        with tf.device("CPU:0"):
+            return tf.constant(self.images), tf.constant(self.labels)
+
+
+@dataclass(frozen=True, eq=False)
+class ImageData:
+    """An image classification data set in memory.
+
+    Every batch follows from its arguments alone (the split, seed and step), so that a run that
+    goes on at some step gets what an unbroken run would have got; no reading position is kept.
+
+    Args:
+        name: the data set's name, as the user gave it.
+        splits: `"train"`, `"valid"` and `"test"`; all images are of one shape.
+        class_names: one name per class, in the order of the labels.
+        flip: whether training images may be mirrored.
+    """
+
+    name: str
+    splits: Mapping[str, Split]
+    class_names: tuple[str, ...]
+    flip: bool
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """Height, width and channels."""
+        return self.splits["train"].images.shape[1:]
+
+    @property
+    def num_classes(self) -> int:
+        """Number of classes."""
+        return len(self.class_names)
+
+    @cached_property
+    def _moments(self) -> tuple[np.ndarray, np.ndarray]:
+        """Mean and deviation from exact integer sums, without a float copy of the images."""
+        images = self.splits["train"].images
+        exact = {"dtype": np.int64, "casting": "unsafe"}
+        count = images[..., 0].size
+        mean = np.einsum("nhwc->c", images, **exact) / count
+        square = np.einsum("nhwc,nhwc->c", images, images, **exact) / count
+        deviation = np.sqrt(np.maximum(square - mean**2, 0))
+        # A channel of one value is all zero once the mean is taken off; dividing by 0 spoils it.
+        deviation = np.where(deviation > 0, deviation, 255.0)
+        return (mean / 255).astype(np.float32), (deviation / 255).astype(np.float32)
+
+    @property
+    def mean(self) -> np.ndarray:
+        """Channel means of the training split, values in [0, 1]; float32 `(channels,)`."""
+        return self._moments[0]
+
+    @property
+    def std(self) -> np.ndarray:
+        """Channel deviations of the training split, values in [0, 1]; float32 `(channels,)`."""
+        return self._moments[1]
+
+    def with_validation(self) -> "ImageData":
+        """The same data with the validation images added to the training split.
+
+        For the final training on everything but the test split. `mean` and `std` are then of the
+        joined split, as in the original, whose final networks train on all 50,000 CIFAR images.
+        """
+        parts = [self.splits["train"], self.splits["valid"]]
+        joined = Split(
+            np.concatenate([part.images for part in parts]),
+            np.concatenate([part.labels for part in parts]),
+        )
+        return replace(self, splits={**self.splits, "train": joined})
+
+    def steps_per_epoch(self, split: str, batch_size: int) -> int:
+        """How many full batches the split holds; the original drops the rest as well.
+
+        Raises:
+            UserError: the split holds no full batch.
+        """
+        count = len(self.splits[split].labels)
+        if not 1 <= batch_size <= count:
+            raise UserError(
+                f"batch size must be between 1 and {count}, the number of images of the {split} "
+                f"split of data set {self.name!r}. Received: {batch_size}"
+            )
+        return count // batch_size
+
+    def train_batches(
+        self,
+        split: str,
+        batch_size: int,
+        *,
+        seed: int,
+        num_steps: int,
+        first_step: int = 0,
+        augment: Augmentation | None = None,
+        shard: tuple[int, int] = (0, 1),
+    ) -> tf.data.Dataset:
+        """Shuffled full batches of steps `first_step` to `first_step + num_steps - 1`.
+
+        Step s belongs to epoch `s // steps_per_epoch`, and each epoch has its own order.
+
+        Args:
+            split: name of the split.
+            batch_size: images a step, over all shards.
+            seed: draws the order of the images and their augmentation.
+            num_steps: number of batches.
+            first_step: steps to leave out; nothing is read for them.
+            augment: changes the normalised images; None leaves them as they are.
+            shard: `(index, count)`: yield the `index`-th of `count` equal slices of each batch.
+
+        Returns:
+            Pairs of normalised images, float32 `(batch_size / count, height, width, channels)`,
+            and labels, int32 `(batch_size / count,)`.
+
+        Raises:
+            UserError: the batch is larger than the split, or not a multiple of the shard count.
+        """
+        steps = self.steps_per_epoch(split, batch_size)
+        images, labels = self.splits[split].tensors
+        mine = _slice_of_batch(batch_size, shard)
+
+        def order(epoch):
+            shuffled = _shuffled(len(self.splits[split].labels), seed, epoch)
+            whole = tf.reshape(shuffled[: steps * batch_size], (steps, batch_size))
+            return tf.data.Dataset.from_tensor_slices(whole[:, mine])
+
+        def batch(step, places):
+            chosen = normalise(tf.gather(images, places), self.mean, self.std)
+            if augment is not None:
+                chosen = augment(chosen, (seed, step), shard)
+            return chosen, tf.gather(labels, places)
+
+        epochs = tf.data.Dataset.range(first_step // steps, (first_step + num_steps) // steps + 1)
+        places = epochs.flat_map(order).skip(first_step % steps).take(num_steps)
+        return _run_ahead(places.enumerate(first_step), batch)
+
+    def reward_batches(
+        self,
+        batch_size: int,
+        *,
+        seed: int,
+        num_steps: int,
+        first_step: int = 0,
+        shard: tuple[int, int] = (0, 1),
+    ) -> tf.data.Dataset:
+        """Shuffled validation batches without augmentation, on which rewards are computed.
+
+        Arguments, results and errors are those of `train_batches`.
+        """
+        return self.train_batches(
+            "valid",
+            batch_size,
+            seed=seed,
+            num_steps=num_steps,
+            first_step=first_step,
+            shard=shard,
+        )
+
+    def eval_batches(
+        self, split: str, batch_size: int, shard: tuple[int, int] = (0, 1)
+    ) -> tf.data.Dataset:
+        """The whole split once, in order, without augmentation; the last batch may be smaller.
+
+        With `shard=(index, count)`, the `index`-th of `count` slices of each batch. Slices differ
+        by at most one image, and where the last batch has fewer images than there are shards, some
+        of its slices are empty.
+
+        Returns:
+            Pairs of normalised images, float32 `(batch, height, width, channels)`, and labels,
+            int32 `(batch,)`.
+        """
+        index, count = shard
+        images, labels = self.splits[split].tensors
+        starts = np.arange(0, len(labels), batch_size)
+        sizes = np.minimum(batch_size, len(labels) - starts)
+        first = starts + index * sizes // count
+        end = starts + (index + 1) * sizes // count
+
+        def batch(first, end):
+            return normalise(images[first:end], self.mean, self.std), labels[first:end]
+
+        return _run_ahead(tf.data.Dataset.from_tensor_slices((first, end)), batch)
+
+
+def normalise(images, mean: np.ndarray, std: np.ndarray) -> tf.Tensor:
+    """Turns bytes into numbers of mean 0 and deviation 1.
+
+    Args:
+        images: uint8 `(batch, height, width, channels)`; only the batch may be unknown.
+        mean: float32 `(channels,)`, for values in [0, 1].
+        std: float32 `(channels,)`, for values in [0, 1].
+
+    Returns:
+        float32 `(batch, height, width, channels)`.
+    """
+    _, height, width, channels = images.shape
+    # Whole rows at a time: TensorFlow is four times slower at spreading a few channels' numbers.
+    scale = np.tile(1 / (255 * std), width)
+    shift = np.tile(mean / std, width)
+    rows = tf.cast(tf.reshape(images, (-1, width * channels)), tf.float32)
+    return tf.reshape(rows * scale - shift, (-1, height, width, channels))
+
+
+def _slice_of_batch(batch_size: int, shard: tuple[int, int]) -> slice:
+    """Says where in a batch a shard's equal part is."""
+    index, count = shard
+    if batch_size % count:
+        raise UserError(
+            f"batch size must be a multiple of {count}, the number of replicas that share "
+            f"each batch. Received: {batch_size}"
+        )
+    size = batch_size // count
+    return slice(index * size, (index + 1) * size)
+
+
+def _shuffled(count: int, seed: int, epoch: tf.Tensor) -> tf.Tensor:
+    """Draws the order of an epoch's images: a permutation of 0..count-1."""
+    # Augmentation is seeded by (seed, step), so numbers below zero are free for the order.
+    keys = tf.random.stateless_uniform((count,), (seed, -1 - epoch), None, None, tf.int32)
+    return tf.argsort(keys)
+
+
+def _run_ahead(places: tf.data.Dataset, batch) -> tf.data.Dataset:
+    """Makes batches in parallel and ahead of their use, in the order of `places`."""
+    batches = places.map(batch, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+    return batches.prefetch(tf.data.AUTOTUNE)

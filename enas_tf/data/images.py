@@ -1,0 +1,294 @@
+"""Reads image classification data: TensorFlow Datasets, folders of files, digits."""
+
+import contextlib
+import re
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+from absl import logging
+
+from enas_tf.data.base import DataConfig, ImageData, Split
+from enas_tf.errors import UserError
+
+HELD_OUT = 0.1  # share of each class that goes to a split which the data set does not come with
+CIFAR10_SPLITS = {"train": "train[:-5000]", "valid": "train[-5000:]", "test": "test"}
+TFDS_SPLITS = {"train": "train", "valid": "validation", "test": "test"}
+SPLIT_OF_FOLDER = {
+    "train": "train",
+    "valid": "valid",
+    "val": "valid",
+    "validation": "valid",
+    "test": "test",
+}
+FILE_TYPES = (".png", ".jpg", ".jpeg", ".bmp", ".gif")
+OFFLINE = "--dataset=digits runs offline"
+
+
+def load_images(
+    dataset: str, data_dir: str | Path | None, config: DataConfig, seed: int = 0
+) -> ImageData:
+    """Reads a data set into memory.
+
+    CIFAR-10's validation split is the last 5,000 of its 50,000 training images, as in the
+    original. Any other data set keeps the splits it comes with; a missing validation or test split
+    is made of a tenth of each class of the training split, drawn by `seed`, so that files sorted
+    by class do no harm.
+
+    Args:
+        dataset: `"digits"`; `"folder:PATH"` with a folder per class, in PATH itself or in
+            PATH/train, PATH/valid (or val, validation) and PATH/test; or a name of TensorFlow
+            Datasets.
+        data_dir: where TensorFlow Datasets keeps its data; None means its own default.
+        config: how to read.
+        seed: draws the splits that the data set does not come with. Leave it alone between runs
+            that are to be compared, or one run tests on what another trained on.
+
+    Raises:
+        UserError: the data are missing, unreadable, of differing sizes, or of one class only.
+    """
+    if dataset == "digits":
+        data = _read_digits(config.image_size)
+    elif dataset.startswith("folder:"):
+        data = _read_folder(dataset, config.image_size)
+    else:
+        data = _read_tfds(dataset, data_dir, config.image_size)
+    present = np.unique(data.splits["train"].labels)
+    if len(present) < 2:
+        raise UserError(
+            f"data set {dataset!r} has training images of {len(present)} class; classification "
+            f"needs two or more"
+        )
+    flip = data.flip if config.flip is None else config.flip
+    return replace(data, splits=_with_all_splits(data, seed), flip=flip)
+
+
+def resize(images, size: int) -> tf.Tensor:
+    """Resizes to `size` x `size` pixels, bilinear with antialiasing; the shape is not kept.
+
+    Args:
+        images: uint8 `(height, width, channels)` or `(batch, height, width, channels)`.
+        size: side in pixels; 0 leaves the images as they are.
+
+    Returns:
+        uint8 of the same rank.
+    """
+    if not size:
+        return tf.convert_to_tensor(images)
+    resized = tf.image.resize(images, (size, size), antialias=True)
+    return tf.saturate_cast(tf.round(resized), tf.uint8)
+
+
+def _with_all_splits(data: ImageData, seed: int) -> dict[str, Split]:
+    """Takes the splits that are missing out of the training split, class by class."""
+    train = data.splits["train"]
+    missing = [name for name in ("test", "valid") if name not in data.splits]
+    owner = np.full(len(train.labels), "train")
+    generator = np.random.default_rng(seed)
+    for label in np.unique(train.labels):
+        members = generator.permutation(np.flatnonzero(train.labels == label))
+        held = max(1, round(HELD_OUT * len(members)))
+        if len(members) <= held * len(missing):
+            raise UserError(
+                f"class {data.class_names[label]!r} of data set {data.name!r} has "
+                f"{len(members)} training images, too few to make train, "
+                f"{' and '.join(missing)} splits; add images"
+            )
+        for place, split in enumerate(missing):
+            owner[members[place * held : (place + 1) * held]] = split
+    return {**data.splits, **_parts(train, owner)}
+
+
+def _parts(whole: Split, owner: np.ndarray) -> dict[str, Split]:
+    """Divides images by the name of the split that owns each."""
+    return {
+        str(name): Split(whole.images[owner == name], whole.labels[owner == name])
+        for name in np.unique(owner)
+    }
+
+
+def _read_digits(image_size: int) -> ImageData:
+    """Reads scikit-learn's 1,797 handwritten digits, 8x8 pixels of 17 grey levels."""
+    from sklearn.datasets import load_digits  # slow to import, and needed for digits only
+
+    digits = load_digits()
+    images = np.round(digits.images * (255 / 16)).astype(np.uint8)[..., None]
+    split = Split(resize(images, image_size).numpy(), digits.target.astype(np.int32))
+    return ImageData("digits", {"train": split}, tuple("0123456789"), flip=False)
+
+
+def _read_tfds(dataset: str, data_dir: str | Path | None, image_size: int) -> ImageData:
+    """Reads a data set of TensorFlow Datasets, downloading what is not on disk."""
+    with _quiet():
+        builder = _tfds_builder(dataset, data_dir)
+        _download_if_missing(builder, dataset)
+        keys = _image_and_label(builder.info, dataset, image_size)
+        wanted = CIFAR10_SPLITS if builder.name == "cifar10" else TFDS_SPLITS
+        splits = {
+            ours: _read_tfds_split(builder, theirs, keys, image_size)
+            for ours, theirs in wanted.items()
+            if theirs.split("[")[0] in builder.info.splits
+        }
+    # Some test splits are published without labels, which are then -1.
+    labelled = {name: split for name, split in splits.items() if (split.labels >= 0).all()}
+    return ImageData(dataset, labelled, tuple(builder.info.features[keys[1]].names), flip=True)
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keeps warnings of TensorFlow Datasets off the screen, and its words off stdout."""
+    level = logging.get_verbosity()
+    logging.set_verbosity(logging.ERROR)
+    try:
+        with contextlib.redirect_stdout(sys.stderr):
+            yield
+    finally:
+        logging.set_verbosity(level)
+
+
+def _tfds_builder(dataset: str, data_dir: str | Path | None):
+    """Finds a data set's builder, by its code or by its files."""
+    import tensorflow_datasets as tfds  # slow to import, and not needed for other sources
+
+    folder = Path(data_dir).expanduser() if data_dir else None
+    try:
+        return tfds.builder(dataset, data_dir=folder)
+    except (ValueError, AssertionError) as error:  # unknown name, unknown version
+        raise UserError(
+            f"data set {dataset!r} is not known to TensorFlow Datasets, and not in "
+            f"{folder or 'its default folder'}; use a name of "
+            f"https://www.tensorflow.org/datasets/catalog or folder:PATH; {OFFLINE}"
+        ) from error
+
+
+def _download_if_missing(builder, dataset: str) -> None:
+    """Downloads a data set, unless it is on disk."""
+    import requests  # comes with TensorFlow Datasets
+
+    if builder.is_prepared():
+        return
+    try:
+        for url in list(builder.url_infos)[:1]:
+            requests.head(url, timeout=10)  # else downloading retries for minutes without a network
+        builder.download_and_prepare()
+    except Exception as error:  # whatever stops it: network, disk, steps to be done by hand
+        raise UserError(
+            f"data set {dataset!r} is not in {builder.data_dir}, and downloading it failed "
+            f"({_brief(error)}); get it on a machine with internet access and copy that folder, "
+            f"or point --data_dir at the TFDS directory that holds it; {OFFLINE}"
+        ) from error
+
+
+def _image_and_label(info, dataset: str, image_size: int) -> tuple[str, str]:
+    """Says under which names examples hold the image and the label."""
+    import tensorflow_datasets as tfds
+
+    keys = info.supervised_keys or ("image", "label")
+    # A list, since keys can also be nested dictionaries, which cannot be looked up.
+    kinds = [type(info.features[key]) for key in keys if key in list(info.features)]
+    if kinds != [tfds.features.Image, tfds.features.ClassLabel] or "train" not in info.splits:
+        raise UserError(
+            f"data set {dataset!r} is not for image classification: it needs a train split of "
+            f"images with class labels; {OFFLINE}"
+        )
+    if None in info.features[keys[0]].shape and not image_size:
+        raise UserError(
+            f"images of data set {dataset!r} differ in size; pass --data.image_size=N to resize "
+            f"all to N x N pixels"
+        )
+    return keys
+
+
+def _read_tfds_split(builder, name: str, keys: tuple[str, str], image_size: int) -> Split:
+    """Reads one split, in the order of its files."""
+    import tensorflow_datasets as tfds
+
+    in_order = tfds.ReadConfig(interleave_cycle_length=1, try_autocache=False)
+    examples = builder.as_dataset(split=name, read_config=in_order)
+    resized = examples.map(lambda example: (resize(example[keys[0]], image_size), example[keys[1]]))
+    try:
+        parts = list(resized.batch(1024).as_numpy_iterator())
+    except tf.errors.OpError as error:
+        raise UserError(
+            f"data set {builder.name!r} in {builder.data_dir} cannot be read "
+            f"({_brief(error)}); delete that folder and get it again"
+        ) from error
+    images, labels = zip(*parts, strict=True)
+    return Split(np.concatenate(images), np.concatenate(labels).astype(np.int32))
+
+
+def _read_folder(dataset: str, image_size: int) -> ImageData:
+    """Reads image files from one folder per class."""
+    folders = _split_folders(Path(dataset.removeprefix("folder:")).expanduser())
+    class_names = tuple(folder.name for folder in _subfolders(folders["train"]))
+    files_of = {name: _image_files(folder, class_names) for name, folder in folders.items()}
+    files = [file for found in files_of.values() for file in found]
+    labels = np.array([class_names.index(file.parent.name) for file in files], np.int32)
+    owner = np.repeat(list(files_of), [len(found) for found in files_of.values()])
+    splits = _parts(Split(_read_files(files, image_size), labels), owner)
+    return ImageData(dataset, splits, class_names, flip=True)
+
+
+def _split_folders(root: Path) -> dict[str, Path]:
+    """Finds the folder of each split; without any, all files are the training split's."""
+    if not root.is_dir():
+        raise UserError(f"folder {root} does not exist; give one as folder:PATH, or {OFFLINE}")
+    if not _subfolders(root):
+        raise UserError(f"folder {root} has no folders; put the images into one folder per class")
+    if (root / "train").is_dir() and _subfolders(root / "train"):
+        named = {SPLIT_OF_FOLDER.get(folder.name): folder for folder in _subfolders(root)}
+        return {split: folder for split, folder in named.items() if split}
+    return {"train": root}
+
+
+def _subfolders(folder: Path) -> list[Path]:
+    """Lists the folders in a folder by name, but hidden ones."""
+    return sorted(f for f in folder.iterdir() if f.is_dir() and not f.name.startswith("."))
+
+
+def _image_files(folder: Path, class_names: tuple[str, ...]) -> list[Path]:
+    """Lists the image files in a folder of class folders."""
+    files = []
+    for class_folder in _subfolders(folder):
+        found = [file for file in class_folder.iterdir() if file.suffix.lower() in FILE_TYPES]
+        if not found:
+            raise UserError(f"class folder {class_folder} has no images ({', '.join(FILE_TYPES)})")
+        if class_folder.name not in class_names:
+            raise UserError(f"class folder {class_folder} has no namesake in the train folder")
+        files += sorted(found)
+    return files
+
+
+def _read_files(files: list[Path], image_size: int) -> np.ndarray:
+    """Reads images of one size; grey ones among coloured ones repeat their one channel."""
+    with ThreadPoolExecutor() as pool:
+        images = list(pool.map(lambda file: resize(_decode(file), image_size).numpy(), files))
+    for file, image in zip(files, images, strict=True):
+        if image.shape[:2] != images[0].shape[:2]:
+            (height, width), (other_height, other_width) = images[0].shape[:2], image.shape[:2]
+            raise UserError(
+                f"images differ in size: {files[0]} is {width} x {height}, {file} is "
+                f"{other_width} x {other_height} pixels; pass --data.image_size=N to resize all "
+                f"to N x N"
+            )
+    shape = (*images[0].shape[:2], max(image.shape[2] for image in images))
+    return np.stack([np.broadcast_to(image, shape) for image in images])
+
+
+def _decode(file: Path) -> tf.Tensor:
+    """Decodes a file as a server of the trained network does: uint8, one or three channels."""
+    try:
+        image = tf.io.decode_image(tf.io.read_file(str(file)), expand_animations=False)
+    except tf.errors.OpError as error:
+        raise UserError(f"image {file} cannot be read: {_brief(error)}") from error
+    return image[..., : 1 if image.shape[-1] < 3 else 3]  # without transparency
+
+
+def _brief(error: Exception) -> str:
+    """The first line of an error's text, cut to a length that a line can hold."""
+    text = re.sub(r"\{\{.*?\}\} ?", "", str(error))  # names of TensorFlow's graph nodes
+    return f"{type(error).__name__}: {text}".splitlines()[0][:200]

@@ -1,0 +1,126 @@
+"""Derivation: which of the architectures that the controller draws is the best?
+
+Reference: Pham et al. 2018, section 2.3.
+"""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import tensorflow as tf
+
+from enas_tf.errors import UserError
+from enas_tf.progress import Progress
+from enas_tf.runs import Run
+from enas_tf.search import Search
+from enas_tf.spaces.base import Arc, Space
+from enas_tf.strategies import distribute
+
+NOTE = (
+    "These rewards are computed with shared weights: they rank architectures, and are not the "
+    "accuracy that one reaches when it is trained from scratch."
+)
+
+_PARTIAL = "search/derived.jsonl"
+
+
+@dataclass(frozen=True)
+class DeriveConfig:
+    """The choice of an architecture after the search."""
+
+    num_samples: int = field(
+        default=100, metadata={"help": "distinct architectures to draw from the controller"}
+    )
+    num_batches: int = field(
+        default=0, metadata={"help": "validation batches to rank them on; 0: the whole split"}
+    )
+
+    def __post_init__(self) -> None:
+        """Raises UserError for numbers that choose nothing."""
+        if self.num_samples < 1:
+            raise UserError(f"derive.num_samples must be at least 1, got {self.num_samples}")
+        if self.num_batches < 0:
+            raise UserError(f"derive.num_batches must not be negative, got {self.num_batches}")
+
+
+def derive(
+    search: Search,
+    space: Space,
+    config: DeriveConfig,
+    run: Run,
+    count_params: Callable[[Arc], int],
+) -> Arc:
+    """Draws architectures from a trained controller and ranks them on the same validation data.
+
+    Leaves all of them in `arcs.json`, best first, and the best one in `arc.txt`. What an earlier,
+    killed call has ranked is not ranked again.
+
+    Args:
+        search: restored to the end of the search.
+        space: of the architectures.
+        config: how many, on how much.
+        run: where the results go.
+        count_params: the parameters of an architecture's final network.
+
+    Returns:
+        The best one.
+    """
+    arcs = _distinct(search, config.num_samples)
+    rewards = _known_rewards(run)
+    partial = run.path(_PARTIAL)
+    with Progress(len(arcs), "architectures", "derive") as progress:
+        for step, (text, tokens) in enumerate(arcs.items(), 1):
+            if text not in rewards:
+                rewards[text] = _reward(search, tokens, config)
+                with partial.open("a") as file:
+                    file.write(json.dumps({"arc": text, "reward": rewards[text]}) + "\n")
+            progress.update(step, epoch=0, amount=1, reward=rewards[text])
+    ranking = sorted(arcs, key=lambda text: -rewards[text])
+    records = [
+        {"arc": text, "reward": rewards[text], "params": count_params(space.parse(text))}
+        for text in ranking
+    ]
+    run.write_json("arcs.json", records)
+    run.write_text("arc.txt", ranking[0] + "\n")
+    best, mean = rewards[ranking[0]], sum(rewards[text] for text in arcs) / len(arcs)
+    print(f"derive: {len(arcs)} architectures, mean reward {mean:.4f}, best {best:.4f}. {NOTE}")
+    return space.parse(ranking[0])
+
+
+def _distinct(search: Search, wanted: int) -> dict[str, tf.Tensor]:
+    """Distinct architectures by their text; fewer than wanted where the controller has few."""
+    found: dict[str, tf.Tensor] = {}
+    for block in range(10):
+        for tokens in search.sample_to_derive(wanted, block):
+            if len(found) < wanted:
+                found.setdefault(" ".join(map(str, tokens.numpy())), tokens)
+        if len(found) == wanted:
+            return found
+    print(
+        f"warning: {10 * wanted} draws gave only {len(found)} distinct architectures; the "
+        "controller has settled on them"
+    )
+    return found
+
+
+def _known_rewards(run: Run) -> dict[str, float]:
+    """Rewards that an earlier call has left; a half line, of a killed process, is dropped."""
+    path = run.path(_PARTIAL)
+    if not path.exists():
+        return {}
+    whole = path.read_text().rpartition("\n")[0]
+    run.write_text(_PARTIAL, whole + "\n" if whole else "")
+    records = [json.loads(line) for line in whole.splitlines()]
+    return {record["arc"]: record["reward"] for record in records}
+
+
+def _reward(search: Search, tokens: tf.Tensor, config: DeriveConfig) -> float:
+    """One architecture's reward on the validation data that all are ranked on."""
+    size = search.config.batch_size
+    batches = distribute(
+        search.learner.strategy,
+        lambda shard: search.task.eval_batches("valid", size, shard).take(
+            config.num_batches or -1
+        ),
+    )
+    return search.task.reward(search.learner.evaluate(batches, tokens))

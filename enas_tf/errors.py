@@ -1,0 +1,8 @@
+"""The error that a user's mistake raises."""
+
+
+class UserError(ValueError):
+    """A mistake of the user's, told in one line: what was wrong and what to do.
+
+    The launchers print it as `error: ...` on stderr and exit with status 2, without a traceback.
+    """

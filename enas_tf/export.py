@@ -1,0 +1,158 @@
+"""Exports a trained network for TensorFlow Serving and for Keras."""
+
+import json
+import os
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from enas_tf.data.base import ImageData
+from enas_tf.errors import UserError
+from enas_tf.layers.dropout import Dropout, DropPath
+from enas_tf.layers.norm import BatchNorm
+
+
+def deployable(network: keras.Model, data: ImageData) -> keras.Model:
+    """A network for use alone: from bytes to probabilities, made of Keras' own layers.
+
+    Normalisation is inside; auxiliary head, dropout and drop path are left out.
+
+    Args:
+        network: a trained one, whose first output are the logits.
+        data: the data that it was trained on.
+
+    Returns:
+        A model from `image`, uint8 `(batch, height, width, channels)`, to probabilities,
+        float32 `(batch, classes)`.
+    """
+    trained = keras.Model(network.inputs, network.outputs[0])
+    plain = keras.models.clone_model(trained, clone_function=_plain_layer)
+    for layer in plain.layers:
+        layer.set_weights(trained.get_layer(layer.name).get_weights() if layer.weights else [])
+    image = keras.Input(data.image_shape, dtype="uint8", name="image")
+    normalise = keras.layers.Normalization(
+        mean=255 * data.mean, variance=np.square(255 * data.std), name="normalise", dtype="float32"
+    )
+    probabilities = keras.layers.Softmax(dtype="float32", name="probabilities")
+    return keras.Model(image, probabilities(plain(normalise(image))), name=network.name)
+
+
+def _plain_layer(layer: keras.layers.Layer) -> keras.layers.Layer:
+    """Keras' own layer that does at serving what ours does there."""
+    if isinstance(layer, BatchNorm):
+        return keras.layers.BatchNormalization(
+            momentum=layer.momentum, epsilon=layer.epsilon, name=layer.name, dtype=layer.dtype
+        )
+    if isinstance(layer, Dropout | DropPath):
+        return keras.layers.Identity(name=layer.name)
+    return layer.__class__.from_config(layer.get_config())
+
+
+def export_images(
+    network: keras.Model, data: ImageData, folder: Path, arc: str, card: dict
+) -> Path:
+    """Writes the next version of a model, and `model.keras` beside the versions.
+
+    Reference for the layout: TensorFlow Serving's model server, which polls `folder` and takes
+    the highest version; it never sees half of one.
+
+    Args:
+        network: a trained one.
+        data: the data that it was trained on.
+        folder: of the model; its versions are folders named by integers.
+        arc: the architecture's text.
+        card: for `assets.extra/model.json`.
+
+    Returns:
+        The version's folder.
+
+    Raises:
+        UserError: the folder cannot be written.
+    """
+    model = deployable(network, data)
+    aside = folder / f".aside.{os.getpid()}"
+    try:
+        shutil.rmtree(aside, ignore_errors=True)
+        aside.mkdir(parents=True)
+        _write_saved_model(model, data.class_names, aside / "version")
+        _write_extra(aside / "version" / "assets.extra", data.class_names, arc, card)
+        model.save(aside / "model.keras")
+        (aside / "model.keras").replace(folder / "model.keras")
+        version = folder / str(1 + max(map(int, versions(folder)), default=0))
+        (aside / "version").rename(version)
+    except OSError as error:
+        raise UserError(f"cannot export to {folder} ({error.strerror or error})") from error
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+    return version
+
+
+def versions(folder: Path) -> list[str]:
+    """The versions of an exported model, oldest first."""
+    names = [path.name for path in folder.glob("*") if path.name.isdigit()]
+    return sorted(names, key=int)
+
+
+def predict(version: Path, images: np.ndarray) -> list[tuple[str, float]]:
+    """The label and its probability for each image, by the export alone.
+
+    Args:
+        version: the folder of a version.
+        images: uint8, `(batch, height, width, channels)`.
+    """
+    signature = tf.saved_model.load(str(version)).signatures["serving_default"]
+    outputs = signature(image=tf.constant(images))
+    labels = [label.decode() for label in outputs["label"].numpy()]
+    return list(zip(labels, outputs["probabilities"].numpy().max(axis=-1), strict=True))
+
+
+def _write_saved_model(model: keras.Model, class_names: Sequence[str], path: Path) -> None:
+    height, width, channels = model.input_shape[1:]
+    labels = tf.constant(list(class_names))
+
+    def serve(image: tf.Tensor) -> dict[str, tf.Tensor]:
+        probabilities = model(image, training=False)
+        class_id = tf.argmax(probabilities, axis=-1)
+        label = tf.gather(labels, class_id)
+        return {"probabilities": probabilities, "class_id": class_id, "label": label}
+
+    def decode(encoded: tf.Tensor) -> tf.Tensor:
+        image = tf.io.decode_image(encoded, channels, expand_animations=False)
+        image = tf.image.resize(image, (height, width), antialias=True)
+        return tf.saturate_cast(tf.round(image), tf.uint8)
+
+    def serve_bytes(image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
+        shape = tf.TensorSpec((height, width, channels), tf.uint8)
+        return serve(tf.map_fn(decode, image_bytes, fn_output_signature=shape))
+
+    def classify(inputs: tf.Tensor) -> dict[str, tf.Tensor]:
+        features = {"image/encoded": tf.io.FixedLenFeature((), tf.string)}
+        encoded = tf.io.parse_example(inputs, features)["image/encoded"]
+        scores = serve_bytes(encoded)["probabilities"]
+        classes = tf.repeat(labels[tf.newaxis], tf.shape(scores)[0], axis=0)
+        return {"classes": classes, "scores": scores}
+
+    strings = tf.TensorSpec((None,), tf.string)
+    images = tf.TensorSpec((None, height, width, channels), tf.uint8, name="image")
+    archive = keras.export.ExportArchive()
+    archive.track(model)
+    archive.add_endpoint("serving_default", serve, [images])
+    archive.add_endpoint("serve_bytes", serve_bytes, [_named(strings, "image_bytes")])
+    archive.add_endpoint("classify", classify, [_named(strings, "inputs")])
+    archive.write_out(str(path), verbose=False)
+
+
+def _named(spec: tf.TensorSpec, name: str) -> tf.TensorSpec:
+    return tf.TensorSpec(spec.shape, spec.dtype, name)
+
+
+def _write_extra(folder: Path, class_names: Sequence[str], arc: str, card: dict) -> None:
+    """What TensorFlow Serving leaves alone, and people look for."""
+    folder.mkdir()
+    (folder / "labels.txt").write_text("\n".join(class_names) + "\n")
+    (folder / "arc.txt").write_text(arc + "\n")
+    (folder / "model.json").write_text(json.dumps(card, indent=2) + "\n")

@@ -1,0 +1,1 @@
+"""Layers that hold weights, and the ops that use them."""

@@ -1,0 +1,53 @@
+"""The auxiliary classifier."""
+
+import keras
+import tensorflow as tf
+
+from enas_tf.layers.conv import ConvNorm
+from enas_tf.layers.initial import he_normal
+from enas_tf.layers.norm import BatchNorm
+
+
+class AuxHead(keras.layers.Layer):
+    """A classifier on an inner layer, whose loss trains the layers below it.
+
+    Relu, average pool 5x5 with stride 3, 1x1 convolution to 128, then one over all that is left
+    to 768, both with batch norm and relu, mean over places, dense. On images too small for the
+    pool it takes the whole image. Reference: `_model` of the authors' micro_child.py.
+
+    Args:
+        num_classes: of the logits.
+
+    Call arguments:
+        x: `(batch, height, width, channels)`.
+    """
+
+    def __init__(self, num_classes: int, **kwargs) -> None:
+        super().__init__(**kwargs)
+        self.num_classes = num_classes
+        # By the batch's statistics: the head is only ever used in training.
+        self.project = ConvNorm(128, relu=False, norm=lambda: BatchNorm(moving=False))
+        self.norm = BatchNorm(moving=False)
+
+    def build(self, input_shape: tuple) -> None:
+        """Makes the weights; `input_shape` must have a known height and width."""
+        sides = input_shape[1:3]
+        self.pool = [min(5, side) for side in sides]
+        pooled = [(side - pool) // 3 + 1 for side, pool in zip(sides, self.pool, strict=True)]
+        self.project.build((None, *pooled, input_shape[-1]))
+        self.kernel = self.add_weight(
+            shape=(*pooled, 128, 768),
+            initializer=he_normal(pooled[0] * pooled[1] * 128),
+            name="kernel",
+        )
+        self.norm.build((None, *pooled, 768))
+        self.dense = self.add_weight(
+            shape=(768, self.num_classes), initializer=he_normal(768), name="dense"
+        )
+
+    def call(self, x: tf.Tensor) -> tf.Tensor:
+        """Logits, `(batch, num_classes)`."""
+        x = tf.nn.avg_pool2d(tf.nn.relu(x), self.pool, 3, "VALID")
+        x = tf.nn.relu(self.project(x))
+        x = tf.nn.relu(self.norm(tf.nn.conv2d(x, self.kernel, 1, "SAME")))
+        return tf.matmul(tf.reduce_mean(x, [1, 2]), self.dense)

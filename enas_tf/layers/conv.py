@@ -1,0 +1,102 @@
+"""Convolution blocks that the shared-weight networks are made of."""
+
+from collections.abc import Callable
+
+import keras
+import tensorflow as tf
+
+from enas_tf.layers.initial import he_normal
+from enas_tf.layers.norm import BatchNorm
+
+
+class ConvNorm(keras.layers.Layer):
+    """Convolution without bias, then batch norm; stride 1.
+
+    Args:
+        filters: output channels.
+        kernel_size: of the square kernel.
+        relu: whether the input goes through relu first.
+        norm: makes the batch norm layer.
+
+    Call arguments:
+        x: `(batch, height, width, channels)`.
+    """
+
+    def __init__(
+        self,
+        filters: int,
+        kernel_size: int = 1,
+        relu: bool = True,
+        norm: Callable[[], BatchNorm] = BatchNorm,
+        **kwargs,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.filters = filters
+        self.kernel_size = kernel_size
+        self.relu = relu
+        self.norm = norm()
+
+    def build(self, input_shape: tuple) -> None:
+        """Makes the kernel, `(kernel_size, kernel_size, channels, filters)`."""
+        size, channels = self.kernel_size, input_shape[-1]
+        self.kernel = self.add_weight(
+            shape=(size, size, channels, self.filters),
+            initializer=he_normal(size * size * channels),
+            name="kernel",
+        )
+        self.norm.build((*input_shape[:-1], self.filters))
+
+    def call(self, x: tf.Tensor, training: bool = False) -> tf.Tensor:
+        """`(batch, height, width, filters)`."""
+        x = tf.nn.relu(x) if self.relu else x
+        return self.norm(tf.nn.conv2d(x, self.kernel, 1, "SAME"), training=training)
+
+
+class FactorizedReduction(keras.layers.Layer):
+    """Halves height and width by two 1x1 convolutions, one of them a pixel off, then batch norm.
+
+    Reference: `_factorized_reduction` of the authors' micro_child.py. An odd side is rounded up.
+
+    Args:
+        filters: output channels, even: each convolution makes half of them.
+        relu: whether the input goes through relu first.
+        norm: makes the batch norm layer.
+
+    Call arguments:
+        x: `(batch, height, width, channels)`.
+    """
+
+    def __init__(
+        self,
+        filters: int,
+        relu: bool = False,
+        norm: Callable[[], BatchNorm] = BatchNorm,
+        **kwargs,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.filters = filters
+        self.relu = relu
+        self.norm = norm()
+
+    def build(self, input_shape: tuple) -> None:
+        """Makes both kernels, `(1, 1, channels, filters / 2)`."""
+        channels = input_shape[-1]
+        self.kernel_1, self.kernel_2 = (
+            self.add_weight(
+                shape=(1, 1, channels, self.filters // 2),
+                initializer=he_normal(channels),
+                name=name,
+            )
+            for name in ("kernel_1", "kernel_2")
+        )
+        self.norm.build((*input_shape[:-1], self.filters))
+
+    def call(self, x: tf.Tensor, training: bool = False) -> tf.Tensor:
+        """`(batch, ceil(height / 2), ceil(width / 2), filters)`."""
+        x = tf.nn.relu(x) if self.relu else x
+        shifted = tf.pad(x, [[0, 0], [0, 1], [0, 1], [0, 0]])[:, 1:, 1:, :]
+        paths = (
+            tf.nn.conv2d(x, self.kernel_1, 2, "VALID"),
+            tf.nn.conv2d(shifted, self.kernel_2, 2, "VALID"),
+        )
+        return self.norm(tf.concat(paths, axis=-1), training=training)

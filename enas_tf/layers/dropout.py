@@ -1,0 +1,102 @@
+"""Dropout and drop path whose masks depend on seed, step and replica alone.
+
+So a resumed run draws the masks that the unbroken run would have drawn, with no state to save
+but the step, and each replica draws its own, which Keras' layers do not.
+"""
+
+import itertools
+
+import keras
+import tensorflow as tf
+
+
+class Clock:
+    """The step that a network is at; its dropout layers read it.
+
+    Args:
+        num_steps: of the whole training, after which drop path is at its full strength.
+        seed: of all masks.
+    """
+
+    def __init__(self, num_steps: int, seed: int) -> None:
+        self.num_steps = num_steps
+        self.seed = seed
+        self.step = tf.Variable(0, trainable=False, dtype=tf.int64, name="step")
+        self._streams = itertools.count()
+
+    def stream(self) -> int:
+        """A number for each layer that draws masks, so that they draw different ones."""
+        return next(self._streams)
+
+    def ratio(self) -> tf.Tensor:
+        """The part of the training that is done after this step, float32, at most 1."""
+        done = tf.cast(self.step + 1, tf.float32) / self.num_steps
+        return tf.minimum(done, 1.0)
+
+    def keep_mask(self, stream: int, shape: tf.Tensor, keep_prob: tf.Tensor) -> tf.Tensor:
+        """1 with probability `keep_prob` and else 0, float32, of the shape given."""
+        context = tf.distribute.get_replica_context()
+        replica = tf.cast(context.replica_id_in_sync_group, tf.int64) if context else 0
+        # 2**16 replicas and streams of masks a step are more than anyone has.
+        place = (self.step * 2**16 + replica) * 2**16 + stream
+        uniform = tf.random.stateless_uniform(shape, tf.stack([self.seed, place]))
+        return tf.floor(uniform + keep_prob)
+
+
+class Dropout(keras.layers.Layer):
+    """Sets each input to 0 with probability `1 - keep_prob` in training, and scales the others.
+
+    Args:
+        keep_prob: in (0, 1].
+        clock: the network's.
+
+    Call arguments:
+        x: of any shape.
+    """
+
+    def __init__(self, keep_prob: float, clock: Clock, **kwargs) -> None:
+        super().__init__(**kwargs)
+        self.keep_prob = keep_prob
+        self._clock = clock
+        self._stream = clock.stream()
+
+    def call(self, x: tf.Tensor, training: bool = False) -> tf.Tensor:
+        """Of `x`'s shape."""
+        if not training or self.keep_prob == 1:
+            return x
+        mask = self._clock.keep_mask(self._stream, tf.shape(x), self.keep_prob)
+        return x * tf.cast(mask / self.keep_prob, x.dtype)
+
+
+class DropPath(keras.layers.Layer):
+    """Drops an op's whole output for some of the examples in training, and scales the others.
+
+    With `layer_keep_prob = 1 - depth * (1 - keep_prob)`, the probability to keep falls from 1 at
+    the first step to `layer_keep_prob` at the last. Reference: `_apply_drop_path` of the authors'
+    micro_child.py.
+
+    Args:
+        keep_prob: of the last layer at the last step.
+        depth: `(layer + 1) / layers`, in (0, 1].
+        clock: the network's.
+
+    Call arguments:
+        x: `(batch, height, width, channels)`.
+    """
+
+    def __init__(self, keep_prob: float, depth: float, clock: Clock, **kwargs) -> None:
+        super().__init__(**kwargs)
+        self.layer_keep_prob = 1 - depth * (1 - keep_prob)
+        self._clock = clock
+        self._stream = clock.stream()
+
+    def mask(self, shape: list) -> tf.Tensor:
+        """Factors of this step: 0 for what is dropped, else over 1; float32, of the shape given."""
+        keep_prob = 1 - self._clock.ratio() * (1 - self.layer_keep_prob)
+        return self._clock.keep_mask(self._stream, shape, keep_prob) / keep_prob
+
+    def call(self, x: tf.Tensor, training: bool = False) -> tf.Tensor:
+        """Of `x`'s shape."""
+        if not training or self.layer_keep_prob == 1:
+            return x
+        return x * tf.cast(self.mask([tf.shape(x)[0], 1, 1, 1]), x.dtype)

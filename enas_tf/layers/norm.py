@@ -1,0 +1,103 @@
+"""Batch normalisation by the fused kernel, with or without moving averages."""
+
+import keras
+import tensorflow as tf
+
+EPSILON = 1e-5
+
+
+def normalize(
+    x: tf.Tensor, scale: tf.Tensor, offset: tf.Tensor, epsilon: float = EPSILON
+) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    """Normalises a batch by its own statistics.
+
+    Args:
+        x: `(batch, height, width, channels)`, float32, float16 or bfloat16.
+        scale: `(channels,)`.
+        offset: `(channels,)`.
+        epsilon: added to the variance.
+
+    Returns:
+        The normalised batch, its mean and its (unbiased) variance; the latter two are float32.
+    """
+    y, mean, variance, *_ = tf.raw_ops.FusedBatchNormV3(
+        x=x,
+        scale=tf.cast(scale, tf.float32),
+        offset=tf.cast(offset, tf.float32),
+        mean=[],
+        variance=[],
+        epsilon=epsilon,
+        is_training=True,
+    )
+    return y, mean, variance
+
+
+@keras.saving.register_keras_serializable("enas_tf")
+class BatchNorm(keras.layers.Layer):
+    """Batch normalisation over the last axis of images.
+
+    Keras' own layer computes the same from several kernels; the fused one needs less time and
+    memory. Weights come in the order of `keras.layers.BatchNormalization`.
+
+    Args:
+        moving: whether to keep moving averages and use them where `training` is false. Without
+            them every batch is normalised by its own statistics, as in the authors' micro search.
+        momentum: of the moving averages.
+        epsilon: added to the variance.
+
+    Call arguments:
+        x: `(batch, height, width, channels)`.
+        training: whether to use the batch's statistics and update the moving averages.
+    """
+
+    def __init__(
+        self, moving: bool = True, momentum: float = 0.9, epsilon: float = EPSILON, **kwargs
+    ) -> None:
+        super().__init__(**kwargs)
+        self.moving = moving
+        self.momentum = momentum
+        self.epsilon = epsilon
+
+    def build(self, input_shape: tuple) -> None:
+        """Makes scale, offset and, where they are wanted, the moving averages."""
+        shape = (input_shape[-1],)
+        # Without autocast: the kernel takes float32 statistics for any input.
+        options = {"shape": shape, "autocast": False}
+        self.scale = self.add_weight(name="scale", initializer="ones", **options)
+        self.offset = self.add_weight(name="offset", initializer="zeros", **options)
+        if self.moving:
+            # Replicas would drift apart without the mean.
+            options |= {"trainable": False, "aggregation": "mean"}
+            self.moving_mean = self.add_weight(
+                name="moving_mean", initializer="zeros", **options
+            )
+            self.moving_variance = self.add_weight(
+                name="moving_variance", initializer="ones", **options
+            )
+
+    def call(self, x: tf.Tensor, training: bool = False) -> tf.Tensor:
+        """The normalised batch, of `x`'s shape and dtype."""
+        if not self.moving:
+            return normalize(x, self.scale, self.offset, self.epsilon)[0]
+        if not training:
+            return self._by_moving_averages(x)
+        y, mean, variance = normalize(x, self.scale, self.offset, self.epsilon)
+        for average, value in ((self.moving_mean, mean), (self.moving_variance, variance)):
+            average.assign(average * self.momentum + value * (1 - self.momentum))
+        return y
+
+    def get_config(self) -> dict:
+        """The constructor's arguments."""
+        config = {"moving": self.moving, "momentum": self.momentum, "epsilon": self.epsilon}
+        return super().get_config() | config
+
+    def _by_moving_averages(self, x: tf.Tensor) -> tf.Tensor:
+        return tf.raw_ops.FusedBatchNormV3(
+            x=x,
+            scale=self.scale,
+            offset=self.offset,
+            mean=self.moving_mean,
+            variance=self.moving_variance,
+            epsilon=self.epsilon,
+            is_training=False,
+        )[0]

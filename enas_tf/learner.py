@@ -1,0 +1,156 @@
+"""One step of SGD on a child's weights, and its evaluation; search and training share it."""
+
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
+
+import keras
+import tensorflow as tf
+
+from enas_tf.child import ChildConfig
+from enas_tf.optimizers import NesterovSGD
+
+Forward = Callable[..., Any]
+"""`forward(inputs, *extra, training=...)`: a child's outputs as its task takes them."""
+
+
+class Task(Protocol):
+    """What a learner asks of a task."""
+
+    def loss(self, outputs: Any, targets: tf.Tensor) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
+        """The loss to minimise, and what to report, as means over the batch."""
+
+    def sums(self, outputs: Any, targets: tf.Tensor) -> dict[str, tf.Tensor]:
+        """What to add up over batches."""
+
+
+class Learner:
+    """Trains a child's weights on all replicas of a strategy.
+
+    To be made within the strategy's scope, behind the child.
+
+    Args:
+        child: whose weights are trained.
+        forward: runs the child.
+        task: gives loss and metrics.
+        config: of weight decay, momentum and clipping.
+        jit_compile: whether XLA compiles the step.
+    """
+
+    def __init__(
+        self,
+        child: keras.Model,
+        forward: Forward,
+        task: Task,
+        config: ChildConfig,
+        jit_compile: bool = False,
+    ) -> None:
+        self.child = child
+        self._forward = forward
+        self._task = task
+        self.config = config
+        self.strategy = tf.distribute.get_strategy()
+        self.trained = trained_variables(child, config)
+        self.optimizer = NesterovSGD(config.lr_max, config.momentum)
+        self.optimizer.build(self.trained)
+        if keras.mixed_precision.dtype_policy().name == "mixed_float16":
+            self.optimizer = keras.optimizers.LossScaleOptimizer(self.optimizer)
+            self.optimizer.build(self.trained)
+        self.train_step = tf.function(self._train_step, autograph=False)
+        self.eval_step = tf.function(self._eval_step, autograph=False)
+        # Not the whole step: XLA compiles no sums over replicas.
+        self._backward = tf.function(self._backward, autograph=False, jit_compile=jit_compile)
+
+    @property
+    def variables(self) -> Mapping[str, tf.Variable]:
+        """All that an exact resume needs, by name."""
+        groups = {"child": self.child.variables, "optimizer": self.optimizer.variables}
+        return {
+            f"{group}_{number:04d}": variable.value
+            for group, variables in groups.items()
+            for number, variable in enumerate(variables)
+        }
+
+    def _train_step(self, batch: tuple, *extra: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Takes one step; returns the task's metrics and `grad_norm`, means over replicas.
+
+        Args:
+            batch: inputs and targets of every replica.
+            *extra: further arguments of the child, such as tokens: one for all replicas, or one
+                for each.
+        """
+        metrics = self.strategy.run(self._step, args=(*batch, *extra))
+        return self._reduce("mean", metrics)
+
+    def _eval_step(self, batch: tuple, *extra: tf.Tensor) -> dict[str, tf.Tensor]:
+        """The task's sums over a batch, of all replicas together."""
+        sums = self.strategy.run(self.sums, args=(*batch, *extra))
+        totals = self._reduce("sum", sums)
+        return {name: tf.reduce_sum(total) for name, total in totals.items()}
+
+    def evaluate(self, batches, *extra: tf.Tensor) -> dict[str, float]:
+        """The task's metrics over batches."""
+        totals: dict[str, float] = {}
+        for batch in batches:
+            for name, value in self.eval_step(batch, *extra).items():
+                totals[name] = totals.get(name, 0.0) + float(value)
+        return self._task.metrics(totals)
+
+    def sums(self, inputs: tf.Tensor, targets: tf.Tensor, *extra: tf.Tensor) -> dict:
+        """The task's sums over one replica's batch, each `(1,)`."""
+        sums = self._task.sums(self._forward(inputs, *extra, training=False), targets)
+        return {name: value[tf.newaxis] for name, value in sums.items()}
+
+    def _step(self, inputs: tf.Tensor, targets: tf.Tensor, *extra: tf.Tensor) -> dict:
+        """One replica's part of a step."""
+        gradients, metrics = self.gradients(inputs, targets, *extra)
+        self.optimizer.apply(gradients, self.trained)
+        return metrics
+
+    def gradients(
+        self, inputs: tf.Tensor, targets: tf.Tensor, *extra: tf.Tensor
+    ) -> tuple[list[tf.Tensor], dict[str, tf.Tensor]]:
+        """One replica's share of the total loss's gradients; the optimizer sums the shares.
+
+        Returns:
+            Gradients in the order of `trained`; the task's metrics and `grad_norm`, the global
+            norm of the mean of all replicas' gradients.
+        """
+        gradients, metrics = self._backward(inputs, targets, *extra)
+        replicas = self.strategy.num_replicas_in_sync
+        if replicas > 1:
+            context = tf.distribute.get_replica_context()
+            # A norm, and so clipping, is of the mean of all replicas' gradients.
+            gradients = context.all_reduce(tf.distribute.ReduceOp.MEAN, gradients)
+        norm = tf.linalg.global_norm(gradients) / self.optimizer.scale_loss(1.0)
+        if replicas > 1 or self.config.grad_clip:
+            factor = 1 / replicas
+            if self.config.grad_clip:
+                factor *= tf.minimum(1.0, self.config.grad_clip / norm)
+            gradients = [factor * gradient for gradient in gradients]
+        return gradients, metrics | {"grad_norm": norm}
+
+    def _backward(
+        self, inputs: tf.Tensor, targets: tf.Tensor, *extra: tf.Tensor
+    ) -> tuple[list[tf.Tensor], dict[str, tf.Tensor]]:
+        """Gradients of this replica's total loss, scaled for mixed precision; the metrics."""
+        weights = [variable.value for variable in self.trained]
+        with tf.GradientTape() as tape:
+            outputs = self._forward(inputs, *extra, training=True)
+            loss, metrics = self._task.loss(outputs, targets)
+            total = loss + self.config.l2 * tf.add_n([2 * tf.nn.l2_loss(w) for w in weights])
+            total = self.optimizer.scale_loss(total)
+        return tape.gradient(total, weights), metrics
+
+    def _reduce(self, how: str, values: dict) -> dict[str, tf.Tensor]:
+        op = tf.distribute.ReduceOp[how.upper()]
+        return {
+            name: self.strategy.reduce(op, value, axis=None) for name, value in values.items()
+        }
+
+
+def trained_variables(child: keras.Model, config: ChildConfig) -> list:
+    """The weights that the optimizer trains, and that weight decay reaches."""
+    if config.train_aux_head or not config.aux_head:
+        return child.trainable_variables
+    untrained = {id(variable) for variable in child.get_layer("aux_head").variables}
+    return [v for v in child.trainable_variables if id(v) not in untrained]

@@ -1,0 +1,1 @@
+"""Networks of one architecture alone, for training from scratch."""

@@ -1,0 +1,43 @@
+"""SGD with Nesterov momentum."""
+
+import keras
+
+
+@keras.saving.register_keras_serializable("enas_tf")
+class NesterovSGD(keras.optimizers.Optimizer):
+    """SGD whose momentum gathers gradients, not steps.
+
+    `m = momentum * m + g`, then `w -= learning_rate * (g + momentum * m)`, as in TensorFlow 1 and
+    in the authors' code. Keras' SGD gathers `learning_rate * g` instead, which is something else
+    as soon as the learning rate changes.
+
+    Args:
+        learning_rate: a number; assign another at any time.
+        momentum: in [0, 1); 0 is plain SGD.
+        global_clipnorm: as for all of Keras' optimizers, on each replica's own gradient.
+    """
+
+    def __init__(self, learning_rate: float, momentum: float = 0.0, **kwargs) -> None:
+        super().__init__(learning_rate=learning_rate, name="nesterov_sgd", **kwargs)
+        self.momentum = momentum
+
+    def build(self, variables: list) -> None:
+        """Makes a momentum for each variable."""
+        if self.built:
+            return
+        super().build(variables)
+        self._momentums = [
+            self.add_variable_from_reference(variable, name="momentum") for variable in variables
+        ]
+
+    def update_step(self, gradient, variable, learning_rate) -> None:
+        """Updates one variable and its momentum."""
+        learning_rate = keras.ops.cast(learning_rate, variable.dtype)
+        momentum = self._momentums[self._get_variable_index(variable)]
+        new = self.momentum * momentum + gradient
+        self.assign(momentum, new)
+        self.assign_sub(variable, learning_rate * (gradient + self.momentum * new))
+
+    def get_config(self) -> dict:
+        """The constructor's arguments."""
+        return super().get_config() | {"momentum": self.momentum}

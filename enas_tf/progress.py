@@ -1,0 +1,133 @@
+"""What long work shows of itself while it runs."""
+
+import shutil
+import sys
+from collections import deque
+from time import monotonic
+from typing import Any, TextIO
+
+# Seconds between two showings: a live line may change often, a log should stay short.
+_LIVE_INTERVAL = 0.5
+_PLAIN_INTERVAL = 10.0
+
+# The rate is that of the work since this many showings ago.
+_RATE_SHOWINGS = 10
+
+
+class Progress:
+    """Shows epoch, step, numbers, units per second and the time left.
+
+    On a terminal that is one live line; elsewhere plain lines, one every ten seconds at most.
+    The time left is reckoned from the steps of this process alone, so that a resumed run does
+    not count what an earlier process did; the first step, which traces, is left out too.
+
+    Args:
+        total_steps: the step number at which the work is done.
+        unit: what the rate counts, such as `images` or `tokens`.
+        label: the line's first word.
+        stream: where to write; None is standard output.
+
+    Example:
+
+    ```python
+    with Progress(total_steps=1000, unit="images", label="train") as progress:
+        for step in range(1, 1001):
+            progress.update(step, epoch=0, amount=128, loss=train_step())
+    ```
+    """
+
+    def __init__(
+        self,
+        total_steps: int,
+        unit: str = "images",
+        label: str = "search",
+        stream: TextIO | None = None,
+    ) -> None:
+        self._total_steps = total_steps
+        self._unit = unit
+        self._label = label
+        self._stream = stream or sys.stdout
+        self._live = self._stream.isatty()
+        self._interval = _LIVE_INTERVAL if self._live else _PLAIN_INTERVAL
+        self._amount = 0
+        self._numbers: dict[str, Any] = {}
+        self._last_line = ""
+        # (time, step, amount so far) of the first update, and of the latest showings.
+        self._first: tuple[float, int, int] | None = None
+        self._showings: deque[tuple[float, int, int]] = deque(maxlen=_RATE_SHOWINGS)
+
+    def __enter__(self) -> "Progress":
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def update(self, step: int, *, epoch: int, amount: int, **numbers: Any) -> None:
+        """Tells what has been done; shows it where the last showing is long enough ago.
+
+        Args:
+            step: steps done by now, those of earlier processes included.
+            epoch: the epoch of that step.
+            amount: units done since the last update.
+            **numbers: such as `loss` and `reward`; whatever `float` takes. The latest of each
+                name is shown, and only then converted: a tensor need not be waited for before.
+        """
+        self._amount += amount
+        self._numbers |= numbers
+        now = (monotonic(), step, self._amount)
+        self._first = self._first or now
+        done = step >= self._total_steps
+        if self._showings and not done and now[0] - self._showings[-1][0] < self._interval:
+            return
+        self._showings.append(now)
+        parts = [f"epoch {epoch}", f"step {step:,}/{self._total_steps:,}"]
+        parts += [f"{name} {float(value):.4g}" for name, value in self._numbers.items()]
+        self._show(f"{self._label}: " + ", ".join(parts + self._speed(now)))
+
+    def note(self, text: str) -> None:
+        """Writes a line that stays, such as an epoch's result."""
+        if self._live:
+            self._stream.write("\r" + " " * len(self._last_line) + "\r")
+        self._stream.write(text + "\n")
+        if self._live:
+            self._stream.write(self._last_line)
+        self._stream.flush()
+
+    def close(self) -> None:
+        """Ends the live line, so that what follows starts on a line of its own."""
+        if self._live and self._last_line:
+            self._stream.write("\n")
+            self._stream.flush()
+            self._last_line = ""
+
+    def _speed(self, now: tuple[float, int, int]) -> list[str]:
+        """Rate and time left; nothing while only one update has been seen."""
+        time, step, amount = now
+        first_time, first_step, _ = self._first
+        if time == first_time or step == first_step:
+            return []
+        since_time, _, since_amount = self._showings[0]
+        rate = (amount - since_amount) / (time - since_time)
+        left = (time - first_time) / (step - first_step) * (self._total_steps - step)
+        return [f"{rate:,.0f} {self._unit}/s", f"{format_duration(left)} left"]
+
+    def _show(self, line: str) -> None:
+        if self._live:
+            width = shutil.get_terminal_size().columns - 1
+            line = line[:width]
+            self._stream.write("\r" + line.ljust(len(self._last_line)))
+            self._last_line = line
+        else:
+            self._stream.write(line + "\n")
+        self._stream.flush()
+
+
+def format_duration(seconds: float) -> str:
+    """A duration in its two largest units: `1h 02m`, `3m 05s`, `42s`."""
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours}h {minutes:02d}m"
+    if minutes:
+        return f"{minutes}m {seconds:02d}s"
+    return f"{seconds}s"

@@ -1,0 +1,231 @@
+"""The search: shared weights and controller are trained in turns.
+
+Reference: Pham et al. 2018, section 2.2.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+import tensorflow as tf
+
+from enas_tf.checkpoints import Checkpoints
+from enas_tf.errors import UserError
+from enas_tf.layers.dropout import Clock
+from enas_tf.learner import Learner
+from enas_tf.loop import Loop
+from enas_tf.reinforce import Reinforce
+from enas_tf.runs import Run
+from enas_tf.schedules import CosineRestarts
+from enas_tf.strategies import distribute
+from enas_tf.tasks.images import ImageTask
+
+_REPORTED_ARCS = 10
+
+# Streams of random numbers; each is counted up by steps, so that a resumed run draws the same.
+_CHILD_DRAWS, _UPDATE_DRAWS, _REPORT_DRAWS, _DERIVE_DRAWS = range(4)
+
+
+def _option(default, help: str):
+    return field(default=default, metadata={"help": help})
+
+
+@dataclass(frozen=True)
+class SearchConfig:
+    """The search: how long, and in which portions."""
+
+    num_epochs: int = _option(150, "epochs; in each, shared weights first, then the controller")
+    batch_size: int = _option(160, "examples in a batch, of training and of each reward")
+    updates_per_epoch: int = _option(30, "updates of the controller in an epoch")
+    arcs_per_update: int = _option(10, "architectures whose gradients an update averages")
+    arcs_per_step: Literal["one", "replica"] = _option(
+        "one", "whether all replicas train the same architecture in a step, or each its own"
+    )
+    cutout: int = _option(0, "side of the cutout square in the search, in pixels; 0: none")
+
+    def __post_init__(self) -> None:
+        """Raises UserError for numbers that make no search."""
+        for name in ("num_epochs", "batch_size", "updates_per_epoch", "arcs_per_update"):
+            if getattr(self, name) < 1:
+                raise UserError(f"search.{name} must be at least 1, got {getattr(self, name)}")
+
+
+class Search:
+    """A search's parts, and the loop that trains them.
+
+    Args:
+        learner: trains the shared weights; its child takes inputs, tokens and `training`.
+        reinforce: trains the controller, which lives on the host and in no strategy.
+        task: the data, losses and rewards.
+        config: the search's.
+        clock: the supernet's.
+        seed: of all that is drawn.
+    """
+
+    def __init__(
+        self,
+        learner: Learner,
+        reinforce: Reinforce,
+        task: ImageTask,
+        config: SearchConfig,
+        clock: Clock,
+        seed: int,
+    ) -> None:
+        self.learner = learner
+        self.reinforce = reinforce
+        self.task = task
+        self.config = config
+        self.clock = clock
+        self.seed = seed
+        self.learning_rate = CosineRestarts.of(learner.config)
+        self._strategy = learner.strategy
+        self._replicas = self._strategy.num_replicas_in_sync
+        if self.config.arcs_per_update % self._replicas:
+            raise UserError(
+                f"search.arcs_per_update must be a multiple of {self._replicas}, the number of "
+                f"replicas that share the rewards, got {self.config.arcs_per_update}"
+            )
+        self._sample = tf.function(reinforce.controller.sample, autograph=False)
+        self._sums_by_replica = tf.function(self._sums_by_replica, autograph=False)
+        self.steps_per_epoch = task.steps_per_epoch(self.config.batch_size)
+
+    @property
+    def variables(self) -> Mapping[str, tf.Variable]:
+        """All that an exact resume needs, by name."""
+        of_controller = {f"controller_{n:04d}": v for n, v in enumerate(self.reinforce.variables)}
+        return {**self.learner.variables, **of_controller}
+
+    def run(self, run: Run) -> None:
+        """Searches to the end, from the last checkpoint on; leaves all in `search/`."""
+        per_epoch = self.steps_per_epoch + self.config.updates_per_epoch
+        total = self.config.num_epochs * per_epoch
+        loop = Loop(run.path("search"), self.variables, total, self.task.unit, "search")
+        try:
+            loop.resume()
+            for epoch in range(loop.step // per_epoch, self.config.num_epochs):
+                done = loop.step - epoch * per_epoch
+                self._train_child(loop, epoch, range(done, self.steps_per_epoch))
+                done = max(0, done - self.steps_per_epoch)
+                self._train_controller(loop, epoch, range(done, self.config.updates_per_epoch))
+                self._report(loop, epoch, run)
+                loop.save()
+        finally:
+            loop.close()
+
+    def restore(self, run: Run) -> None:
+        """Restores the newest checkpoint of a search.
+
+        Raises:
+            UserError: there is none.
+        """
+        checkpoints = Checkpoints(run.path("search/checkpoints"), self.variables)
+        if checkpoints.restore() is None:
+            raise UserError(f"{run.folder} holds no search; run the verb search first")
+
+    def sample_to_derive(self, n: int, block: int) -> tf.Tensor:
+        """Tokens of `n` architectures that the search has not drawn, `(n, num_tokens)`."""
+        return self._draw(n, _DERIVE_DRAWS, block)
+
+    def _draw(self, n: int, stream: int, count: int) -> tf.Tensor:
+        """Tokens of `n` drawn architectures, `(n, num_tokens)`, int32.
+
+        They are drawn on the host, where switch_case asks for them.
+        """
+        with tf.device("CPU:0"):
+            return self._sample(n, tf.constant([4 * self.seed + stream, count])).tokens
+
+    def rewards(self, tokens: tf.Tensor, first_batch: int) -> list[float]:
+        """The rewards of architectures, each on a validation batch of its own.
+
+        Args:
+            tokens: `(n, num_tokens)`; `n` must be a multiple of the number of replicas.
+            first_batch: the number of the first architecture's batch.
+        """
+        steps = range(first_batch, first_batch + len(tokens))
+        batches = self.task.reward_batches(self.config.batch_size, seed=self.seed, steps=steps)
+        sharded = distribute(self._strategy, lambda shard: batches.shard(shard[1], shard[0]))
+        rewards = []
+        for place, batch in enumerate(sharded):
+            mine = tokens[place * self._replicas : (place + 1) * self._replicas]
+            sums = self._sums_by_replica(batch, self._per_replica(mine))
+            for replica in range(self._replicas):
+                one = {name: float(values[replica]) for name, values in sums.items()}
+                rewards.append(self.task.reward(self.task.metrics(one)))
+        return rewards
+
+    def _train_child(self, loop: Loop, epoch: int, steps: range) -> None:
+        """Trains the shared weights for the steps of an epoch that are left."""
+        if not steps:
+            return
+        rate = self.learning_rate(epoch)
+        self.learner.optimizer.learning_rate = rate
+        first = epoch * self.steps_per_epoch
+        arcs = self._replicas if self.config.arcs_per_step == "replica" else 1
+        tokens = self._draw(self.steps_per_epoch * arcs, _CHILD_DRAWS, epoch)
+        for step, batch in zip(steps, self._train_batches(first, steps), strict=True):
+            self.clock.step.assign(first + step)
+            mine = tokens[step] if arcs == 1 else tokens[step * arcs : (step + 1) * arcs]
+            extra = mine if arcs == 1 else self._per_replica(mine)
+            numbers = self.learner.train_step(batch, extra)
+            last = step == steps[-1]
+            size = self.config.batch_size
+            loop.advance("child", epoch, size, numbers, last, learning_rate=rate)
+
+    def _train_batches(self, first: int, steps: range):
+        wanted = range(first + steps.start, first + steps.stop)
+        return distribute(
+            self._strategy,
+            lambda shard: self.task.train_batches(
+                self.config.batch_size,
+                seed=self.seed,
+                steps=wanted,
+                cutout=self.config.cutout,
+                shard=shard,
+            ),
+        )
+
+    def _train_controller(self, loop: Loop, epoch: int, updates: range) -> None:
+        """Makes the controller's updates of an epoch that are left."""
+        n = self.config.arcs_per_update
+        for number in updates:
+            update = epoch * self.config.updates_per_epoch + number
+            tokens = self._draw(n, _UPDATE_DRAWS, update)
+            # The report at each epoch's end takes batches of its own.
+            first_batch = update * n + epoch * _REPORTED_ARCS
+            rewards = self.rewards(tokens, first_batch)
+            with tf.device("CPU:0"):
+                numbers = self.reinforce.learn(tokens, tf.constant(rewards))
+            size = n * self.config.batch_size
+            last = number == updates[-1]
+            rate = self.reinforce.controller.config.learning_rate
+            loop.advance("controller", epoch, size, numbers, last, learning_rate=rate)
+
+    def _report(self, loop: Loop, epoch: int, run: Run) -> None:
+        """Adds ten drawn architectures and their rewards to `search/arcs.jsonl`."""
+        n = -(-_REPORTED_ARCS // self._replicas) * self._replicas
+        tokens = self._draw(n, _REPORT_DRAWS, epoch)
+        first = (epoch + 1) * self.config.updates_per_epoch * self.config.arcs_per_update
+        rewards = self.rewards(tokens, first + epoch * _REPORTED_ARCS)[:_REPORTED_ARCS]
+        loop.record("valid", epoch, reward=sum(rewards) / len(rewards), best_reward=max(rewards))
+        lines = [line for line in _read_lines(run) if json.loads(line)["epoch"] < epoch]
+        for one, reward in zip(tokens.numpy().tolist(), rewards, strict=False):
+            record = {"epoch": epoch, "arc": " ".join(map(str, one)), "reward": reward}
+            lines.append(json.dumps(record))
+        run.write_text("search/arcs.jsonl", "\n".join(lines) + "\n")
+
+    def _sums_by_replica(self, batch: tuple, tokens) -> dict[str, tf.Tensor]:
+        """The task's sums of each replica's batch and architecture, `(replicas,)`."""
+        sums = self._strategy.run(self.learner.sums, args=(*batch, tokens))
+        return {name: self._strategy.gather(value, axis=0) for name, value in sums.items()}
+
+    def _per_replica(self, tokens: tf.Tensor):
+        """One architecture for each replica."""
+        return self._strategy.experimental_distribute_values_from_function(
+            lambda context: tokens[context.replica_id_in_sync_group]
+        )
+
+
+def _read_lines(run: Run) -> list[str]:
+    path = run.path("search/arcs.jsonl")
+    return path.read_text().splitlines() if path.exists() else []

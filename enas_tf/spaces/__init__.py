@@ -1,0 +1,1 @@
+"""The three search spaces, in plain Python: nothing here imports TensorFlow, Keras or numpy."""

@@ -1,0 +1,55 @@
+"""Devices: which strategy spreads the work over them, and how batches reach them."""
+
+from collections.abc import Callable
+from typing import Literal
+
+import tensorflow as tf
+
+from enas_tf.errors import UserError
+
+StrategyName = Literal["auto", "one", "mirrored", "multiworker"]
+ShardedBatches = Callable[[tuple[int, int]], tf.data.Dataset]
+"""Makes the part of all batches that belongs to shard `(index, count)`."""
+
+
+def make_strategy(name: StrategyName, logical_devices: int = 0) -> tf.distribute.Strategy:
+    """The strategy of a name.
+
+    Args:
+        name: `auto` takes all GPUs, or all logical devices, where there are several, else one
+            device; `one` the first device; `mirrored` all devices of this machine; `multiworker`
+            those of all machines that TF_CONFIG names.
+        logical_devices: how many devices to split the CPU into; 0 leaves it whole. Has no effect
+            once TensorFlow has started.
+    """
+    if logical_devices > 1:
+        cpu = tf.config.list_physical_devices("CPU")[0]
+        parts = [tf.config.LogicalDeviceConfiguration()] * logical_devices
+        try:
+            tf.config.set_logical_device_configuration(cpu, parts)
+        except RuntimeError as error:
+            raise UserError("logical_devices must be set before TensorFlow starts") from error
+    devices = tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")
+    names = [device.name for device in devices]
+    if name == "multiworker":
+        return tf.distribute.MultiWorkerMirroredStrategy()
+    if name == "mirrored" or (name == "auto" and len(names) > 1):
+        return tf.distribute.MirroredStrategy(names)
+    return tf.distribute.OneDeviceStrategy(names[0])
+
+
+def distribute(strategy: tf.distribute.Strategy, batches: ShardedBatches):
+    """Batches for the strategy's replicas, each of which gets its own shard of every batch."""
+
+    def worker_batches(context: tf.distribute.InputContext) -> tf.data.Dataset:
+        replicas = context.num_replicas_in_sync
+        local = replicas // context.num_input_pipelines
+        first = context.input_pipeline_id * local
+        shards = [batches((first + place, replicas)) for place in range(local)]
+        if local == 1:
+            return shards[0]
+        # A worker with several replicas hands out one element after the other to them.
+        turns = tf.data.Dataset.range(local).repeat()
+        return tf.data.Dataset.choose_from_datasets(shards, turns)
+
+    return strategy.distribute_datasets_from_function(worker_batches)

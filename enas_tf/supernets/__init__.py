@@ -1,0 +1,1 @@
+"""Shared-weight networks: every architecture of a space is a path through one of them."""

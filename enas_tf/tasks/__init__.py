@@ -1,0 +1,1 @@
+"""Tasks: batches, losses, rewards and metrics of a kind of data."""

@@ -1,0 +1,117 @@
+"""Image classification: batches, losses, rewards and metrics."""
+
+import tensorflow as tf
+
+from enas_tf.child import ChildConfig
+from enas_tf.data.augment import Augment
+from enas_tf.data.base import DataConfig, ImageData
+
+Outputs = tuple[tf.Tensor, tf.Tensor | None]
+"""Logits and, in training with an auxiliary head, auxiliary logits."""
+
+
+class ImageTask:
+    """What search, derivation and training need to know of image classification.
+
+    Args:
+        data: the images.
+        data_config: how training images are changed.
+        child_config: the child's; gives the weight of the auxiliary loss.
+    """
+
+    unit = "images"
+    metric = "accuracy"
+
+    def __init__(self, data: ImageData, data_config: DataConfig, child_config: ChildConfig) -> None:
+        self.data = data
+        self._pad = data_config.pad
+        self._aux_weight = child_config.aux_weight
+
+    def train_batches(
+        self, batch_size: int, *, seed: int, steps: range, cutout: int, shard: tuple[int, int]
+    ) -> tf.data.Dataset:
+        """Augmented batches of the training split for the steps given.
+
+        Args:
+            batch_size: images a step, over all shards.
+            seed: of order and augmentation.
+            steps: consecutive steps.
+            cutout: side in pixels of the square set to zero; 0 for none.
+            shard: `(index, count)`: which equal part of each batch.
+        """
+        augment = Augment(self._pad, self.data.flip, cutout)
+        return self.data.train_batches(
+            "train",
+            batch_size,
+            seed=seed,
+            num_steps=len(steps),
+            first_step=steps.start,
+            augment=augment,
+            shard=shard,
+        )
+
+    def reward_batches(self, batch_size: int, *, seed: int, steps: range) -> tf.data.Dataset:
+        """Shuffled batches of the validation split, as they are, for the steps given."""
+        return self.data.reward_batches(
+            batch_size, seed=seed, num_steps=len(steps), first_step=steps.start
+        )
+
+    def eval_batches(
+        self, split: str, batch_size: int, shard: tuple[int, int]
+    ) -> tf.data.Dataset:
+        """The whole split once, in order; the last batch may be smaller."""
+        return self.data.eval_batches(split, batch_size, shard)
+
+    def steps_per_epoch(self, batch_size: int) -> int:
+        """Full batches of the training split."""
+        return self.data.steps_per_epoch("train", batch_size)
+
+    def loss(self, outputs: Outputs, labels: tf.Tensor) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
+        """What training minimises, weight decay aside, and what it reports.
+
+        Args:
+            outputs: `(batch, classes)` each, float32.
+            labels: `(batch,)`, int32.
+
+        Returns:
+            The mean cross-entropy in nats, with the auxiliary head's share; and `loss` (without
+            that share), `aux_loss` where there is one, and `accuracy`.
+        """
+        logits, aux_logits = outputs
+        loss = tf.reduce_mean(_cross_entropy(logits, labels))
+        metrics = {"loss": loss, "accuracy": tf.reduce_mean(_correct(logits, labels))}
+        if aux_logits is None:
+            return loss, metrics
+        aux_loss = tf.reduce_mean(_cross_entropy(aux_logits, labels))
+        return loss + self._aux_weight * aux_loss, metrics | {"aux_loss": aux_loss}
+
+    def sums(self, outputs: Outputs, labels: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Sums over a batch, from which `metrics` makes means: `loss`, `correct`, `count`."""
+        logits, _ = outputs
+        return {
+            "loss": tf.reduce_sum(_cross_entropy(logits, labels)),
+            "correct": tf.reduce_sum(_correct(logits, labels)),
+            "count": tf.cast(tf.size(labels), tf.float32),
+        }
+
+    @staticmethod
+    def metrics(sums: dict[str, float]) -> dict[str, float]:
+        """`loss`, mean cross-entropy in nats, and `accuracy` of summed `sums`."""
+        return {
+            "loss": sums["loss"] / sums["count"],
+            "accuracy": sums["correct"] / sums["count"],
+        }
+
+    @staticmethod
+    def reward(metrics: dict[str, float]) -> float:
+        """An architecture's reward: its accuracy."""
+        return metrics["accuracy"]
+
+
+def _cross_entropy(logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
+    return tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
+
+
+def _correct(logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
+    predicted = tf.argmax(logits, axis=-1, output_type=labels.dtype)
+    return tf.cast(tf.equal(predicted, labels), tf.float32)

@@ -1,0 +1,26 @@
+"""ENAS in the micro space: finds cells for image classification.
+
+    python -m launchers.cifar_micro [VERB] [flags]
+
+Examples:
+  python -m launchers.cifar_micro --preset=tiny
+      the whole pipeline on scikit-learn's handwritten digits, in minutes on two CPU cores
+  python -m launchers.cifar_micro --workdir=runs/mine --dataset=folder:photos --data.image_size=64
+      your own images, a folder for each class
+  python -m launchers.cifar_micro describe --arc=micro_enas --output=cells.svg
+      explains and draws the cells that the authors published
+  python -m launchers.cifar_micro train --arc=micro_enas
+      trains those cells from scratch
+"""
+
+import sys
+
+from launchers.cli import main, quiet_tensorflow
+
+if __name__ == "__main__":
+    quiet_tensorflow()
+
+from enas_tf.recipes import CIFAR_MICRO  # noqa: E402
+
+if __name__ == "__main__":
+    sys.exit(main(CIFAR_MICRO, __doc__))

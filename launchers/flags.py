@@ -1,0 +1,213 @@
+"""Command-line flags made from config dataclasses.
+
+A field of a config becomes a flag: its name after the config's prefix and a dot, its type from
+the annotation (int, float, bool, str, Literal, each also `| None`), its meaning from the field's
+`metadata={"help": "..."}`. A field without a help text is set by code alone and is no flag.
+"""
+
+import dataclasses
+import math
+import sys
+import textwrap
+import types
+import typing
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from absl import flags
+
+
+class Flags:
+    """The flags of one launcher; a flag that is given overrides the preset's value.
+
+    absl parses them, in a registry of their own: the flags that libraries define are not ours.
+    So absl's `--name=value`, `--name value`, `--noname` and `--flagfile=FILE` all work.
+
+    Args:
+        usage: what `--help` says before the flags: the command, its verbs, examples.
+
+    Example:
+
+    ```python
+    flags = Flags(usage=__doc__)
+    flags.add("", {"paper": Common(), "tiny": Common(dataset="digits")})
+    flags.add("child", {"paper": ChildConfig(), "tiny": ChildConfig(out_filters=4)})
+    verbs = flags.parse(sys.argv)
+    preset = flags.config("").preset
+    child = flags.config("child", preset)
+    ```
+    """
+
+    def __init__(self, usage: str) -> None:
+        self._usage = usage
+        self._values = flags.FlagValues()
+        self._presets: dict[str, Mapping[str, Any]] = {}
+
+    def add(self, prefix: str, presets: Mapping[str, Any]) -> None:
+        """Makes a flag of each field with a help text.
+
+        Args:
+            prefix: the flags' names start with it and a dot; "" for names without a dot.
+            presets: instances of one config dataclass by the preset's name, the default first.
+
+        Raises:
+            TypeError: an annotation that no flag can be read for.
+        """
+        self._presets[prefix] = presets
+        for field, annotation in _flag_fields(_first(presets)):
+            parser = _ValueParser(annotation)
+            flag = flags.Flag(
+                parser,
+                serializer=None,
+                name=_name(prefix, field),
+                # None says that the preset's value holds.
+                default=None,
+                help_string=field.metadata["help"],
+                boolean=parser.boolean,
+            )
+            flags.DEFINE_flag(flag, self._values)
+
+    def parse(self, argv: Sequence[str]) -> list[str]:
+        """Reads a command line, once.
+
+        Args:
+            argv: the program's name, then its arguments, as in `sys.argv`.
+
+        Returns:
+            The arguments that are no flags, such as the verb.
+
+        Raises:
+            SystemExit: with 0 after printing help for `--help` or `-h`; with 2 after one line
+                `error: ...` on standard error for a flag that is unknown or has a wrong value.
+        """
+        if {"-h", "-help", "--help"} & set(argv):
+            print(self.help())
+            raise SystemExit(0)
+        try:
+            return self._values(argv)[1:]
+        # absl raises a bare ValueError for `--noname=value`.
+        except (flags.Error, ValueError) as error:
+            line = " ".join(str(error).removeprefix("flag ").split())
+            print(f"error: {line} (--help lists all flags)", file=sys.stderr)
+            raise SystemExit(2) from error
+
+    def config(self, prefix: str, preset: str | None = None) -> Any:
+        """The config of a prefix: the preset's, with the values of the flags that were given.
+
+        Args:
+            prefix: as given to `add`.
+            preset: the preset's name; None is the first.
+
+        Raises:
+            UserError: values that the config itself refuses.
+        """
+        presets = self._presets[prefix]
+        config = _first(presets) if preset is None else presets[preset]
+        given = {}
+        for field, _ in _flag_fields(config):
+            flag = self._values[_name(prefix, field)]
+            if flag.present:
+                given[field.name] = flag.value
+        return dataclasses.replace(config, **given)
+
+    def help(self) -> str:
+        """The usage, then each config's flags with type, default and meaning."""
+        blocks = [textwrap.dedent(self._usage).strip()]
+        for prefix, presets in self._presets.items():
+            summary = type(_first(presets)).__doc__.strip().splitlines()[0]
+            blocks.append(f"--{prefix}.*  {summary}" if prefix else summary)
+            blocks += [
+                _flag_help(_name(prefix, field), field, annotation, presets)
+                for field, annotation in _flag_fields(_first(presets))
+            ]
+        blocks.append("--flagfile=FILE reads flags from a file, one a line.")
+        return "\n\n".join(blocks)
+
+
+class _ValueParser(flags.ArgumentParser):
+    """Reads one value of an annotated type; `none` where the annotation allows None.
+
+    Raises:
+        TypeError: an annotation of no known kind.
+    """
+
+    def __init__(self, annotation: Any) -> None:
+        kinds = [annotation]
+        if typing.get_origin(annotation) in (typing.Union, types.UnionType):
+            kinds = list(typing.get_args(annotation))
+        self._optional = type(None) in kinds
+        kind, *others = [kind for kind in kinds if kind is not type(None)]
+        if others:
+            raise TypeError(f"no flag can be made for {annotation}")
+        self.boolean = kind is bool
+        self._read, self.wanted = _reader(kind)
+        if self._optional:
+            self.wanted += ", or none"
+
+    def parse(self, argument: str) -> Any:
+        if self._optional and argument.lower() == "none":
+            return None
+        try:
+            return self._read(argument)
+        except (KeyError, ValueError) as error:
+            raise ValueError(f"give {self.wanted}") from error
+
+
+def _reader(kind: Any) -> tuple[Callable[[str], Any], str]:
+    """How to read a value of a type from text, and in words what is wanted."""
+    if typing.get_origin(kind) is typing.Literal:
+        choices = {str(choice): choice for choice in typing.get_args(kind)}
+        return choices.__getitem__, "one of " + ", ".join(choices)
+    truths = {"true": True, "1": True, "false": False, "0": False}
+    readers = {
+        int: (int, "a whole number"),
+        float: (_finite, "a number"),
+        bool: (lambda text: truths[text.lower()], "true or false"),
+        str: (str, "text"),
+    }
+    if kind not in readers:
+        raise TypeError(f"no flag can be made for {kind}")
+    return readers[kind]
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(text)
+    return number
+
+
+def _first(presets: Mapping[str, Any]) -> Any:
+    return next(iter(presets.values()))
+
+
+def _name(prefix: str, field: dataclasses.Field) -> str:
+    return f"{prefix}.{field.name}" if prefix else field.name
+
+
+def _flag_fields(config: Any) -> list[tuple[dataclasses.Field, Any]]:
+    """The fields that are flags, each with its annotation."""
+    annotations = typing.get_type_hints(type(config))
+    return [
+        (field, annotations[field.name])
+        for field in dataclasses.fields(config)
+        if "help" in field.metadata
+    ]
+
+
+def _flag_help(
+    name: str, field: dataclasses.Field, annotation: Any, presets: Mapping[str, Any]
+) -> str:
+    values = {preset: _shown(getattr(c, field.name)) for preset, c in presets.items()}
+    default = next(iter(values.values()))
+    others = ", ".join(f"{p}: {value}" for p, value in values.items() if value != default)
+    head = f"  --{name}  {_ValueParser(annotation).wanted}; default {default}"
+    meaning = textwrap.fill(
+        field.metadata["help"], width=96, initial_indent=" " * 6, subsequent_indent=" " * 6
+    )
+    return f"{head} ({others})\n{meaning}" if others else f"{head}\n{meaning}"
+
+
+def _shown(value: Any) -> str:
+    """A value as it is given on the command line."""
+    return str(value).lower() if value is None or isinstance(value, bool) else repr(value)

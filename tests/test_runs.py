@@ -1,0 +1,257 @@
+import errno
+import json
+import math
+import os
+import platform
+import shutil
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from enas_tf import runs
+from enas_tf.errors import UserError
+from enas_tf.runs import Metrics, Run
+
+CONFIG = {"seed": 7, "dataset": "digits", "child": {"out_filters": 20, "sizes": (3, 5)}}
+
+
+def records(folder):
+    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """A clock of the metrics' own, in seconds, that the test moves on."""
+    now = [1000.0]
+    fake = type("Clock", (), {"monotonic": staticmethod(lambda: now[0])})
+    monkeypatch.setattr(runs, "time", fake)
+    return now
+
+
+def test_open_writes_config_versions_seed_and_devices(tmp_path):
+    run = Run.open(tmp_path / "deep" / "run", CONFIG)
+    assert run.read_json("config.json") == {
+        "config": {
+            "seed": 7,
+            "dataset": "digits",
+            "child": {"out_filters": 20, "sizes": [3, 5]},
+        },
+        "seed": 7,
+        "versions": {
+            "python": platform.python_version(),
+            "tensorflow": tf.__version__,
+            "keras": keras.__version__,
+            "enas_tf": "0.1.0",
+        },
+        "devices": [d.name[len("/physical_device:") :] for d in tf.config.list_physical_devices()],
+        "earlier": [],
+    }
+    assert os.listdir(run.folder) == ["config.json"]
+
+
+def test_open_with_the_same_config_goes_on_and_touches_nothing(tmp_path):
+    run = Run.open(tmp_path, CONFIG)
+    run.write_text("train/notes.txt", "kept")
+    before = run.path("config.json").stat()
+    again = Run.open(str(tmp_path), dict(CONFIG))
+    assert again.path("train", "notes.txt").read_text() == "kept"
+    assert again.path("config.json").stat().st_ino == before.st_ino
+
+
+def test_open_names_each_field_that_differs(tmp_path):
+    Run.open(tmp_path, CONFIG)
+    other = {"seed": 7, "dataset": "ptb", "child": {"out_filters": 36, "keep_prob": None}}
+    with pytest.raises(UserError) as error:
+        Run.open(tmp_path, other)
+    assert str(error.value) == (
+        f"{tmp_path} holds a run with another configuration: "
+        "child.keep_prob was absent and is now null; "
+        "child.out_filters was 20 and is now 36; "
+        "child.sizes was [3, 5] and is now absent; "
+        'dataset was "digits" and is now "ptb"; '
+        "use another --workdir, or --overwrite to remove that run"
+    )
+    assert Run(tmp_path).read_json("config.json")["config"]["dataset"] == "digits"
+
+
+def test_a_change_of_version_is_recorded_not_refused(tmp_path):
+    run = Run.open(tmp_path, CONFIG)
+    record = run.read_json("config.json")
+    old = {"versions": record["versions"] | {"keras": "3.0.0"}, "devices": ["CPU:0", "GPU:0"]}
+    run.write_json("config.json", record | old)
+    for _ in range(2):
+        Run.open(tmp_path, CONFIG)
+        assert run.read_json("config.json") == record | {"earlier": [old]}
+
+
+def test_overwrite_removes_what_a_run_writes_and_nothing_else(tmp_path):
+    run = Run.open(tmp_path / "run", CONFIG)
+    written = ["search/x", "train/x", "export/enas/1/x", "arcs.json", "arc.txt"]
+    for name in [*written, "compare.json", "report.html", "mine.txt", "data/x", "training/x"]:
+        run.write_text(name, "x")
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "x").write_text("x")
+    shutil.rmtree(run.path("export"))
+    run.path("export").symlink_to(outside)
+
+    Run.open(run.folder, {"seed": 8}, overwrite=True)
+    assert sorted(os.listdir(run.folder)) == ["config.json", "data", "mine.txt", "training"]
+    assert run.read_json("config.json")["config"] == {"seed": 8}
+    assert os.listdir(outside) == ["x"]
+
+
+def test_overwrite_removes_nothing_from_a_folder_without_a_run(tmp_path):
+    (tmp_path / "train").mkdir()
+    (tmp_path / "train" / "photo.png").write_text("mine")
+    Run.open(tmp_path, CONFIG, overwrite=True)
+    assert (tmp_path / "train" / "photo.png").read_text() == "mine"
+
+
+@pytest.mark.parametrize("text", ['{"model_type": "bert"}', "[1]"])
+def test_a_config_json_of_something_else_is_left_alone(tmp_path, text):
+    (tmp_path / "config.json").write_text(text)
+    with pytest.raises(UserError, match=r"config\.json is not a run's; use another --workdir"):
+        Run.open(tmp_path, CONFIG, overwrite=True)
+    assert (tmp_path / "config.json").read_text() == text
+
+
+@pytest.mark.parametrize(
+    ("below", "reason"), [("", "File exists"), ("run", "Not a directory")], ids=["file", "below"]
+)
+def test_a_file_in_the_way_is_the_users_one_line(tmp_path, below, reason):
+    (tmp_path / "file").write_text("mine")
+    workdir = tmp_path / "file" / below
+    with pytest.raises(UserError) as error:
+        Run.open(workdir, CONFIG)
+    message = str(error.value)
+    assert message.startswith(f"cannot write {workdir / 'config.json'} ({reason}: {tmp_path}/file")
+    assert message.endswith("use a --workdir that can be written")
+    assert "\n" not in message
+
+
+def test_a_full_disk_leaves_the_earlier_file_and_no_half_one(tmp_path, monkeypatch):
+    run = Run(tmp_path)
+    run.write_text("arc.txt", "0 1")
+
+    def full(descriptor):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(UserError, match=r"^the disk is full: cannot write .*arc\.txt; free"):
+        run.write_text("arc.txt", "1 1 1")
+    assert os.listdir(tmp_path) == ["arc.txt"]
+    assert run.path("arc.txt").read_text() == "0 1"
+
+
+def test_write_json_has_null_for_what_is_not_finite_and_takes_numpy(tmp_path):
+    run = Run(tmp_path)
+    run.write_json("train/result.json", {"a": math.nan, "b": [-math.inf, np.float32(0.5)], "c": 1})
+    text = run.path("train", "result.json").read_text()
+    assert json.loads(text) == {"a": None, "b": [None, 0.5], "c": 1}
+    assert "NaN" not in text and "Infinity" not in text
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [(None, "No such file or directory$"), (b"{", "it is not JSON"), (b"\xff", "it is not JSON")],
+)
+def test_read_json_says_why_it_cannot(tmp_path, content, reason):
+    if content is not None:
+        (tmp_path / "arcs.json").write_bytes(content)
+    with pytest.raises(UserError, match=rf"^cannot read .*arcs\.json: {reason}"):
+        Run(tmp_path).read_json("arcs.json")
+
+
+def test_metrics_records_hold_plain_numbers(tmp_path, clock):
+    metrics = Metrics(tmp_path / "search")
+    clock[0] += 1.25
+    metrics.write("child", step=np.int64(3), epoch=0, loss=tf.constant(0.5), grad_norm=math.nan)
+    clock[0] += 2
+    metrics.write("controller", step=4, epoch=1, reward=1, entropy=math.inf)
+    metrics.close()
+    assert (tmp_path / "search" / "metrics.jsonl").read_text() == (
+        '{"phase": "child", "step": 3, "epoch": 0, "seconds": 1.25, '
+        '"loss": 0.5, "grad_norm": null}\n'
+        '{"phase": "controller", "step": 4, "epoch": 1, "seconds": 3.25, '
+        '"reward": 1.0, "entropy": null}\n'
+    )
+
+
+def test_metrics_writes_tensorboard_scalars(tmp_path):
+    metrics = Metrics(tmp_path)
+    metrics.write("child", step=3, epoch=0, loss=0.5)
+    metrics.write("valid", step=4, epoch=0, accuracy=0.25)
+    metrics.close()
+    (events,) = tmp_path.glob("events.out.tfevents.*")
+    scalars = {}
+    for raw in tf.data.TFRecordDataset(str(events)):
+        event = tf.compat.v1.Event.FromString(raw.numpy())
+        for value in event.summary.value:
+            assert value.metadata.plugin_data.plugin_name == "scalars"
+            scalars[value.tag, event.step] = float(tf.make_ndarray(value.tensor))
+    assert scalars == {("child/loss", 3): 0.5, ("valid/accuracy", 4): 0.25}
+
+
+def test_metrics_resumes_with_each_record_once(tmp_path, clock):
+    first = Metrics(tmp_path)
+    clock[0] += 10
+    first.write("child", step=1, epoch=0, loss=1.0)
+    checkpoint = first.position()
+    clock[0] += 10
+    first.write("child", step=2, epoch=0, loss=2.0)
+    # The process is killed while it writes.
+    with (tmp_path / "metrics.jsonl").open("ab") as file:
+        file.write(b'{"phase": "child", "st')
+
+    clock[0] += 500
+    second = Metrics(tmp_path)
+    assert [r["step"] for r in records(tmp_path)] == [1, 2]
+    second.rewind(checkpoint)
+    assert [r["step"] for r in records(tmp_path)] == [1]
+    clock[0] += 4
+    second.write("child", step=2, epoch=0, loss=2.0)
+    assert [(r["step"], r["seconds"]) for r in records(tmp_path)] == [(1, 10.0), (2, 14.0)]
+
+
+def test_metrics_rewound_to_zero_starts_afresh(tmp_path, clock):
+    first = Metrics(tmp_path)
+    clock[0] += 10
+    first.write("child", step=1, epoch=0, loss=1.0)
+    second = Metrics(tmp_path)
+    second.rewind(0)
+    clock[0] += 3
+    second.write("child", step=1, epoch=0, loss=1.0)
+    assert [(r["step"], r["seconds"]) for r in records(tmp_path)] == [(1, 3.0)]
+
+
+def test_metrics_keeps_a_file_shorter_than_the_checkpoint_says(tmp_path):
+    metrics = Metrics(tmp_path)
+    metrics.write("child", step=1, epoch=0, loss=1.0)
+    metrics.rewind(10_000)
+    metrics.write("child", step=2, epoch=0, loss=1.0)
+    assert [r["step"] for r in records(tmp_path)] == [1, 2]
+
+
+def test_metrics_in_a_folder_that_is_a_file_is_the_users_one_line(tmp_path):
+    (tmp_path / "search").write_text("mine")
+    with pytest.raises(UserError, match=r"^cannot write .*metrics\.jsonl \(File exists"):
+        Metrics(tmp_path / "search")
+
+
+@pytest.mark.parametrize(
+    "failure",
+    [OSError(errno.ENOSPC, "full"), tf.errors.ResourceExhaustedError(None, None, "full")],
+    ids=["file", "events"],
+)
+def test_metrics_on_a_full_disk_is_the_users_one_line(tmp_path, monkeypatch, failure):
+    metrics = Metrics(tmp_path)
+
+    def full(descriptor):
+        raise failure
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(UserError, match=r"^the disk is full: cannot write .*metrics\.jsonl"):
+        metrics.position()
