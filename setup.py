@@ -1,0 +1,34 @@
+"""Packaging of enas_tf; requirements are in requirements.txt, the version in enas_tf."""
+
+import re
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+ROOT = Path(__file__).parent
+
+
+def requirements() -> list[str]:
+    """The lines of requirements.txt without comments."""
+    lines = (ROOT / "requirements.txt").read_text().splitlines()
+    return [line.split("#")[0].strip() for line in lines if line.split("#")[0].strip()]
+
+
+setup(
+    name="enas_tf",
+    version=re.search('__version__ = "(.*)"', (ROOT / "enas_tf/__init__.py").read_text())[1],
+    description="Efficient Neural Architecture Search (ENAS) on TensorFlow 2 and Keras 3",
+    long_description=(ROOT / "README.md").read_text(),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    license_files=["LICENSE"],
+    python_requires=">=3.10",
+    packages=find_packages(include=["enas_tf*", "launchers*"]),
+    install_requires=requirements(),
+    extras_require={"test": ["pillow>=10", "pytest>=8,<10", "ruff>=0.9"]},
+    classifiers=[
+        "Intended Audience :: Science/Research",
+        "Programming Language :: Python :: 3",
+        "Topic :: Scientific/Engineering :: Artificial Intelligence",
+    ],
+)
