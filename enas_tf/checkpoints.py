@@ -1,6 +1,7 @@
 """Checkpoints that a killed process cannot leave half written."""
 
 import json
+import re
 import shutil
 import sys
 from collections.abc import Mapping
@@ -11,6 +12,9 @@ import tensorflow as tf
 from enas_tf.errors import UserError
 
 _KEPT = 2
+
+# What reading a damaged checkpoint raises; an IndexError where TensorFlow's file is cut short.
+_DAMAGE = (OSError, ValueError, IndexError, AssertionError, tf.errors.OpError)
 
 
 class Checkpoints:
@@ -93,10 +97,8 @@ class Checkpoints:
         try:
             state = json.loads((path / "state.json").read_text())
             self._checkpoint.read(str(path / "variables")).assert_consumed()
-        except (OSError, ValueError, AssertionError, tf.errors.OpError) as error:
-            raise UserError(
-                f"the checkpoint {path} cannot be read ({_one_line(error)})"
-            ) from error
+        except _DAMAGE as error:
+            raise UserError(f"the checkpoint {path} cannot be read ({_one_line(error)})") from error
         return state
 
     def _paths(self) -> list[Path]:
@@ -104,5 +106,6 @@ class Checkpoints:
 
 
 def _one_line(error: Exception) -> str:
-    lines = str(getattr(error, "message", error)).split("\n")
-    return lines[0].strip()[:200] or type(error).__name__
+    # Without the names of TensorFlow's graph nodes.
+    text = re.sub(r"\{\{.*?\}\} ?", "", str(getattr(error, "message", error)))
+    return text.split("\n")[0].strip()[:200] or type(error).__name__

@@ -5,11 +5,12 @@ Reference: Pham et al. 2018, section 2.3.
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import tensorflow as tf
 
 from enas_tf.errors import UserError
+from enas_tf.options import option
 from enas_tf.progress import Progress
 from enas_tf.runs import Run
 from enas_tf.search import Search
@@ -28,12 +29,8 @@ _PARTIAL = "search/derived.jsonl"
 class DeriveConfig:
     """The choice of an architecture after the search."""
 
-    num_samples: int = field(
-        default=100, metadata={"help": "distinct architectures to draw from the controller"}
-    )
-    num_batches: int = field(
-        default=0, metadata={"help": "validation batches to rank them on; 0: the whole split"}
-    )
+    num_samples: int = option(100, "distinct architectures to draw from the controller")
+    num_batches: int = option(0, "validation batches to rank them on; 0: the whole split")
 
     def __post_init__(self) -> None:
         """Raises UserError for numbers that choose nothing."""
@@ -66,14 +63,17 @@ def derive(
         The best one.
     """
     arcs = _distinct(search, config.num_samples)
-    rewards = _known_rewards(run)
+    # Rewards of a search that has gone on since are not this one's.
+    updates = int(search.reinforce.optimizer.iterations.numpy())
+    rewards = _known_rewards(run, updates)
     partial = run.path(_PARTIAL)
     with Progress(len(arcs), "architectures", "derive") as progress:
         for step, (text, tokens) in enumerate(arcs.items(), 1):
             if text not in rewards:
                 rewards[text] = _reward(search, tokens, config)
+                record = {"updates": updates, "arc": text, "reward": rewards[text]}
                 with partial.open("a") as file:
-                    file.write(json.dumps({"arc": text, "reward": rewards[text]}) + "\n")
+                    file.write(json.dumps(record) + "\n")
             progress.update(step, epoch=0, amount=1, reward=rewards[text])
     ranking = sorted(arcs, key=lambda text: -rewards[text])
     records = [
@@ -103,15 +103,18 @@ def _distinct(search: Search, wanted: int) -> dict[str, tf.Tensor]:
     return found
 
 
-def _known_rewards(run: Run) -> dict[str, float]:
-    """Rewards that an earlier call has left; a half line, of a killed process, is dropped."""
+def _known_rewards(run: Run, updates: int) -> dict[str, float]:
+    """Rewards that an earlier call has left behind as many updates of the controller.
+
+    A half line, of a killed process, is dropped.
+    """
     path = run.path(_PARTIAL)
     if not path.exists():
         return {}
     whole = path.read_text().rpartition("\n")[0]
     run.write_text(_PARTIAL, whole + "\n" if whole else "")
     records = [json.loads(line) for line in whole.splitlines()]
-    return {record["arc"]: record["reward"] for record in records}
+    return {r["arc"]: r["reward"] for r in records if r["updates"] == updates}
 
 
 def _reward(search: Search, tokens: tf.Tensor, config: DeriveConfig) -> float:
@@ -119,8 +122,6 @@ def _reward(search: Search, tokens: tf.Tensor, config: DeriveConfig) -> float:
     size = search.config.batch_size
     batches = distribute(
         search.learner.strategy,
-        lambda shard: search.task.eval_batches("valid", size, shard).take(
-            config.num_batches or -1
-        ),
+        lambda shard: search.task.eval_batches("valid", size, shard).take(config.num_batches or -1),
     )
     return search.task.reward(search.learner.evaluate(batches, tokens))

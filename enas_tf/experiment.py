@@ -1,6 +1,6 @@
 """A run from data to export: makes the parts of a recipe and runs its phases."""
 
-from dataclasses import replace
+from dataclasses import fields
 from functools import cached_property
 from pathlib import Path
 
@@ -22,7 +22,7 @@ from enas_tf.search import Search
 from enas_tf.spaces.base import Arc, Space
 from enas_tf.spaces.zoo import resolve
 from enas_tf.strategies import make_strategy
-from enas_tf.tasks.images import ImageTask
+from enas_tf.tasks.images import ImageTask, NetworkForward
 from enas_tf.train import Training
 
 
@@ -46,12 +46,16 @@ class Experiment:
             tf.config.experimental.enable_op_determinism()
         keras.mixed_precision.set_dtype_policy(common.precision)
 
+    @property
+    def workdir(self) -> Path:
+        """Where the run's folder is."""
+        return Path(self.settings.common.workdir or Path("runs") / self.recipe.name)
+
     @cached_property
     def run(self) -> Run:
         """The run's folder; opened at first use."""
-        common = self.settings.common
-        workdir = common.workdir or str(Path("runs") / self.recipe.name)
-        return Run.open(workdir, run_config(self.settings), common.overwrite)
+        overwrite = self.settings.common.overwrite
+        return Run.open(self.workdir, run_config(self.settings), overwrite)
 
     @cached_property
     def data(self):
@@ -61,16 +65,22 @@ class Experiment:
 
     def pipeline(self) -> None:
         """Search, derive, train and export, in turn; skips what is done."""
-        # A folder that cannot be used is told before data are read.
+        # What would stop the training is told now, not after the search.
         run = self.run
+        self.data.steps_per_epoch("train", self.settings.train.batch_size)
         if not run.path("arc.txt").exists() and not self.settings.common.arc:
             search = self._make_search()
             search.run(run)
             self._derive(search)
-        if not run.path("train/result.json").exists():
+        if not run.path("train/result.json").exists() or self._is_another_arc():
             self.train()
         if not versions(self._export_folder):
             self.export()
+
+    def _is_another_arc(self) -> bool:
+        """Whether --arc asks for another architecture than the trained one, which train refuses."""
+        trained = self.run.read_json("train/result.json")["arc"]
+        return self.settings.common.arc is not None and str(self._arc()[1]) != trained
 
     def search(self) -> None:
         """Trains shared weights and controller."""
@@ -79,6 +89,8 @@ class Experiment:
 
     def derive(self) -> Arc:
         """Ranks architectures that the trained controller draws; returns the best one."""
+        if not (self.workdir / "search").exists():
+            raise UserError(f"{self.workdir} holds no search; run the verb search first")
         run = self.run
         search = self._make_search()
         search.restore(run)
@@ -114,16 +126,15 @@ class Experiment:
         """An architecture in words, with what its final network costs; draws it if asked to."""
         space, arc = self._arc()
         config = self.settings.train.child(self.settings.child)
-        shape, classes = (self.data.image_shape, self.data.num_classes)
+        shape, classes = self._images()
         network = self.recipe.build_network(arc, config, shape, classes, Clock(1, 0))
         if self.settings.common.output:
             draw(space.graphs(arc), Path(self.settings.common.output))
         lines = [
             space.explain(arc),
             "",
-            f"final network ({config.num_layers} layers and 2 reductions, {config.out_filters} "
-            f"filters, images {'x'.join(map(str, shape))}): {count_params(network):,} parameters, "
-            f"{count_multiply_adds(network):,} multiply-adds",
+            f"final network ({config.size}, images {'x'.join(map(str, shape))}): "
+            f"{count_params(network):,} parameters, {count_multiply_adds(network):,} multiply-adds",
             f"the space holds {space.count():,} architectures",
         ]
         if space.paper_count():
@@ -138,19 +149,32 @@ class Experiment:
         """The architecture given, else the derived one; its text fixes its size."""
         text = self.settings.common.arc
         if text is None:
-            path = self.run.path("arc.txt")
+            path = self.workdir / "arc.txt"
             if not path.exists():
                 raise UserError(
                     f"no architecture: {path} is missing; run the verbs search and derive first, "
                     "or give one by --arc"
                 )
             text = str(path)
-        return self.recipe.space_type.of(resolve(text))
+        return self._read(resolve(text))
+
+    def _read(self, text: str) -> tuple[Space, Arc]:
+        """An architecture of any size, of a space with the settings' other options."""
+        space = self.settings.space
+        options = {field.name: getattr(space, field.name) for field in fields(space)[1:]}
+        return space.of(text, **options)
+
+    def _images(self) -> tuple[tuple[int, int, int], int]:
+        """Shape of the images and number of classes; those of CIFAR-10 without reading it."""
+        if self.settings.common.dataset == "cifar10" and not self.settings.data.image_size:
+            return (32, 32, 3), 10
+        return self.data.image_shape, self.data.num_classes
 
     def _make_search(self) -> Search:
         settings, recipe = self.settings, self.recipe
         task = ImageTask(self.data, settings.data, settings.child)
-        steps = task.steps_per_epoch(settings.search.batch_size) * settings.search.num_epochs
+        config = settings.search
+        steps = task.steps_per_epoch(config.batch_size, config.max_steps) * config.num_epochs
         # The controller lives on the host and in no strategy.
         with tf.device("CPU:0"):
             reinforce = Reinforce(recipe.controller(settings.space, settings.controller))
@@ -162,9 +186,10 @@ class Experiment:
                 self.data.image_shape,
                 self.data.num_classes,
                 clock,
+                config.reward_bn == "moving",
             )
             learner = Learner(supernet, supernet, task, settings.child)
-        return Search(learner, reinforce, task, settings.search, clock, settings.common.seed)
+        return Search(learner, reinforce, task, config, clock, settings.common.seed)
 
     def _derive(self, search: Search) -> Arc:
         settings, data = self.settings, self.data
@@ -180,23 +205,24 @@ class Experiment:
         child = config.child(settings.child)
         data = self.data.with_validation() if config.use_validation else self.data
         task = ImageTask(data, settings.data, child)
-        steps = task.steps_per_epoch(config.batch_size) * config.num_epochs
+        steps = task.steps_per_epoch(config.batch_size, config.max_steps) * config.num_epochs
         with self.strategy.scope():
             clock = Clock(steps, settings.common.seed)
             network = self.recipe.build_network(
                 arc, child, data.image_shape, data.num_classes, clock
             )
-            forward = _Forward(network)
-            learner = Learner(network, forward, task, child, settings.common.jit_compile)
+            learner = Learner(
+                network, NetworkForward(network), task, child, settings.common.jit_compile
+            )
         seed, cutout = settings.common.seed, settings.data.cutout
         return Training(learner, task, config, clock, seed, cutout), network
 
     def _trained(self) -> tuple[Training, keras.Model, Arc]:
         """The training with its best weights restored."""
+        if not (self.workdir / "train/result.json").exists():
+            raise UserError(f"{self.workdir} holds no trained network; run the verb train first")
         run = self.run
-        if not run.path("train/result.json").exists():
-            raise UserError(f"{run.folder} holds no trained network; run the verb train first")
-        arc = self.recipe.space_type.of(run.read_json("train/result.json")["arc"])[1]
+        arc = self._read(run.read_json("train/result.json")["arc"])[1]
         training, network = self._make_training(arc)
         training.restore_best(run)
         return training, network, arc
@@ -211,23 +237,3 @@ class Experiment:
                 f"prediction: test image {number} is {label!r} with probability "
                 f"{probability:.3f} (its label is {truth!r})"
             )
-
-
-class _Forward:
-    """Runs a network as its task wants its outputs: without the auxiliary head in evaluation.
-
-    Args:
-        network: from images to one or two logits.
-    """
-
-    def __init__(self, network: keras.Model) -> None:
-        self._network = network
-        self._main = keras.Model(network.inputs, network.outputs[0])
-
-    def __call__(
-        self, images: tf.Tensor, training: bool
-    ) -> tuple[tf.Tensor, tf.Tensor | None]:
-        if not training or len(self._network.outputs) == 1:
-            return self._main(images, training=training), None
-        logits, aux_logits = self._network(images, training=True)
-        return logits, aux_logits

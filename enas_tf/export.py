@@ -138,12 +138,18 @@ def _write_saved_model(model: keras.Model, class_names: Sequence[str], path: Pat
 
     strings = tf.TensorSpec((None,), tf.string)
     images = tf.TensorSpec((None, height, width, channels), tf.uint8, name="image")
-    archive = keras.export.ExportArchive()
-    archive.track(model)
-    archive.add_endpoint("serving_default", serve, [images])
-    archive.add_endpoint("serve_bytes", serve_bytes, [_named(strings, "image_bytes")])
-    archive.add_endpoint("classify", classify, [_named(strings, "inputs")])
-    archive.write_out(str(path), verbose=False)
+    signatures = {
+        "serving_default": tf.function(serve).get_concrete_function(images),
+        "serve_bytes": tf.function(serve_bytes).get_concrete_function(
+            _named(strings, "image_bytes")
+        ),
+        "classify": tf.function(classify).get_concrete_function(_named(strings, "inputs")),
+    }
+    # TensorFlow's own variables: its C++ runtime does not find those inside Keras' objects, and
+    # Keras' ExportArchive writes each of them twice.
+    module = tf.Module()
+    module.weights = [variable.value for variable in model.variables]
+    tf.saved_model.save(module, str(path), signatures)
 
 
 def _named(spec: tf.TensorSpec, name: str) -> tf.TensorSpec:

@@ -6,7 +6,8 @@ from typing import Any, Protocol
 import keras
 import tensorflow as tf
 
-from enas_tf.child import ChildConfig
+from enas_tf.child import ImageChildConfig
+from enas_tf.errors import UserError
 from enas_tf.optimizers import NesterovSGD
 
 Forward = Callable[..., Any]
@@ -33,7 +34,10 @@ class Learner:
         forward: runs the child.
         task: gives loss and metrics.
         config: of weight decay, momentum and clipping.
-        jit_compile: whether XLA compiles the step.
+        jit_compile: whether XLA compiles the gradients; on one device only.
+
+    Raises:
+        UserError: `jit_compile` with several replicas.
     """
 
     def __init__(
@@ -41,7 +45,7 @@ class Learner:
         child: keras.Model,
         forward: Forward,
         task: Task,
-        config: ChildConfig,
+        config: ImageChildConfig,
         jit_compile: bool = False,
     ) -> None:
         self.child = child
@@ -57,8 +61,11 @@ class Learner:
             self.optimizer.build(self.trained)
         self.train_step = tf.function(self._train_step, autograph=False)
         self.eval_step = tf.function(self._eval_step, autograph=False)
-        # Not the whole step: XLA compiles no sums over replicas.
-        self._backward = tf.function(self._backward, autograph=False, jit_compile=jit_compile)
+        if self.strategy.num_replicas_in_sync == 1:
+            self._backward = tf.function(self._backward, autograph=False, jit_compile=jit_compile)
+        elif jit_compile:
+            # Moving averages are means over the replicas, and XLA compiles none.
+            raise UserError("jit_compile works on one device; give --strategy=one with it")
 
     @property
     def variables(self) -> Mapping[str, tf.Variable]:
@@ -143,12 +150,10 @@ class Learner:
 
     def _reduce(self, how: str, values: dict) -> dict[str, tf.Tensor]:
         op = tf.distribute.ReduceOp[how.upper()]
-        return {
-            name: self.strategy.reduce(op, value, axis=None) for name, value in values.items()
-        }
+        return {name: self.strategy.reduce(op, value, axis=None) for name, value in values.items()}
 
 
-def trained_variables(child: keras.Model, config: ChildConfig) -> list:
+def trained_variables(child: keras.Model, config: ImageChildConfig) -> list:
     """The weights that the optimizer trains, and that weight decay reaches."""
     if config.train_aux_head or not config.aux_head:
         return child.trainable_variables

@@ -107,8 +107,7 @@ class Loop:
 
     def _record(self, phase: str, epoch: int, now: dict[str, float]) -> None:
         means = {
-            name: float(tf.add_n([numbers[name] for numbers in self._pending]))
-            / len(self._pending)
+            name: float(tf.add_n([numbers[name] for numbers in self._pending])) / len(self._pending)
             for name in self._pending[0]
         }
         seconds, self._last_record = time.monotonic() - self._last_record, time.monotonic()
@@ -124,6 +123,6 @@ class Loop:
 
 
 def _shown(numbers: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-    """The numbers that the progress line has room for."""
-    names = ("loss", "accuracy", "perplexity", "reward", "baseline")
+    """What the progress line has room for; a controller's loss means nothing to the eye."""
+    names = ("reward", "baseline") if "reward" in numbers else ("loss", "accuracy", "perplexity")
     return {name: numbers[name] for name in names if name in numbers}

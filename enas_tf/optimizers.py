@@ -14,11 +14,17 @@ class NesterovSGD(keras.optimizers.Optimizer):
     Args:
         learning_rate: a number; assign another at any time.
         momentum: in [0, 1); 0 is plain SGD.
-        global_clipnorm: as for all of Keras' optimizers, on each replica's own gradient.
+        name: of the optimizer.
     """
 
-    def __init__(self, learning_rate: float, momentum: float = 0.0, **kwargs) -> None:
-        super().__init__(learning_rate=learning_rate, name="nesterov_sgd", **kwargs)
+    def __init__(
+        self,
+        learning_rate: float,
+        momentum: float = 0.0,
+        name: str = "nesterov_sgd",
+        **kwargs,
+    ) -> None:
+        super().__init__(learning_rate=learning_rate, name=name, **kwargs)
         self.momentum = momentum
 
     def build(self, variables: list) -> None:

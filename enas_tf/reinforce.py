@@ -37,8 +37,9 @@ class Reinforce:
     def learn(self, tokens: tf.Tensor, rewards: tf.Tensor) -> dict[str, tf.Tensor]:
         """Takes one step of Adam on rewarded architectures.
 
-        The loss is the mean over the architectures of `-log_prob * (reward - baseline)`, where
-        the reward includes the entropy's share and the baseline has taken in this reward already.
+        The loss is the mean over the architectures of `-log_prob * (reward - baseline) + penalty`,
+        where the reward includes the entropy's share, the baseline has taken in this reward
+        already, and the penalty is the controller's own.
 
         Args:
             tokens: `(n, num_tokens)`, int32, drawn from the controller as it is now.
@@ -46,7 +47,8 @@ class Reinforce:
 
         Returns:
             Means over the architectures: `reward` (without the entropy's share), `baseline`,
-            `advantage`, `entropy`, `log_prob`, `loss`; and `grad_norm`.
+            `advantage`, `entropy`, `log_prob`, `loss`, and the numbers that the controller adds;
+            and `grad_norm`.
         """
         with tf.GradientTape() as tape:
             draws = self.controller.score(tokens)
@@ -54,8 +56,8 @@ class Reinforce:
             with tape.stop_recording():
                 baselines = self._advance_baseline(whole_rewards)
             advantages = tf.stop_gradient(whole_rewards - baselines)
-            loss = -tf.reduce_mean(draws.log_prob * advantages)
-        return {
+            loss = tf.reduce_mean(draws.penalty - draws.log_prob * advantages)
+        return {name: tf.reduce_mean(values) for name, values in draws.numbers.items()} | {
             "loss": loss,
             "reward": tf.reduce_mean(rewards),
             "baseline": baselines[-1],
@@ -72,8 +74,12 @@ class Reinforce:
             return tf.zeros([])
         variables = self.controller.trainable_variables
         gradients = tape.gradient(loss, [variable.value for variable in variables])
+        # As the authors report it: of an embedding's slices, even where several are of one row.
+        norm = tf.linalg.global_norm(gradients)
+        # Keras' Adam would square these slices one by one, not their sum.
+        gradients = [tf.convert_to_tensor(gradient) for gradient in gradients]
         self.optimizer.apply(gradients, variables)
-        return tf.linalg.global_norm(gradients)
+        return norm
 
     def _advance_baseline(self, rewards: tf.Tensor) -> tf.Tensor:
         """Takes in the rewards one after the other; returns the baseline after each, `(n,)`."""

@@ -3,7 +3,7 @@
 import math
 from dataclasses import dataclass
 
-from enas_tf.child import ChildConfig
+from enas_tf.child import ImageChildConfig
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class CosineRestarts:
     factor: int
 
     @classmethod
-    def of(cls, config: ChildConfig) -> "CosineRestarts":
+    def of(cls, config: ImageChildConfig) -> "CosineRestarts":
         """The schedule that a child's configuration asks for."""
         return cls(config.lr_max, config.lr_min, config.lr_period, config.lr_period_factor)
 

@@ -4,8 +4,8 @@ Reference: Pham et al. 2018, section 2.2.
 """
 
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Literal
 
 import tensorflow as tf
@@ -15,6 +15,7 @@ from enas_tf.errors import UserError
 from enas_tf.layers.dropout import Clock
 from enas_tf.learner import Learner
 from enas_tf.loop import Loop
+from enas_tf.options import option
 from enas_tf.reinforce import Reinforce
 from enas_tf.runs import Run
 from enas_tf.schedules import CosineRestarts
@@ -27,28 +28,34 @@ _REPORTED_ARCS = 10
 _CHILD_DRAWS, _UPDATE_DRAWS, _REPORT_DRAWS, _DERIVE_DRAWS = range(4)
 
 
-def _option(default, help: str):
-    return field(default=default, metadata={"help": help})
-
-
 @dataclass(frozen=True)
 class SearchConfig:
     """The search: how long, and in which portions."""
 
-    num_epochs: int = _option(150, "epochs; in each, shared weights first, then the controller")
-    batch_size: int = _option(160, "examples in a batch, of training and of each reward")
-    updates_per_epoch: int = _option(30, "updates of the controller in an epoch")
-    arcs_per_update: int = _option(10, "architectures whose gradients an update averages")
-    arcs_per_step: Literal["one", "replica"] = _option(
+    num_epochs: int = option(150, "epochs; in each, shared weights first, then the controller")
+    batch_size: int = option(160, "examples in a batch, of training and of each reward")
+    max_steps: int = option(
+        0, "steps of the shared weights in an epoch, at most; 0: once through the training split"
+    )
+    updates_per_epoch: int = option(30, "updates of the controller in an epoch")
+    arcs_per_update: int = option(10, "architectures whose gradients an update averages")
+    arcs_per_step: Literal["one", "replica"] = option(
         "one", "whether all replicas train the same architecture in a step, or each its own"
     )
-    cutout: int = _option(0, "side of the cutout square in the search, in pixels; 0: none")
+    reward_bn: Literal["batch", "moving"] = option(
+        "batch",
+        "what batch norm goes by in rewards: the batch's own statistics, or moving averages over "
+        "all architectures, as in the authors' macro search",
+    )
+    cutout: int = option(0, "side of the cutout square in the search, in pixels; 0: none")
 
     def __post_init__(self) -> None:
         """Raises UserError for numbers that make no search."""
         for name in ("num_epochs", "batch_size", "updates_per_epoch", "arcs_per_update"):
             if getattr(self, name) < 1:
                 raise UserError(f"search.{name} must be at least 1, got {getattr(self, name)}")
+        if self.max_steps < 0:
+            raise UserError(f"search.max_steps must not be negative, got {self.max_steps}")
 
 
 class Search:
@@ -86,9 +93,11 @@ class Search:
                 f"search.arcs_per_update must be a multiple of {self._replicas}, the number of "
                 f"replicas that share the rewards, got {self.config.arcs_per_update}"
             )
+        # Tells of a validation split that is too small now, not after an epoch.
+        self.reward_batches(0, 1)
         self._sample = tf.function(reinforce.controller.sample, autograph=False)
         self._sums_by_replica = tf.function(self._sums_by_replica, autograph=False)
-        self.steps_per_epoch = task.steps_per_epoch(self.config.batch_size)
+        self.steps_per_epoch = task.steps_per_epoch(config.batch_size, config.max_steps)
 
     @property
     def variables(self) -> Mapping[str, tf.Variable]:
@@ -135,24 +144,28 @@ class Search:
         with tf.device("CPU:0"):
             return self._sample(n, tf.constant([4 * self.seed + stream, count])).tokens
 
-    def rewards(self, tokens: tf.Tensor, first_batch: int) -> list[float]:
-        """The rewards of architectures, each on a validation batch of its own.
+    def rewards(self, tokens: tf.Tensor, batches: Iterator) -> list[float]:
+        """The rewards of architectures, each on the next validation batch.
 
         Args:
             tokens: `(n, num_tokens)`; `n` must be a multiple of the number of replicas.
-            first_batch: the number of the first architecture's batch.
+            batches: of `reward_batches`.
         """
-        steps = range(first_batch, first_batch + len(tokens))
-        batches = self.task.reward_batches(self.config.batch_size, seed=self.seed, steps=steps)
-        sharded = distribute(self._strategy, lambda shard: batches.shard(shard[1], shard[0]))
         rewards = []
-        for place, batch in enumerate(sharded):
-            mine = tokens[place * self._replicas : (place + 1) * self._replicas]
-            sums = self._sums_by_replica(batch, self._per_replica(mine))
+        for first in range(0, len(tokens), self._replicas):
+            mine = self._per_replica(tokens[first : first + self._replicas])
+            sums = self._sums_by_replica(next(batches), mine)
             for replica in range(self._replicas):
                 one = {name: float(values[replica]) for name, values in sums.items()}
                 rewards.append(self.task.reward(self.task.metrics(one)))
         return rewards
+
+    def reward_batches(self, first: int, count: int) -> Iterator:
+        """Shuffled validation batches number `first` to `first + count - 1`, for `rewards`."""
+        batches = self.task.reward_batches(
+            self.config.batch_size, seed=self.seed, steps=range(first, first + count)
+        )
+        return iter(distribute(self._strategy, lambda shard: batches.shard(shard[1], shard[0])))
 
     def _train_child(self, loop: Loop, epoch: int, steps: range) -> None:
         """Trains the shared weights for the steps of an epoch that are left."""
@@ -188,12 +201,12 @@ class Search:
     def _train_controller(self, loop: Loop, epoch: int, updates: range) -> None:
         """Makes the controller's updates of an epoch that are left."""
         n = self.config.arcs_per_update
+        # The report at each epoch's end takes batches of its own.
+        first = (epoch * self.config.updates_per_epoch + updates.start) * n
+        batches = self.reward_batches(first + epoch * _REPORTED_ARCS, n * len(updates))
         for number in updates:
-            update = epoch * self.config.updates_per_epoch + number
-            tokens = self._draw(n, _UPDATE_DRAWS, update)
-            # The report at each epoch's end takes batches of its own.
-            first_batch = update * n + epoch * _REPORTED_ARCS
-            rewards = self.rewards(tokens, first_batch)
+            tokens = self._draw(n, _UPDATE_DRAWS, epoch * self.config.updates_per_epoch + number)
+            rewards = self.rewards(tokens, batches)
             with tf.device("CPU:0"):
                 numbers = self.reinforce.learn(tokens, tf.constant(rewards))
             size = n * self.config.batch_size
@@ -205,8 +218,9 @@ class Search:
         """Adds ten drawn architectures and their rewards to `search/arcs.jsonl`."""
         n = -(-_REPORTED_ARCS // self._replicas) * self._replicas
         tokens = self._draw(n, _REPORT_DRAWS, epoch)
-        first = (epoch + 1) * self.config.updates_per_epoch * self.config.arcs_per_update
-        rewards = self.rewards(tokens, first + epoch * _REPORTED_ARCS)[:_REPORTED_ARCS]
+        updates = (epoch + 1) * self.config.updates_per_epoch
+        first = updates * self.config.arcs_per_update + epoch * _REPORTED_ARCS
+        rewards = self.rewards(tokens, self.reward_batches(first, n))[:_REPORTED_ARCS]
         loop.record("valid", epoch, reward=sum(rewards) / len(rewards), best_reward=max(rewards))
         lines = [line for line in _read_lines(run) if json.loads(line)["epoch"] < epoch]
         for one, reward in zip(tokens.numpy().tolist(), rewards, strict=False):

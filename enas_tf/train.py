@@ -4,13 +4,15 @@ Reference: Pham et al. 2018, sections 3.1 and 3.2.
 """
 
 import time
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, fields, replace
 
-from enas_tf.child import ChildConfig
+from enas_tf.checkpoints import Checkpoints
+from enas_tf.child import ImageChildConfig
 from enas_tf.errors import UserError
 from enas_tf.layers.dropout import Clock
 from enas_tf.learner import Learner
 from enas_tf.loop import Loop
+from enas_tf.options import option
 from enas_tf.runs import Run
 from enas_tf.schedules import CosineRestarts
 from enas_tf.strategies import distribute
@@ -20,25 +22,22 @@ BEST = "best"
 """The name of the checkpoint that is evaluated and exported."""
 
 
-def _option(default, help: str):
-    return field(default=default, metadata={"help": help})
-
-
 @dataclass(frozen=True)
-class TrainConfig:
+class ImageTrainConfig:
     """The final training; its network is larger than the search's."""
 
-    num_epochs: int = _option(630, "epochs")
-    batch_size: int = _option(144, "examples in a batch")
-    num_layers: int = _option(15, "as child.num_layers, of the final network")
-    out_filters: int = _option(36, "as child.out_filters, of the final network")
-    keep_prob: float = _option(0.8, "as child.keep_prob, of the final network")
-    drop_path_keep_prob: float = _option(0.6, "as child.drop_path_keep_prob, of the final network")
-    aux_head: bool = _option(True, "as child.aux_head, of the final network")
-    l2: float = _option(2e-4, "as child.l2, of the final network")
-    lr_max: float = _option(0.05, "as child.lr_max, of the final training")
-    lr_min: float = _option(0.0001, "as child.lr_min, of the final training")
-    use_validation: bool = _option(
+    num_epochs: int = option(630, "epochs")
+    batch_size: int = option(144, "examples in a batch")
+    max_steps: int = option(0, "steps in an epoch, at most; 0: once through the training split")
+    out_filters: int = option(36, "as child.out_filters, of the final network")
+    keep_prob: float = option(0.8, "as child.keep_prob, of the final network")
+    drop_path_keep_prob: float = option(0.6, "as child.drop_path_keep_prob, of the final network")
+    aux_head: bool = option(True, "as child.aux_head, of the final network")
+    l2: float = option(2e-4, "as child.l2, of the final network")
+    lr_max: float = option(0.05, "as child.lr_max, of the final training")
+    lr_min: float = option(0.0001, "as child.lr_min, of the final training")
+    lr_period: int = option(10, "as child.lr_period, of the final training")
+    use_validation: bool = option(
         True, "train on the validation split too; there is then no best epoch, only the last"
     )
 
@@ -47,12 +46,20 @@ class TrainConfig:
         for name in ("num_epochs", "batch_size"):
             if getattr(self, name) < 1:
                 raise UserError(f"train.{name} must be at least 1, got {getattr(self, name)}")
+        if self.max_steps < 0:
+            raise UserError(f"train.max_steps must not be negative, got {self.max_steps}")
 
-    def child(self, search_child: ChildConfig) -> ChildConfig:
-        """The final network's configuration: the search's, but for what differs."""
-        own = ("num_layers", "out_filters", "keep_prob", "drop_path_keep_prob")
-        own += ("aux_head", "l2", "lr_max", "lr_min")
-        return replace(search_child, **{name: getattr(self, name) for name in own})
+    def child(self, search_child: ImageChildConfig) -> ImageChildConfig:
+        """The final network's configuration: the search's, but for the fields that both have."""
+        own, inherited = ({field.name for field in fields(c)} for c in (self, search_child))
+        return replace(search_child, **{name: getattr(self, name) for name in own & inherited})
+
+
+@dataclass(frozen=True)
+class TrainConfig(ImageTrainConfig):
+    """The final training of a stack of cells; its network is larger than the search's."""
+
+    num_layers: int = option(15, "as child.num_layers, of the final network")
 
 
 class Training:
@@ -71,7 +78,7 @@ class Training:
         self,
         learner: Learner,
         task: ImageTask,
-        config: TrainConfig,
+        config: ImageTrainConfig,
         clock: Clock,
         seed: int,
         cutout: int,
@@ -83,7 +90,7 @@ class Training:
         self.seed = seed
         self.cutout = cutout
         self.learning_rate = CosineRestarts.of(learner.config)
-        self.steps_per_epoch = task.steps_per_epoch(config.batch_size)
+        self.steps_per_epoch = task.steps_per_epoch(config.batch_size, config.max_steps)
 
     def run(self, run: Run, arc: str, params: int) -> dict:
         """Trains to the end, from the last checkpoint on, then tests once.
@@ -96,11 +103,11 @@ class Training:
         Returns:
             What `train/result.json` holds.
         """
+        self._refuse_another(run, arc)
         total = self.config.num_epochs * self.steps_per_epoch
         loop = Loop(run.path("train"), self.learner.variables, total, self.task.unit, "train")
         try:
             loop.resume()
-            self._refuse_another(loop, arc)
             for epoch in range(loop.step // self.steps_per_epoch, self.config.num_epochs):
                 started = time.monotonic()
                 done = loop.step - epoch * self.steps_per_epoch
@@ -120,18 +127,18 @@ class Training:
 
     def restore_best(self, run: Run) -> dict:
         """Restores the weights that are evaluated and exported; returns their state."""
-        variables = self.learner.variables
-        loop = Loop(run.path("train"), variables, 1, self.task.unit, "train")
-        loop.close()
-        return loop.checkpoints.read(BEST)
+        return Checkpoints(run.path("train/checkpoints"), self.learner.variables).read(BEST)
 
-    def _refuse_another(self, loop: Loop, arc: str) -> None:
-        trained = loop.state.setdefault("arc", arc)
+    def _refuse_another(self, run: Run, arc: str) -> None:
+        """Tells another architecture's checkpoints from damaged ones, before they are read."""
+        path = run.path("train/arc.txt")
+        trained = path.read_text().strip() if path.exists() else arc
         if trained != arc:
             raise UserError(
                 f"the checkpoints in train/ are of another architecture ({trained[:40]}...); use "
                 "another --workdir, or --overwrite to remove that run"
             )
+        run.write_text("train/arc.txt", arc + "\n")
 
     def _train_epoch(self, loop: Loop, epoch: int, steps: range) -> None:
         rate = self.learning_rate(epoch)
@@ -152,9 +159,7 @@ class Training:
             self.clock.step.assign(step)
             numbers = self.learner.train_step(batch)
             last = step == wanted[-1]
-            loop.advance(
-                "train", epoch, self.config.batch_size, numbers, last, learning_rate=rate
-            )
+            loop.advance("train", epoch, self.config.batch_size, numbers, last, learning_rate=rate)
 
     def _end_epoch(self, loop: Loop, epoch: int, seconds: float) -> None:
         """Validates, where the split is held out; keeps the best; writes a checkpoint."""

@@ -15,12 +15,7 @@ Examples:
 
 import sys
 
-from launchers.cli import main, quiet_tensorflow
+from launchers.cli import launch
 
 if __name__ == "__main__":
-    quiet_tensorflow()
-
-from enas_tf.recipes import CIFAR_MICRO  # noqa: E402
-
-if __name__ == "__main__":
-    sys.exit(main(CIFAR_MICRO, __doc__))
+    sys.exit(launch("CIFAR_MICRO", __doc__))

@@ -1,5 +1,6 @@
 """What the launchers share: flags, verbs, and how errors and ends are told."""
 
+import importlib
 import json
 import os
 import sys
@@ -38,17 +39,19 @@ The same command in the same --workdir goes on where the last checkpoint stands.
 """
 
 
-def main(recipe: "Recipe", usage: str, argv: Sequence[str] | None = None) -> int:
+def launch(recipe_name: str, usage: str, argv: Sequence[str] | None = None) -> int:
     """Runs a launcher's command line.
 
     Args:
-        recipe: the launcher's.
+        recipe_name: of the recipe in `enas_tf.recipes`.
         usage: what it is for; `--help` starts with it.
         argv: the program's name and its arguments; None takes `sys.argv`.
 
     Returns:
         The exit status: 0, or 2 after a user's mistake.
     """
+    import_tensorflow_quietly()
+    recipe = getattr(importlib.import_module("enas_tf.recipes"), recipe_name)
     flags = Flags(usage.strip() + "\n" + _VERBS_HELP)
     parts = _parts(recipe)
     for prefix, presets in parts.items():
@@ -57,6 +60,7 @@ def main(recipe: "Recipe", usage: str, argv: Sequence[str] | None = None) -> int
     try:
         verb = _verb(verbs)
         settings = _settings(flags, recipe, parts)
+        _refuse_overwrite(settings, verb)
         return _run(recipe, settings, verb)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -73,9 +77,21 @@ def _run(recipe: "Recipe", settings: "Settings", verb: str) -> int:
     return 0
 
 
-def quiet_tensorflow() -> None:
-    """Keeps TensorFlow's start-up messages off the screen; to be called before it is imported."""
+def import_tensorflow_quietly() -> None:
+    """Imports TensorFlow without its start-up messages, which would bury a user's one line.
+
+    Some of them come before any log level is heeded, so that standard error has to be shut.
+    """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    sys.stderr.flush()
+    stderr = os.dup(2)
+    with open(os.devnull, "w") as nowhere:
+        os.dup2(nowhere.fileno(), 2)
+    try:
+        importlib.import_module("tensorflow")
+    finally:
+        os.dup2(stderr, 2)
+        os.close(stderr)
 
 
 def _parts(recipe: "Recipe") -> dict[str, dict]:
@@ -94,10 +110,19 @@ def _verb(words: Sequence[str]) -> str:
     return words[0] if words else ""
 
 
+def _refuse_overwrite(settings: "Settings", verb: str) -> None:
+    """Keeps `--overwrite` from removing what the verb is to work on."""
+    common = settings.common
+    needs_nothing = verb in ("", "search") or (verb == "train" and common.arc)
+    if common.overwrite and not needs_nothing:
+        raise UserError(
+            f"--overwrite would remove what {verb} works on; leave it out, or start afresh with "
+            "the verb search, with none, or with train and --arc"
+        )
+
+
 def _settings(flags: Flags, recipe: "Recipe", parts: dict[str, dict]) -> "Settings":
     """The preset's settings with the flags that were given."""
     preset = flags.config("").preset
-    configs = {
-        name: flags.config("" if name == "common" else name, preset) for name in parts
-    }
+    configs = {name: flags.config("" if name == "common" else name, preset) for name in parts}
     return type(recipe.presets[preset])(**configs)

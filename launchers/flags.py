@@ -2,7 +2,8 @@
 
 A field of a config becomes a flag: its name after the config's prefix and a dot, its type from
 the annotation (int, float, bool, str, Literal, each also `| None`), its meaning from the field's
-`metadata={"help": "..."}`. A field without a help text is set by code alone and is no flag.
+`metadata={"help": "..."}`. A field without a help text is set by code alone and is no flag; one
+with a `"flag"` in its metadata has a flag of that name.
 """
 
 import dataclasses
@@ -182,7 +183,8 @@ def _first(presets: Mapping[str, Any]) -> Any:
 
 
 def _name(prefix: str, field: dataclasses.Field) -> str:
-    return f"{prefix}.{field.name}" if prefix else field.name
+    name = field.metadata.get("flag", field.name)
+    return f"{prefix}.{name}" if prefix else name
 
 
 def _flag_fields(config: Any) -> list[tuple[dataclasses.Field, Any]]:

@@ -1,8 +1,10 @@
-"""What all tests share: TensorFlow with two devices."""
+"""What all tests share: TensorFlow with two devices, and a finished run."""
 
 import sys
 
 import pytest
+
+from tests.launching import launch
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -19,3 +21,12 @@ def two_logical_devices():
     tf.config.set_logical_device_configuration(
         tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 2
     )
+
+
+@pytest.fixture(scope="session")
+def finished_run(tmp_path_factory):
+    """The folder of a run of the whole pipeline, and what the launcher printed."""
+    folder = tmp_path_factory.mktemp("finished")
+    done = launch(f"--workdir={folder}")
+    assert done.status == 0, done.stderr
+    return folder, done.stdout

@@ -1,43 +1,40 @@
 """What the controllers share: drawing and scoring are one program."""
 
 from abc import abstractmethod
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 import keras
 import tensorflow as tf
 
 from enas_tf.errors import UserError
+from enas_tf.options import option
 from enas_tf.spaces.base import Space
-
-
-def _option(default, help: str):
-    return field(default=default, metadata={"help": help})
 
 
 @dataclass(frozen=True)
 class ControllerConfig:
     """The controller, and how REINFORCE trains it."""
 
-    kind: Literal["lstm", "random"] = _option(
+    kind: Literal["lstm", "random"] = option(
         "lstm", "random: draw uniformly and never learn, the baseline of equal budget"
     )
-    lstm_size: int = _option(64, "hidden size of the LSTM")
-    temperature: float = _option(0.0, "divides logits before the tanh; 0 leaves them")
-    tanh_constant: float = _option(1.1, "logits become this times their tanh; 0 leaves them")
-    op_tanh_reduce: float = _option(2.5, "divides the tanh constant of the ops' logits")
-    entropy: Literal["source", "true_entropy"] = _option(
+    lstm_size: int = option(64, "hidden size of the LSTM")
+    temperature: float = option(0.0, "divides logits before the tanh; 0 leaves them")
+    tanh_constant: float = option(1.1, "logits become this times their tanh; 0 leaves them")
+    op_tanh_reduce: float = option(2.5, "divides the tanh constant of the ops' logits")
+    entropy: Literal["source", "true_entropy"] = option(
         "source", "source: as the authors reckon it; true_entropy: of each choice's distribution"
     )
-    entropy_weight: float = _option(1e-4, "weight of the entropy in the reward")
-    learning_rate: float = _option(0.0035, "of Adam")
-    beta_1: float = _option(0.0, "of Adam")
-    epsilon: float = _option(1e-3, "of Adam")
-    baseline_decay: float = _option(0.99, "of the moving average of rewards")
-    baseline_init: Literal["zero", "first"] = _option(
+    entropy_weight: float = option(1e-4, "weight of the entropy in the reward")
+    learning_rate: float = option(0.0035, "of Adam")
+    beta_1: float = option(0.0, "of Adam")
+    epsilon: float = option(1e-3, "of Adam")
+    baseline_decay: float = option(0.99, "of the moving average of rewards")
+    baseline_init: Literal["zero", "first"] = option(
         "zero", "where the baseline starts: at 0, or at the first reward"
     )
-    init_range: float = _option(0.1, "initial weights are uniform between minus and plus this")
+    init_range: float = option(0.1, "initial weights are uniform between minus and plus this")
 
     def __post_init__(self) -> None:
         """Raises UserError for values that make no controller."""
@@ -59,11 +56,15 @@ class Draws(NamedTuple):
         tokens: `(n, num_tokens)`, int32.
         log_prob: `(n,)`, float32, the sum over all choices.
         entropy: `(n,)`, float32, the sum over all choices; no gradient flows through it.
+        penalty: `(n,)`, float32, to be added to the loss as it is; 0 where a space has none.
+        numbers: further numbers worth a report, each `(n,)`, float32, by name.
     """
 
     tokens: tf.Tensor
     log_prob: tf.Tensor
     entropy: tf.Tensor
+    penalty: tf.Tensor
+    numbers: dict[str, tf.Tensor]
 
 
 class Pick:
@@ -76,6 +77,10 @@ class Pick:
         seed: `(2,)`, int32 or int64, of the draws.
         true_entropy: whether a choice's entropy is that of its distribution; else it is
             `-p log p` of the value that came.
+
+    Attributes:
+        penalty: as in `Draws`; a sampling procedure may set it.
+        numbers: as in `Draws`; a sampling procedure may add to it.
     """
 
     def __init__(
@@ -93,6 +98,8 @@ class Pick:
         self._picked: list[tf.Tensor | None] = [None] * num_tokens
         self._log_prob = tf.zeros([batch])
         self._entropy = tf.zeros([batch])
+        self.penalty = tf.zeros([batch])
+        self.numbers: dict[str, tf.Tensor] = {}
 
     def __call__(self, slot: int, logits: tf.Tensor) -> tf.Tensor:
         """Makes one choice.
@@ -104,25 +111,40 @@ class Pick:
         Returns:
             `(batch,)`, int32.
         """
+        return self.several(slot, logits[:, tf.newaxis])[:, 0]
+
+    def several(self, first_slot: int, logits: tf.Tensor) -> tf.Tensor:
+        """Makes choices that do not depend on each other, of as many options each.
+
+        Args:
+            first_slot: which token the first one is; the others follow it.
+            logits: `(batch, choices, options)`, float32.
+
+        Returns:
+            `(batch, choices)`, int32.
+        """
+        _, choices, options = logits.shape
         if self._replayed is None:
-            seed = self._seeds[slot]
-            value = tf.random.stateless_categorical(logits, 1, seed, dtype=tf.int32)[:, 0]
+            flat, seed = tf.reshape(logits, [-1, options]), self._seeds[first_slot]
+            values = tf.random.stateless_categorical(flat, 1, seed, dtype=tf.int32)
+            values = tf.reshape(values, [-1, choices])
         else:
-            value = self._replayed[:, slot]
+            values = self._replayed[:, first_slot : first_slot + choices]
         log_probs = tf.nn.log_softmax(logits)
-        log_prob = tf.gather(log_probs, value, batch_dims=1)
+        log_prob = tf.gather(log_probs, values, batch_dims=2)
         if self._true_entropy:
             entropy = -tf.reduce_sum(tf.exp(log_probs) * log_probs, axis=-1)
         else:
             entropy = -log_prob * tf.exp(log_prob)
-        self._picked[slot] = value
-        self._log_prob += log_prob
-        self._entropy += tf.stop_gradient(entropy)
-        return value
+        self._picked[first_slot : first_slot + choices] = tf.unstack(values, choices, axis=1)
+        self._log_prob += tf.reduce_sum(log_prob, axis=1)
+        self._entropy += tf.stop_gradient(tf.reduce_sum(entropy, axis=1))
+        return values
 
     def draws(self) -> Draws:
         """All choices together; every slot must have been decided."""
-        return Draws(tf.stack(self._picked, axis=1), self._log_prob, self._entropy)
+        tokens = tf.stack(self._picked, axis=1)
+        return Draws(tokens, self._log_prob, self._entropy, self.penalty, self.numbers)
 
 
 class Controller(keras.layers.Layer):

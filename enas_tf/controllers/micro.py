@@ -4,7 +4,6 @@ Reference: Pham et al. 2018, section 2.4, and `_build_sampler` of the authors'
 micro_controller.py.
 """
 
-import keras
 import tensorflow as tf
 
 from enas_tf.controllers.base import Controller, Pick

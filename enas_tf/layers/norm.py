@@ -7,27 +7,33 @@ EPSILON = 1e-5
 
 
 def normalize(
-    x: tf.Tensor, scale: tf.Tensor, offset: tf.Tensor, epsilon: float = EPSILON
+    x: tf.Tensor,
+    scale: tf.Tensor,
+    offset: tf.Tensor,
+    epsilon: float = EPSILON,
+    averages: tuple[tf.Tensor, tf.Tensor] | None = None,
 ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-    """Normalises a batch by its own statistics.
+    """Normalises a batch by its own statistics, or by given ones.
 
     Args:
         x: `(batch, height, width, channels)`, float32, float16 or bfloat16.
         scale: `(channels,)`.
         offset: `(channels,)`.
         epsilon: added to the variance.
+        averages: mean and variance to go by, `(channels,)`, float32; None takes the batch's.
 
     Returns:
-        The normalised batch, its mean and its (unbiased) variance; the latter two are float32.
+        The normalised batch; the mean and the variance, float32; a batch's variance is unbiased.
     """
+    mean, variance = averages or ([], [])
     y, mean, variance, *_ = tf.raw_ops.FusedBatchNormV3(
         x=x,
         scale=tf.cast(scale, tf.float32),
         offset=tf.cast(offset, tf.float32),
-        mean=[],
-        variance=[],
+        mean=mean,
+        variance=variance,
         epsilon=epsilon,
-        is_training=True,
+        is_training=averages is None,
     )
     return y, mean, variance
 
@@ -68,9 +74,7 @@ class BatchNorm(keras.layers.Layer):
         if self.moving:
             # Replicas would drift apart without the mean.
             options |= {"trainable": False, "aggregation": "mean"}
-            self.moving_mean = self.add_weight(
-                name="moving_mean", initializer="zeros", **options
-            )
+            self.moving_mean = self.add_weight(name="moving_mean", initializer="zeros", **options)
             self.moving_variance = self.add_weight(
                 name="moving_variance", initializer="ones", **options
             )
@@ -79,10 +83,11 @@ class BatchNorm(keras.layers.Layer):
         """The normalised batch, of `x`'s shape and dtype."""
         if not self.moving:
             return normalize(x, self.scale, self.offset, self.epsilon)[0]
+        averages = self.moving_mean, self.moving_variance
         if not training:
-            return self._by_moving_averages(x)
+            return normalize(x, self.scale, self.offset, self.epsilon, averages)[0]
         y, mean, variance = normalize(x, self.scale, self.offset, self.epsilon)
-        for average, value in ((self.moving_mean, mean), (self.moving_variance, variance)):
+        for average, value in zip(averages, (mean, variance), strict=True):
             average.assign(average * self.momentum + value * (1 - self.momentum))
         return y
 
@@ -90,14 +95,3 @@ class BatchNorm(keras.layers.Layer):
         """The constructor's arguments."""
         config = {"moving": self.moving, "momentum": self.momentum, "epsilon": self.epsilon}
         return super().get_config() | config
-
-    def _by_moving_averages(self, x: tf.Tensor) -> tf.Tensor:
-        return tf.raw_ops.FusedBatchNormV3(
-            x=x,
-            scale=self.scale,
-            offset=self.offset,
-            mean=self.moving_mean,
-            variance=self.moving_variance,
-            epsilon=self.epsilon,
-            is_training=False,
-        )[0]

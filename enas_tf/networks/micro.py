@@ -34,8 +34,8 @@ def build(
         clock: the step that dropout and drop path go by.
 
     Returns:
-        A model from images to a list: the logits, `(batch, num_classes)`, and where
-        `config.aux_head`, the auxiliary logits of the same shape; float32.
+        A model from images to the logits, `(batch, num_classes)`, and where `config.aux_head`, a
+        second output, the auxiliary logits of the same shape; float32.
     """
     images = keras.Input(image_shape, name="images")
     x = _conv(images, 3 * config.out_filters, 3, "stem", relu=False)
@@ -144,11 +144,11 @@ class _Layer:
             keras.layers.Conv2D(
                 self.channels // 2,
                 1,
-                2,
                 use_bias=False,
                 kernel_initializer=he_normal(x.shape[-1]),
                 name=f"{name}_path_{number}",
-            )(path)
+                # As in `halve`, the stride is not the convolution's.
+            )(keras.layers.AveragePooling2D(1, 2)(path))
             for number, path in enumerate((x, shifted), 1)
         ]
         return BatchNorm(name=f"{name}_norm")(keras.layers.Concatenate()(paths))

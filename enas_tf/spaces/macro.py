@@ -69,7 +69,10 @@ class MacroSpace(Space):
     num_layers: int = field(default=12, metadata={"help": "layers of the network"})
     num_ops: int = field(
         default=6,
-        metadata={"help": f"ops to choose from: 6, or 7 for {OPS[6]} (reduction 4) as well"},
+        metadata={
+            "help": f"ops to choose from: 6, or 7 for {OPS[6]} (reduction 4) as well",
+            "flag": "ops",
+        },
     )
 
     def __post_init__(self) -> None:
@@ -77,6 +80,22 @@ class MacroSpace(Space):
         super().__post_init__()
         if self.num_ops not in (6, 7):
             raise UserError(f"num_ops must be 6 or 7, got {self.num_ops}")
+
+    @property
+    def pools(self) -> tuple[int, int]:
+        """The layers behind which height and width are halved: at the thirds, as the authors do.
+
+        Raises UserError for fewer than 3 layers, one for each height and width.
+        """
+        if self.num_layers < 3:
+            raise UserError(f"a network must have at least 3 layers, got {self.num_layers}")
+        third = self.num_layers // 3
+        return third - 1, 2 * third - 1
+
+    @property
+    def aux_layer(self) -> int:
+        """The layer whose output an auxiliary classifier reads: that behind the second pool."""
+        return self.pools[1] + 1
 
     @property
     def ops(self) -> tuple[str, ...]:

@@ -7,6 +7,7 @@ import keras
 import tensorflow as tf
 
 from enas_tf.child import ChildConfig
+from enas_tf.errors import UserError
 from enas_tf.layers.aux_head import AuxHead
 from enas_tf.layers.banks import (
     SeparableConvBank,
@@ -209,6 +210,7 @@ class MicroSupernet(keras.Model):
         image_shape: `(height, width, channels)`.
         num_classes: of the logits.
         clock: the step that dropout goes by.
+        moving_averages: must be false: batch norm always goes by the batch's statistics here.
 
     Call arguments:
         images: `(batch, height, width, channels)`, normalised.
@@ -224,7 +226,10 @@ class MicroSupernet(keras.Model):
         image_shape: tuple[int, int, int],
         num_classes: int,
         clock: Clock,
+        moving_averages: bool = False,
     ) -> None:
+        if moving_averages:
+            raise UserError("search.reward_bn=moving is not there for cells; leave it at batch")
         super().__init__(name="micro_supernet")
         self.config = config
         self.tokens_per_cell = 4 * space.num_nodes

@@ -1,8 +1,9 @@
 """Image classification: batches, losses, rewards and metrics."""
 
+import keras
 import tensorflow as tf
 
-from enas_tf.child import ChildConfig
+from enas_tf.child import ImageChildConfig
 from enas_tf.data.augment import Augment
 from enas_tf.data.base import DataConfig, ImageData
 
@@ -22,7 +23,9 @@ class ImageTask:
     unit = "images"
     metric = "accuracy"
 
-    def __init__(self, data: ImageData, data_config: DataConfig, child_config: ChildConfig) -> None:
+    def __init__(
+        self, data: ImageData, data_config: DataConfig, child_config: ImageChildConfig
+    ) -> None:
         self.data = data
         self._pad = data_config.pad
         self._aux_weight = child_config.aux_weight
@@ -56,15 +59,14 @@ class ImageTask:
             batch_size, seed=seed, num_steps=len(steps), first_step=steps.start
         )
 
-    def eval_batches(
-        self, split: str, batch_size: int, shard: tuple[int, int]
-    ) -> tf.data.Dataset:
+    def eval_batches(self, split: str, batch_size: int, shard: tuple[int, int]) -> tf.data.Dataset:
         """The whole split once, in order; the last batch may be smaller."""
         return self.data.eval_batches(split, batch_size, shard)
 
-    def steps_per_epoch(self, batch_size: int) -> int:
-        """Full batches of the training split."""
-        return self.data.steps_per_epoch("train", batch_size)
+    def steps_per_epoch(self, batch_size: int, at_most: int = 0) -> int:
+        """Full batches of the training split, or as many as allowed where that is not 0."""
+        steps = self.data.steps_per_epoch("train", batch_size)
+        return min(steps, at_most) if at_most else steps
 
     def loss(self, outputs: Outputs, labels: tf.Tensor) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
         """What training minimises, weight decay aside, and what it reports.
@@ -106,6 +108,25 @@ class ImageTask:
     def reward(metrics: dict[str, float]) -> float:
         """An architecture's reward: its accuracy."""
         return metrics["accuracy"]
+
+
+class NetworkForward:
+    """Runs a final network, without its auxiliary head outside training.
+
+    Args:
+        network: from images to logits and, where it has a head, auxiliary logits.
+    """
+
+    def __init__(self, network: keras.Model) -> None:
+        self._network = network
+        self._main = keras.Model(network.inputs, network.outputs[0])
+
+    def __call__(self, images: tf.Tensor, training: bool) -> Outputs:
+        """The outputs as `ImageTask` takes them."""
+        if not training or len(self._network.outputs) == 1:
+            return self._main(images, training=training), None
+        logits, aux_logits = self._network(images, training=True)
+        return logits, aux_logits
 
 
 def _cross_entropy(logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:

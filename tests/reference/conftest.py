@@ -7,9 +7,9 @@ from tests.reference.cases import Comparison
 
 @pytest.fixture
 def compare(request, record_property):
-    """Compares with the original; `-s` prints the largest error of each quantity."""
+    """Compares with the original; `-s` prints the error of each quantity."""
     comparison = Comparison()
     yield comparison
-    for quantity, error in comparison.errors.items():
-        record_property(quantity, error)
-        print(f"\n  {request.node.name}: {quantity} {error:.1e}", end="")
+    for key, error in comparison.report.items():
+        record_property(key, error)
+        print(f"\n  {request.node.name}: {key} {error}", end="")

@@ -73,6 +73,7 @@ def _aux_head(head: AuxHead) -> Iterator[Link]:
 NETWORK_RULES = (
     (r"^child/", ""),
     (r"^fc/w$", "classifier/kernel"),
+    (r"^stem_conv/", "stem/"),
     (r"/layer_base/", "_base/"),
     (r"/calibrate/pool_x/", "_calibrate_0/"),
     (r"/calibrate/pool_y/", "_calibrate_1/"),

@@ -1,0 +1,254 @@
+"""The shared weights of whole layers: every op of every layer, in a few variables.
+
+With moving averages (of batch norm), the functions here return a batch's statistics and the banks
+take them in outside: a branch of `tf.switch_case` may not assign under `tf.distribute`.
+"""
+
+import keras
+import tensorflow as tf
+
+from enas_tf.layers.banks import graph_function, take_rows
+from enas_tf.layers.conv import halve
+from enas_tf.layers.initial import he_normal
+from enas_tf.layers.norm import normalize
+
+Weights = dict[str, tf.Tensor]
+Statistics = tuple[tf.Tensor, tf.Tensor]
+"""Means and variances."""
+
+NORM_ROWS = (0, 1, 2, 3, -1, -1, 4)
+"""For each op the row of its batch norm behind the convolution; pools have none."""
+
+_MOMENTUM = 0.9
+# The authors' code has another epsilon behind the ops than everywhere else.
+_EPSILON = 1e-3
+
+
+@graph_function
+def run_op(
+    x: tf.Tensor, op: tf.Tensor, weights: Weights, averages: dict[str, Statistics] | None
+) -> tuple[tf.Tensor, dict[str, Statistics]]:
+    """Runs the op that the index names, in the order of `spaces.macro.OPS`, and no other.
+
+    All ops start with a 1x1 convolution of their own, batch norm and relu. Those that are
+    convolutions have a batch norm and a relu behind them.
+
+    Args:
+        x: `(batch, height, width, channels)`.
+        op: the index, int32.
+        weights: of one layer of an `OpBank`.
+        averages: of the same layer, to normalise by; None takes the batch's statistics.
+
+    Returns:
+        The output, of `x`'s shape; the statistics that it was normalised by, as
+        `OpBank.update` takes them.
+    """
+    averages = averages or {"input": None, "output": None}
+    kernel, scale, offset = (
+        take_rows(weights[f"input_{name}"], op[tf.newaxis])
+        for name in ("kernel", "scale", "offset")
+    )
+    x = tf.nn.conv2d(x, kernel[tf.newaxis], 1, "SAME")
+    of_input = _row(averages["input"], op)
+    x, *of_input = normalize(x, scale[0], offset[0], averages=of_input)
+    x = tf.nn.relu(x)
+    branches = [
+        lambda: _normalized(tf.nn.conv2d(x, weights["conv_3x3"], 1, "SAME"), 0, weights, averages),
+        lambda: _normalized(_separable(x, 0, weights), 1, weights, averages),
+        lambda: _normalized(tf.nn.conv2d(x, weights["conv_5x5"], 1, "SAME"), 2, weights, averages),
+        lambda: _normalized(_separable(x, 1, weights), 3, weights, averages),
+        lambda: (tf.nn.avg_pool2d(x, 3, 1, "SAME"), *map(tf.zeros_like, of_input)),
+        lambda: (tf.nn.max_pool2d(x, 3, 1, "SAME"), *map(tf.zeros_like, of_input)),
+        lambda: _excited(x, weights, averages),
+    ]
+    num_ops = weights["input_kernel"].shape[0]
+    y, *of_output = tf.switch_case(op, branches[:num_ops])
+    # Here, since relu is the last step of every op: pools keep what is not negative.
+    return tf.nn.relu(y), {"input": tuple(of_input), "output": tuple(of_output)}
+
+
+def _row(averages: Statistics | None, row: int | tf.Tensor) -> Statistics | None:
+    return averages and (averages[0][row], averages[1][row])
+
+
+def _normalized(
+    y: tf.Tensor, row: int, weights: Weights, averages: dict[str, Statistics | None]
+) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    scale, offset = weights["output_scale"][row], weights["output_offset"][row]
+    return normalize(y, scale, offset, _EPSILON, _row(averages["output"], row))
+
+
+def _separable(x: tf.Tensor, place: int, weights: Weights) -> tf.Tensor:
+    depthwise = weights[("depthwise_3x3", "depthwise_5x5")[place]]
+    x = tf.nn.depthwise_conv2d(x, depthwise, [1, 1, 1, 1], "SAME")
+    return tf.nn.conv2d(x, weights["pointwise"][place, tf.newaxis, tf.newaxis], 1, "SAME")
+
+
+def _excited(
+    x: tf.Tensor, weights: Weights, averages: dict[str, Statistics | None]
+) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    """Reference: Hu et al., "Squeeze-and-excitation networks", without biases."""
+    y = tf.nn.conv2d(x, weights["excited_conv_3x3"], 1, "SAME")
+    y, mean, variance = _normalized(y, NORM_ROWS[6], weights, averages)
+    squeezed = tf.nn.relu(tf.matmul(tf.reduce_mean(y, [1, 2]), weights["squeeze"]))
+    factors = tf.sigmoid(tf.matmul(squeezed, weights["excite"]))
+    return y * factors[:, tf.newaxis, tf.newaxis], mean, variance
+
+
+class MovingAverages(keras.layers.Layer):
+    """The moving averages of many batch norms.
+
+    Args:
+        shape: `(..., channels)`.
+    """
+
+    def __init__(self, shape: tuple[int, ...], **kwargs) -> None:
+        super().__init__(**kwargs)
+        # Replicas would drift apart without the mean.
+        options = {"shape": shape, "trainable": False, "autocast": False, "aggregation": "mean"}
+        self.mean = self.add_weight(name="mean", initializer="zeros", **options)
+        self.variance = self.add_weight(name="variance", initializer="ones", **options)
+
+    def read(self) -> Statistics:
+        """Means and variances as they are."""
+        return tf.convert_to_tensor(self.mean), tf.convert_to_tensor(self.variance)
+
+    def update(self, statistics: Statistics, mask: tf.Tensor | float = 1.0) -> None:
+        """Takes in a batch's means and variances where the mask is 1."""
+        for average, values in zip((self.mean, self.variance), statistics, strict=True):
+            average.assign(average + (1 - _MOMENTUM) * mask * (values - average))
+
+
+class OpBank(keras.layers.Layer):
+    """The weights of every op of every layer; each variable has a leading axis of layers.
+
+    Args:
+        num_layers: how many layers.
+        num_ops: the first 6 or 7 ops.
+        channels: of all inputs and outputs.
+        moving: whether to keep moving averages.
+    """
+
+    def __init__(
+        self, num_layers: int, num_ops: int, channels: int, moving: bool, **kwargs
+    ) -> None:
+        super().__init__(**kwargs)
+        self.num_layers = num_layers
+        self.num_ops = num_ops
+        self.num_norms = 1 + max(NORM_ROWS[:num_ops])
+        self.channels = channels
+        self.averages = {}
+        if moving:
+            shapes = {"input": (num_layers, num_ops, channels)}
+            shapes["output"] = (num_layers, self.num_norms, channels)
+            self.averages = {name: MovingAverages(s, name=name) for name, s in shapes.items()}
+
+    def build(self, input_shape: tuple | None = None) -> None:
+        """Makes all weights."""
+        size = self.channels
+        kernels = {
+            "input_kernel": ((self.num_ops, size, size), size),
+            "conv_3x3": ((3, 3, size, size), 9 * size),
+            "conv_5x5": ((5, 5, size, size), 25 * size),
+            "depthwise_3x3": ((3, 3, size, 1), 9),
+            "depthwise_5x5": ((5, 5, size, 1), 25),
+            "pointwise": ((2, size, size), size),
+        }
+        if self.num_ops > 6:
+            # A fourth of the channels, as the name says: reduction 4.
+            squeezed = max(1, size // 4)
+            kernels["excited_conv_3x3"] = (3, 3, size, size), 9 * size
+            kernels["squeeze"] = (size, squeezed), size
+            kernels["excite"] = (squeezed, size), squeezed
+        self.bank = {
+            name: self.add_weight(
+                shape=(self.num_layers, *shape), initializer=he_normal(fan_in), name=name
+            )
+            for name, (shape, fan_in) in kernels.items()
+        }
+        for name, rows in (("input", self.num_ops), ("output", self.num_norms)):
+            options = {"shape": (self.num_layers, rows, size), "autocast": False}
+            for kind, initializer in (("scale", "ones"), ("offset", "zeros")):
+                self.bank[f"{name}_{kind}"] = self.add_weight(
+                    name=f"{name}_{kind}", initializer=initializer, **options
+                )
+
+    def layers(self) -> list[Weights]:
+        """For each layer the weights that `run_op` takes."""
+        names = list(self.bank)
+        taken = [tf.unstack(tf.convert_to_tensor(self.bank[name])) for name in names]
+        return [dict(zip(names, of_layer, strict=True)) for of_layer in zip(*taken, strict=True)]
+
+    def layer_averages(self) -> list[dict[str, Statistics]]:
+        """For each layer the moving averages that `run_op` takes."""
+        read = {name: averages.read() for name, averages in self.averages.items()}
+        return [
+            {name: (means[layer], variances[layer]) for name, (means, variances) in read.items()}
+            for layer in range(self.num_layers)
+        ]
+
+    def update(self, ops: tf.Tensor, statistics: list[dict[str, Statistics]]) -> None:
+        """Takes in the statistics that `run_op` gave for each layer, `ops` being the layers'."""
+        rows = {"input": ops, "output": tf.gather(NORM_ROWS, ops)}
+        for name, averages in self.averages.items():
+            means, variances = zip(*(of_layer[name] for of_layer in statistics), strict=True)
+            stacked = tf.stack(means)[:, tf.newaxis], tf.stack(variances)[:, tf.newaxis]
+            mask = tf.one_hot(rows[name], averages.mean.shape[1])[..., tf.newaxis]
+            averages.update(stacked, mask)
+
+
+@graph_function
+def _reduce(x: tf.Tensor, weights: Weights, averages: Statistics | None) -> tuple:
+    kernels = weights["kernels"][:, tf.newaxis, tf.newaxis]
+    y = halve(x, kernels[0], kernels[1])
+    return normalize(y, weights["scale"], weights["offset"], averages=averages)
+
+
+class ReductionBank(keras.layers.Layer):
+    """Factorised reductions with batch norm, one for each of several inputs of one shape.
+
+    Args:
+        num_inputs: how many inputs.
+        channels: of inputs and outputs, even.
+        moving: whether to keep moving averages, and to go by them where `training` is false.
+
+    Call arguments:
+        inputs: each `(batch, height, width, channels)`.
+        training: whether to take in the batch's statistics.
+    """
+
+    def __init__(self, num_inputs: int, channels: int, moving: bool, **kwargs) -> None:
+        super().__init__(**kwargs)
+        self.num_inputs = num_inputs
+        self.channels = channels
+        self.averages = MovingAverages((num_inputs, channels)) if moving else None
+
+    def build(self, input_shape: tuple | None = None) -> None:
+        """Makes the kernels, scales and offsets."""
+        size = self.channels
+        options = {"shape": (self.num_inputs, size), "autocast": False}
+        self.bank = {
+            "kernels": self.add_weight(
+                shape=(self.num_inputs, 2, size, size // 2),
+                initializer=he_normal(size),
+                name="kernels",
+            ),
+            "scale": self.add_weight(name="scale", initializer="ones", **options),
+            "offset": self.add_weight(name="offset", initializer="zeros", **options),
+        }
+
+    def call(self, inputs: list[tf.Tensor], training: bool = False) -> list[tf.Tensor]:
+        """Each `(batch, ceil(height / 2), ceil(width / 2), channels)`."""
+        outputs, means, variances = [], [], []
+        by_averages = self.averages is not None and not training
+        read = self.averages.read() if by_averages else None
+        bank = {name: tf.unstack(tf.convert_to_tensor(w)) for name, w in self.bank.items()}
+        for place, x in enumerate(inputs):
+            weights = {name: of_inputs[place] for name, of_inputs in bank.items()}
+            y, mean, variance = _reduce(x, weights, _row(read, place))
+            outputs.append(y)
+            means.append(mean)
+            variances.append(variance)
+        if self.averages is not None and training:
+            self.averages.update((tf.stack(means), tf.stack(variances)))
+        return outputs

@@ -1,0 +1,173 @@
+"""The macro space's shared-weight network.
+
+Reference: Pham et al. 2018, section 2.3, and `_enas_layer` of the authors' general_child.py.
+"""
+
+from functools import partial
+
+import keras
+import tensorflow as tf
+
+from enas_tf.child import ImageChildConfig
+from enas_tf.layers.aux_head import AuxHead
+from enas_tf.layers.conv import ConvNorm
+from enas_tf.layers.dropout import Clock, Dropout, DropPath
+from enas_tf.layers.initial import he_normal
+from enas_tf.layers.layer_banks import MovingAverages, OpBank, ReductionBank, run_op
+from enas_tf.layers.norm import BatchNorm, normalize
+from enas_tf.spaces.macro import MacroSpace
+
+
+class JoinedEntries:
+    """The stem and layers of one height and width, of which any may be joined to a later layer.
+
+    Joining costs what is used: a TensorArray hands out the chosen entries alone, and gradients go
+    back to them alone. Sums of all entries under a mask took about twice the time.
+
+    Args:
+        entries: the earlier ones, `(batch, height, width, channels)`.
+        size: how many there may be in the end.
+    """
+
+    def __init__(self, entries: list[tf.Tensor], size: int) -> None:
+        self.entries: list[tf.Tensor] = []
+        self._array = tf.TensorArray(
+            entries[0].dtype, size, element_shape=entries[0].shape, clear_after_read=False
+        )
+        for entry in entries:
+            self.append(entry)
+
+    def append(self, entry: tf.Tensor) -> None:
+        """Adds the next entry."""
+        self._array = self._array.write(len(self.entries), entry)
+        self.entries.append(entry)
+
+    def sum(self, bits: tf.Tensor) -> tf.Tensor:
+        """The sum of the entries whose bit is 1; `bits`, int32, are of the first entries."""
+        chosen = tf.cast(tf.where(bits > 0)[:, 0], tf.int32)
+        # An eager TensorArray forgets the entries' shape where none is chosen.
+        shape = tf.concat([tf.shape(chosen), tf.shape(self.entries[0])], axis=0)
+        total = tf.reduce_sum(tf.reshape(self._array.gather(chosen), shape), axis=0)
+        return tf.ensure_shape(total, self.entries[0].shape)
+
+
+class MacroSupernet(keras.Model):
+    """All networks of the macro space in one; tokens say which of them runs.
+
+    Args:
+        space: the space of its architectures.
+        config: sizes and dropout.
+        image_shape: `(height, width, channels)`.
+        num_classes: of the logits.
+        clock: the step that dropout goes by.
+        moving_averages: whether batch norm keeps moving averages and goes by them where `training`
+            is false, as in the authors' code; else it always goes by the batch's statistics.
+
+    Call arguments:
+        images: `(batch, height, width, channels)`, normalised.
+        tokens: an architecture's, int32.
+        training: whether to drop out and to compute the auxiliary logits.
+    """
+
+    def __init__(
+        self,
+        space: MacroSpace,
+        config: ImageChildConfig,
+        image_shape: tuple[int, int, int],
+        num_classes: int,
+        clock: Clock,
+        moving_averages: bool = False,
+    ) -> None:
+        super().__init__(name="macro_supernet")
+        self.space = space
+        self.moving = moving_averages
+        self.channels = channels = config.out_filters
+        norm = partial(BatchNorm, moving=self.moving)
+        self.stem = ConvNorm(channels, 3, relu=False, norm=norm, name="stem")
+        self.ops = OpBank(space.num_layers, len(space.ops), channels, self.moving, name="ops")
+        self.reductions = {
+            str(layer): ReductionBank(layer + 2, channels, self.moving, name=f"reduction_{layer}")
+            for layer in space.pools
+            if layer >= 0
+        }
+        depths = [(layer + 1) / space.num_layers for layer in range(space.num_layers)]
+        self.drop_paths = [DropPath(config.drop_path_keep_prob, d, clock) for d in depths]
+        self.aux_head = AuxHead(num_classes, name="aux_head") if config.aux_head else None
+        self.dropout = Dropout(config.keep_prob, clock)
+        self.num_classes = num_classes
+        self.build((None, *image_shape))
+
+    def build(self, image_shape: tuple) -> None:
+        """Makes all weights."""
+        self.stem.build(image_shape)
+        self.ops.build()
+        sides = image_shape[1:3]
+        for layer in range(self.space.num_layers):
+            if self.aux_head and layer == self.space.aux_layer:
+                self.aux_head.build((None, *sides, self.channels))
+            if layer in self.space.pools:
+                self.reductions[str(layer)].build()
+                sides = [-(-side // 2) for side in sides]
+        # The first layer joins nothing, and has no batch norm for it.
+        shape = (self.space.num_layers - 1, self.channels)
+        options = {"shape": shape, "autocast": False}
+        self.skip_scale = self.add_weight(name="skip_scale", initializer="ones", **options)
+        self.skip_offset = self.add_weight(name="skip_offset", initializer="zeros", **options)
+        self.skip_averages = MovingAverages(shape, name="skip_averages") if self.moving else None
+        self.classifier = self.add_weight(
+            shape=(self.channels, self.num_classes),
+            initializer=he_normal(self.channels),
+            name="classifier",
+        )
+        self.built = True
+
+    def call(
+        self, images: tf.Tensor, tokens: tf.Tensor, training: bool = False
+    ) -> tuple[tf.Tensor, tf.Tensor | None]:
+        """The logits and the auxiliary logits, `(batch, num_classes)`, float32.
+
+        The latter are None where there is no auxiliary head, or outside training.
+        """
+        layers = self.space.num_layers
+        starts = [self.space.num_tokens(layer) for layer in range(layers + 1)]
+        weights, aux_logits = self.ops.layers(), None
+        by_averages = self.moving and not training
+        averages = self.ops.layer_averages() if by_averages else [None] * layers
+        of_ops, of_skips = [], []
+        joined = JoinedEntries([self.stem(images, training=training)], layers + 1)
+        for layer in range(layers):
+            op, bits = tokens[starts[layer]], tokens[starts[layer] + 1 : starts[layer + 1]]
+            x, statistics = run_op(joined.entries[-1], op, weights[layer], averages[layer])
+            of_ops.append(statistics)
+            if layer:
+                x = self._drop_path(x, bits, layer, training)
+                x, *statistics = self._join(x + joined.sum(bits), layer, by_averages)
+                of_skips.append(statistics)
+            joined.append(x)
+            if self.aux_head and training and layer == self.space.aux_layer:
+                aux_logits = tf.cast(self.aux_head(x), tf.float32)
+            if layer in self.space.pools:
+                reduced = self.reductions[str(layer)](joined.entries, training=training)
+                joined = JoinedEntries(reduced, layers + 1)
+        if self.moving and training:
+            self.ops.update(tf.gather(tokens, starts[:-1]), of_ops)
+            self.skip_averages.update([tf.stack(s) for s in zip(*of_skips, strict=True)])
+        features = tf.reduce_mean(joined.entries[-1], [1, 2])
+        features = self.dropout(features, training=training)
+        return tf.cast(tf.matmul(features, self.classifier), tf.float32), aux_logits
+
+    def _join(self, x: tf.Tensor, layer: int, by_averages: bool) -> tuple:
+        """Batch norm behind the sum of a layer and what is joined to it."""
+        averages = None
+        if by_averages:
+            averages = tuple(values[layer - 1] for values in self.skip_averages.read())
+        scale, offset = self.skip_scale[layer - 1], self.skip_offset[layer - 1]
+        return normalize(x, scale, offset, averages=averages)
+
+    def _drop_path(self, x: tf.Tensor, bits: tf.Tensor, layer: int, training: bool) -> tf.Tensor:
+        """Drop path, but where nothing is joined: the op's output is then all that there is."""
+        drop_path = self.drop_paths[layer]
+        if not training or drop_path.layer_keep_prob == 1:
+            return x
+        mask = tf.cast(drop_path.mask([tf.shape(x)[0], 1, 1, 1]), x.dtype)
+        return x * tf.where(tf.reduce_any(bits > 0), mask, tf.ones_like(mask))

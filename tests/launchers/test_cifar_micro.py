@@ -1,0 +1,334 @@
+"""The launcher as a user calls it, in processes of its own."""
+
+import json
+import shutil
+import signal
+import subprocess
+import time
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from PIL import Image
+
+from enas_tf.data.base import DataConfig
+from enas_tf.data.images import load_images
+from enas_tf.export import predict
+from tests.launching import ROOT, command, environment, launch, launch_in_turn
+
+ARC = "0 0 1 1 0 2 1 4"
+
+
+@pytest.fixture(scope="session")
+def folder(finished_run):
+    return finished_run[0]
+
+
+def read_lines(path):
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def test_the_pipeline_leaves_all_that_it_should(folder):
+    left = {str(path.relative_to(folder)) for path in folder.rglob("*")}
+    version = "export/cifar_micro/1"
+    assert left >= {
+        "config.json",
+        "search/metrics.jsonl",
+        "search/arcs.jsonl",
+        "search/checkpoints/step_000000010",
+        "arcs.json",
+        "arc.txt",
+        "train/metrics.jsonl",
+        "train/result.json",
+        "train/checkpoints/best",
+        "train/checkpoints/step_000000006",
+        "export/cifar_micro/model.keras",
+        f"{version}/saved_model.pb",
+        f"{version}/assets.extra/labels.txt",
+        f"{version}/assets.extra/arc.txt",
+        f"{version}/assets.extra/model.json",
+    }
+    for phase in ("search", "train"):
+        assert list(folder.glob(f"{phase}/events.out.tfevents.*"))
+    assert not [name for name in left if ".tmp" in name or ".aside" in name or "damaged" in name]
+
+
+def test_what_it_leaves_fits_together(folder):
+    config = json.loads((folder / "config.json").read_text())
+    assert config["config"]["child"]["out_filters"] == 4 and config["seed"] == 0
+    assert set(config["versions"]) == {"python", "tensorflow", "keras", "enas_tf"}
+    ranked = json.loads((folder / "arcs.json").read_text())
+    assert len(ranked) == 4
+    arc = (folder / "arc.txt").read_text().strip()
+    result = json.loads((folder / "train/result.json").read_text())
+    assert ranked[0]["arc"] == arc == result["arc"]
+    # The formula that counts for the ranking, and the network that was built.
+    assert ranked[0]["params"] == result["params"]
+    assert result["epochs"] == 2 and result["images_seen"] == 2 * 3 * 16
+    assert [r["phase"] for r in read_lines(folder / "search/metrics.jsonl")] == [
+        *2 * ["child", "controller", "valid"]
+    ]
+
+
+def test_it_tells_what_it_does(finished_run):
+    _, shown = finished_run
+    assert "search: epoch 0, step 1/10, loss " in shown
+    assert "mean reward" in shown and "not the accuracy" in shown
+    assert "export: " in shown and shown.count("prediction: test image") == 3
+
+
+def test_the_export_does_as_well_as_the_trained_network(folder):
+    data = load_images("digits", None, DataConfig())
+    test = data.splits["test"]
+    labels = [label for label, _ in predict(folder / "export/cifar_micro/1", test.images)]
+    wanted = [data.class_names[label] for label in test.labels]
+    result = json.loads((folder / "train/result.json").read_text())
+    accuracy = np.mean(np.array(labels) == wanted)
+    assert accuracy == pytest.approx(result["test"]["accuracy"], abs=1 / len(wanted))
+
+
+def test_a_killed_search_goes_on_to_the_same_end(folder, tmp_path):
+    killed = tmp_path / "killed"
+    process = subprocess.Popen(
+        command("search", f"--workdir={killed}"),
+        cwd=ROOT,
+        env=environment(),
+        stdout=subprocess.DEVNULL,
+    )
+    while not (killed / "search/checkpoints/step_000000005").exists():
+        assert process.poll() is None
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert not (killed / "search/checkpoints/step_000000010").exists()
+    done = launch("search", f"--workdir={killed}")
+    assert done.status == 0 and "resuming at step 5 of 10" in done.stdout
+    last = "search/checkpoints/step_000000010/variables"
+    wanted, actual = (tf.train.load_checkpoint(str(run / last)) for run in (folder, killed))
+    names = wanted.get_variable_to_shape_map()
+    assert names == actual.get_variable_to_shape_map() and len(names) > 100
+    for name in sorted(names.keys() - {"_CHECKPOINTABLE_OBJECT_GRAPH"}):
+        np.testing.assert_array_equal(
+            actual.get_tensor(name), wanted.get_tensor(name), err_msg=name
+        )
+    path = "search/arcs.jsonl"
+    assert (killed / path).read_text() == (folder / path).read_text()
+    shown = [
+        [{n: v for n, v in r.items() if "second" not in n} for r in read_lines(run / path)]
+        for run in (folder, killed)
+        for path in ("search/metrics.jsonl",)
+    ]
+    assert shown[0] == shown[1]
+
+
+def test_help_lists_flags_with_their_meaning():
+    done = launch("--help")
+    assert done.status == 0 and done.stderr == ""
+    assert "--search.num_epochs  a whole number; default 150 (tiny: 30)" in done.stdout
+    assert "epochs; in each, shared weights first, then the controller" in done.stdout
+    for flag in ("--workdir", "--child.out_filters", "--controller.tanh_constant", "--data.cutout"):
+        assert f"  {flag}  " in done.stdout
+
+
+def test_a_mistake_ends_the_process_with_status_2_and_one_line():
+    done = launch("seek")
+    assert done.status == 2
+    assert done.stderr.startswith("error: give one verb of search, derive")
+    assert done.stderr.count("\n") == 1 and done.stdout == ""
+
+
+def damage(run, pattern):
+    for path in run.glob(pattern):
+        path.write_bytes(path.read_bytes()[:100])
+
+
+def write_images(folder, height, width, channels, per_class=20):
+    generator = np.random.default_rng(0)
+    for name in ("dark", "light"):
+        (folder / name).mkdir(parents=True)
+        low = 128 if name == "light" else 0
+        for number in range(per_class):
+            image = generator.integers(low, low + 128, (height, width, channels)).astype(np.uint8)
+            picture = Image.fromarray(image[..., 0] if channels == 1 else image)
+            picture.save(folder / name / f"{number}.png")
+    return f"--dataset=folder:{folder}"
+
+
+@pytest.fixture(scope="module")
+def copied(folder, tmp_path_factory):
+    """Copies of the finished run, to be changed."""
+    root = tmp_path_factory.mktemp("copies")
+    for name in ("whole", "damaged", "unreadable"):
+        shutil.copytree(folder, root / name)
+    damage(root / "damaged", "train/checkpoints/step_*/variables.data*")
+    damage(root / "unreadable", "train/checkpoints/best/variables.data*")
+    (root / "damaged/train/result.json").unlink()
+    return root
+
+
+GOOD = {
+    "again": [],
+    "evaluate": ["evaluate"],
+    "evaluate valid": ["evaluate", "--split=valid"],
+    "describe": ["describe", "--output={root}/cells.svg"],
+    "describe published": ["describe", "--arc=micro_enas", "--workdir={root}/none"],
+    "derive": ["derive"],
+    "train": ["train"],
+    "export": ["export"],
+}
+
+
+@pytest.fixture(scope="module")
+def good(copied):
+    """What commands say of the finished run, in this order."""
+    root = copied
+    commands = {
+        name: [f"--workdir={root / 'whole'}", *(word.format(root=root) for word in words)]
+        for name, words in GOOD.items()
+    }
+    started = time.monotonic()
+    results = launch_in_turn(root, commands)
+    return results, time.monotonic() - started
+
+
+@pytest.mark.parametrize("name", GOOD)
+def test_every_verb_succeeds_on_a_finished_run(good, name):
+    result = good[0][name]
+    assert (result.status, result.stderr) == (0, "")
+
+
+def test_a_finished_run_is_left_alone(good):
+    assert good[0]["again"].stdout == ""
+
+
+@pytest.mark.parametrize(("name", "split"), [("evaluate", "test"), ("evaluate valid", "valid")])
+def test_evaluate_prints_one_line_of_json(good, folder, name, split):
+    shown = good[0][name].stdout
+    assert shown.count("\n") == 1
+    result = json.loads((folder / "train/result.json").read_text())
+    wanted = result["test"] if split == "test" else result["best_valid"]
+    metrics = {n: pytest.approx(wanted[n], rel=1e-6) for n in ("loss", "accuracy")}
+    assert json.loads(shown) == {"split": split, **metrics}
+
+
+def test_describe_explains_and_draws(good, copied, folder):
+    shown = good[0]["describe"].stdout
+    params = json.loads((folder / "train/result.json").read_text())["params"]
+    assert "normal cell" in shown and f"{params:,} parameters" in shown
+    # Two cells of one node: two inputs of two, two ops of five, each squared.
+    assert "the space holds 10,000 architectures" in shown
+    assert (copied / "cells.svg").read_text().lstrip().startswith(("<?xml", "<svg"))
+    assert "node 6" in good[0]["describe published"].stdout
+    assert not (copied / "none").exists()
+
+
+def test_deriving_and_training_again_changes_nothing(good, copied, folder):
+    for name in ("arcs.json", "arc.txt"):
+        assert (copied / "whole" / name).read_text() == (folder / name).read_text()
+    results = [
+        json.loads((f / "train/result.json").read_text()) for f in (folder, copied / "whole")
+    ]
+    assert results[0] == results[1]
+
+
+def test_export_makes_the_next_version(good, copied):
+    assert f"export: {copied / 'whole/export/cifar_micro/2'}\n" in good[0]["export"].stdout
+    assert (copied / "whole/export/cifar_micro/2/saved_model.pb").exists()
+
+
+BAD = {
+    "arc too short": (["train", "--arc=0 0 1"], "token"),
+    "arc out of range": (["train", "--arc=0 0 1 1 0 2 1 9"], "token 7"),
+    "arc of words": (["train", "--arc=0 0 1 x 0 2 1 4"], "token 3"),
+    "arc of no name": (["describe", "--arc=micro_enos"], "micro_enas"),
+    "unknown dataset": (["--dataset=nosuch"], "nosuch"),
+    "no data": (["--dataset=cifar10", "--data_dir={root}/none"], "--dataset=digits runs offline"),
+    "no folder": (["--dataset=folder:{root}/none"], "{root}/none does not exist"),
+    "one class": (["--dataset=folder:{root}/one"], "one class"),
+    "odd filters": (["--child.out_filters=5"], "out_filters must be even"),
+    "odd final filters": (["--train.out_filters=5"], "out_filters must be even"),
+    "no epochs": (["--search.num_epochs=0"], "search.num_epochs must be at least 1, got 0"),
+    "large batch": (["--train.batch_size=5000"], "batch size must be between 1 and"),
+    "large reward batch": (["--search.batch_size=500"], "batch size must be between 1 and 179"),
+    "another configuration": (["--workdir={whole}", "--seed=1"], "seed was 0 and is now 1"),
+    "another arc to train": (
+        ["train", "--workdir={whole}", f"--arc={ARC}"],
+        "another architecture",
+    ),
+    "another arc": (["--workdir={whole}", f"--arc={ARC}"], "another architecture"),
+    "damaged": (["train", "--workdir={damaged}"], "no checkpoint in {damaged}"),
+    "unreadable": (["evaluate", "--workdir={unreadable}"], "best cannot be read"),
+    "under a file": (["--workdir={root}/file/run"], "cannot write {root}/file/run"),
+    "read-only": (["--workdir=/proc/enas"], "cannot write /proc/enas"),
+    "unknown verb": (["seek"], "give one verb of search, derive, train"),
+    "two verbs": (["search", "train"], "give one verb of"),
+    "unknown flag": (["--search.epochs=3"], "search.epochs"),
+    "wrong value": (["--search.num_epochs=many"], "give a whole number"),
+    "unknown preset": (["--preset=huge"], "one of paper, paper_text, tiny"),
+    "evaluate first": (["evaluate"], "no trained network; run the verb train first"),
+    "export first": (["export"], "no trained network; run the verb train first"),
+    "derive first": (["derive"], "no search; run the verb search first"),
+    "train first": (["train"], "run the verbs search and derive first, or give one by --arc"),
+    "no drawing": (["describe", f"--arc={ARC}", "--output={root}/cells.gif"], ".svg"),
+}
+
+
+@pytest.fixture(scope="module")
+def bad(copied):
+    """What commands with a mistake end with; and the names that stand for folders in them."""
+    names = {"root": copied} | {n: copied / n for n in ("whole", "damaged", "unreadable")}
+    (copied / "file").write_text("")
+    write_images(copied / "pictures", 4, 4, 1, per_class=3)
+    shutil.copytree(copied / "pictures/dark", copied / "one/dark")
+    commands = {
+        name: [f"--workdir={copied}/new {name}", *(word.format(**names) for word in words)]
+        for name, (words, _) in BAD.items()
+    }
+    return launch_in_turn(copied, commands), names
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_a_mistake_gets_one_clear_line(bad, name):
+    results, names = bad
+    status, _, stderr = results[name]
+    assert status == 2, stderr
+    lines = [line for line in stderr.splitlines() if not line.startswith("warning: ")]
+    assert len(lines) == 1, stderr
+    assert lines[0].startswith("error: ")
+    assert BAD[name][1].format(**names) in lines[0]
+
+
+def test_a_refused_architecture_leaves_the_run_as_it_was(bad, copied):
+    assert not list((copied / "whole").rglob("damaged*"))
+
+
+SIZES = [(28, 28, 1), (64, 64, 3), (9, 7, 3)]
+
+
+@pytest.fixture(scope="module")
+def of_sizes(tmp_path_factory):
+    """Searches and final trainings on images of some sizes."""
+    root = tmp_path_factory.mktemp("sizes")
+    few = ["--search.num_epochs=1", "--search.max_steps=2", "--search.batch_size=4"]
+    few += ["--search.updates_per_epoch=1", "--derive.num_samples=2", "--data.pad=4"]
+    few += ["--train.num_epochs=1", "--train.max_steps=2", "--train.batch_size=4"]
+    few += ["--data.cutout=16"]
+    commands = {}
+    for shape in SIZES:
+        dataset = write_images(root / f"images {shape}", *shape)
+        given = [dataset, f"--workdir={root}/run {shape}", *few]
+        if shape == SIZES[-1]:
+            commands[f"{shape} pipeline"] = given
+        else:
+            commands[f"{shape} search"] = ["search", *given]
+            commands[f"{shape} train"] = ["train", f"--arc={ARC}", *given]
+    return launch_in_turn(root, commands)
+
+
+@pytest.mark.parametrize("shape", SIZES, ids=str)
+def test_images_of_any_size(of_sizes, shape):
+    results = [result for name, result in of_sizes.items() if name.startswith(str(shape))]
+    assert results
+    for result in results:
+        assert (result.status, result.stderr) == (0, "")
+    assert "train: test loss " in results[-1].stdout

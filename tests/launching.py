@@ -1,0 +1,98 @@
+"""Runs launchers as a user does, with settings of seconds; loads no TensorFlow itself."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+ROOT = Path(__file__).parents[1]
+
+FLAGS = [
+    "--preset=tiny",
+    "--deterministic",
+    "--space.num_nodes=1",
+    "--child.num_layers=3",
+    "--child.out_filters=4",
+    "--child.keep_prob=0.9",
+    "--search.num_epochs=2",
+    "--search.max_steps=3",
+    "--search.batch_size=16",
+    "--search.updates_per_epoch=2",
+    "--search.arcs_per_update=2",
+    "--derive.num_samples=4",
+    "--derive.num_batches=1",
+    "--train.num_epochs=2",
+    "--train.max_steps=3",
+    "--train.batch_size=16",
+    "--train.out_filters=4",
+]
+
+# Gives several commands in one process, so that TensorFlow is started once.
+_IN_TURN = """
+import json, os, sys, tempfile, traceback
+from launchers.cifar_micro import __doc__ as usage
+from launchers.cli import launch
+
+def run(arguments):
+    with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
+        kept = os.dup(1), os.dup(2)
+        os.dup2(out.fileno(), 1), os.dup2(err.fileno(), 2)
+        try:
+            status = launch("CIFAR_MICRO", usage, ["cifar_micro", *arguments])
+        except SystemExit as exit:
+            status = exit.code
+        except BaseException:
+            status = 1
+            traceback.print_exc()
+        sys.stdout.flush(), sys.stderr.flush()
+        os.dup2(kept[0], 1), os.dup2(kept[1], 2)
+        texts = []
+        for file in (out, err):
+            file.seek(0)
+            texts.append(file.read().decode())
+        return status, *texts
+
+with open(sys.argv[1], "w") as file:
+    json.dump([run(arguments) for arguments in json.loads(sys.argv[2])], file)
+"""
+
+
+class Result(NamedTuple):
+    """What a command has done."""
+
+    status: int
+    stdout: str
+    stderr: str
+
+
+def command(*arguments: str) -> list[str]:
+    """The command line of launchers.cifar_micro with the smallest settings."""
+    return [sys.executable, "-m", "launchers.cifar_micro", *FLAGS, *arguments]
+
+
+def environment() -> dict[str, str]:
+    """A user's environment, in which no data set can be downloaded."""
+    kept = {name: text for name, text in os.environ.items() if not name.startswith("TF_")}
+    return kept | dict.fromkeys(("http_proxy", "https_proxy"), "http://127.0.0.1:9")
+
+
+def launch(*arguments: str) -> Result:
+    """Gives a command in a process of its own."""
+    done = subprocess.run(
+        command(*arguments), cwd=ROOT, env=environment(), capture_output=True, text=True
+    )
+    return Result(done.returncode, done.stdout, done.stderr)
+
+
+def launch_in_turn(folder: Path, commands: dict[str, list[str]]) -> dict[str, Result]:
+    """Gives commands one after the other in one process; their results by the same names."""
+    arguments = json.dumps([[*FLAGS, *given] for given in commands.values()])
+    results = folder / "results.json"
+    script = [sys.executable, "-c", _IN_TURN, str(results), arguments]
+    subprocess.run(script, cwd=ROOT, env=environment(), check=True)
+    return {
+        name: Result(*result)
+        for name, result in zip(commands, json.loads(results.read_text()), strict=True)
+    }

@@ -1,0 +1,43 @@
+import keras
+import numpy as np
+import tensorflow as tf
+
+from enas_tf.layers.banks import SeparableConvBank, separable_conv, take_rows
+from enas_tf.layers.norm import BatchNorm
+
+
+def test_rows_and_their_gradient_are_those_of_gather():
+    bank = tf.Variable(np.arange(12, dtype=np.float32).reshape(4, 3))
+    rows = tf.constant([2, 0])
+    with tf.GradientTape() as tape:
+        taken = take_rows(tf.convert_to_tensor(bank), rows)
+        loss = tf.reduce_sum(taken * [[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]])
+    np.testing.assert_array_equal(taken, [[6, 7, 8], [0, 1, 2]])
+    wanted = [[4, 5, 6], [0, 0, 0], [1, 2, 3], [0, 0, 0]]
+    np.testing.assert_array_equal(tape.gradient(loss, bank), wanted)
+
+
+def test_separable_conv_is_keras_layers_one_after_the_other():
+    keras.utils.set_random_seed(0)
+    x = tf.random.normal((2, 6, 5, 4))
+    bank = SeparableConvBank(sets=3, channels=4, kernel_size=5)
+    weights = bank(tf.constant([1]))[0]
+    y = x
+    for place in range(2):
+        conv = keras.layers.SeparableConv2D(4, 5, padding="same", use_bias=False)
+        conv.build(x.shape)
+        conv.set_weights([weights[0][place], weights[1][place][None, None]])
+        y = BatchNorm(moving=False)(conv(tf.nn.relu(y)))
+    np.testing.assert_allclose(separable_conv(x, *weights), y, atol=1e-5)
+
+
+def test_a_bank_has_four_variables_and_he_deviation():
+    keras.utils.set_random_seed(0)
+    bank = SeparableConvBank(sets=40, channels=32, kernel_size=3)
+    bank.build()
+    depthwise, pointwise, scale, offset = bank.variables
+    assert depthwise.shape == (40, 2, 3, 3, 32, 1)
+    np.testing.assert_allclose(np.std(depthwise), np.sqrt(2 / 9), rtol=0.02)
+    np.testing.assert_allclose(np.std(pointwise), np.sqrt(2 / 32), rtol=0.02)
+    assert np.all(np.array(scale) == 1)
+    assert np.all(np.array(offset) == 0)

@@ -1,0 +1,43 @@
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from enas_tf.layers.norm import BatchNorm
+
+
+@pytest.fixture
+def images():
+    return np.random.default_rng(0).normal(3, 2, (4, 3, 5, 2)).astype(np.float32)
+
+
+def test_normalises_as_keras_does(images):
+    ours, theirs = BatchNorm(), keras.layers.BatchNormalization(momentum=0.9, epsilon=1e-5)
+    y = theirs(images, training=True)
+    np.testing.assert_allclose(ours(images, training=True), y, atol=1e-5)
+    theirs.set_weights(ours.get_weights())
+    np.testing.assert_allclose(ours(images), theirs(images), atol=1e-5)
+
+
+def test_moving_averages_by_hand(images):
+    norm = BatchNorm()
+    norm(images, training=True)
+    mean, variance = images.mean((0, 1, 2)), images.var((0, 1, 2), ddof=1)
+    np.testing.assert_allclose(norm.moving_mean, 0.1 * mean, rtol=1e-5)
+    np.testing.assert_allclose(norm.moving_variance, 0.9 + 0.1 * variance, rtol=1e-5)
+
+
+def test_without_averages_every_batch_is_its_own(images):
+    norm = BatchNorm(moving=False)
+    for training in (True, False):
+        y = np.array(norm(images, training=training))
+        np.testing.assert_allclose(y.mean((0, 1, 2)), 0, atol=1e-5)
+        np.testing.assert_allclose(y.std((0, 1, 2)), 1, atol=1e-4)
+    assert len(norm.variables) == 2
+
+
+def test_half_precision_comes_out_as_it_came_in(images):
+    norm = BatchNorm(dtype="mixed_bfloat16")
+    y = norm(tf.cast(images, tf.bfloat16), training=True)
+    assert y.dtype == tf.bfloat16
+    assert norm.scale.dtype == "float32"

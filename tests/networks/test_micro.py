@@ -1,0 +1,84 @@
+import random
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from enas_tf.child import ChildConfig
+from enas_tf.layers.dropout import Clock
+from enas_tf.networks import cost
+from enas_tf.networks.micro import build, count_params
+from enas_tf.spaces.micro import MicroSpace
+from enas_tf.spaces.zoo import MICRO_ENAS
+
+SMALL = ChildConfig(num_layers=3, out_filters=4, keep_prob=1.0)
+
+
+def network(arc, shape=(8, 8, 1), config=SMALL):
+    keras.utils.set_random_seed(0)
+    return build(arc, config, shape, 3, Clock(10, seed=0))
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("aux_head", [False, True])
+def test_parameters_are_counted_without_building(seed, aux_head):
+    arc = MicroSpace(3).random(random.Random(seed))
+    config = ChildConfig(num_layers=4, out_filters=6, aux_head=aux_head)
+    built = network(arc, (10, 10, 3), config)
+    assert count_params(arc, config, (10, 10, 3), 3) == cost.count_params(built)
+
+
+def test_parameters_of_the_published_architecture():
+    arc = MicroSpace(5).parse(MICRO_ENAS.text)
+    config = ChildConfig(num_layers=15, out_filters=36)
+    assert count_params(arc, config, (32, 32, 3), 10) == 3_894_372
+
+
+@pytest.mark.parametrize("shape", [(8, 8, 1), (7, 9, 1), (28, 28, 1)])
+def test_reductions_halve_and_round_up(shape):
+    arc = MicroSpace(2).parse("0 0 1 4 1 2 2 3  0 4 1 1 0 3 2 0")
+    net = network(arc, shape)
+    logits, aux_logits = net(tf.random.normal((2, *shape)), training=True)
+    assert logits.shape == aux_logits.shape == (2, 3)
+    sides = np.array(shape[:2])
+    for layer in range(5):
+        sides = -(-sides // 2) if layer in SMALL.reductions else sides
+        assert net.get_layer(f"layer_{layer}_node_3").output.shape[1:3] == tuple(sides)
+
+
+def test_an_unused_input_is_reduced_and_part_of_the_output():
+    # Input 1 feeds nothing in either cell; node 3 takes node 2.
+    net = network(MicroSpace(2).parse("0 0 0 4 2 2 2 3  0 4 0 1 2 3 2 0"))
+    output = net.get_layer("layer_1_output")
+    assert [x.shape[1:] for x in output.input] == [(4, 4, 8), (4, 4, 8)]
+    assert net.get_layer("layer_1_end_1_norm").scale.shape == (8,)
+
+
+def test_each_op_index_builds_the_op_of_that_name():
+    for op, kinds in enumerate(
+        [
+            [(keras.layers.SeparableConv2D, (3, 3))] * 2,
+            [(keras.layers.SeparableConv2D, (5, 5))] * 2,
+            [(keras.layers.AveragePooling2D, (3, 3))],
+            [(keras.layers.MaxPooling2D, (3, 3))],
+            [],
+        ]
+    ):
+        net = network(MicroSpace(1).parse(f"0 {op} 1 4  0 4 1 4"))
+        found = [
+            (type(layer), getattr(layer, "kernel_size", None) or layer.pool_size)
+            for layer in net.layers
+            if layer.name.startswith("layer_0_node_2_1")
+            and isinstance(layer, tuple({kind for kind, _ in kinds}) or ())
+        ]
+        assert found == kinds
+
+
+def test_multiply_adds_by_hand():
+    images = keras.Input((6, 6, 2))
+    x = keras.layers.Conv2D(4, 3, 2, "same")(images)
+    x = keras.layers.SeparableConv2D(5, 3, padding="same")(x)
+    x = keras.layers.Dense(7)(keras.layers.GlobalAveragePooling2D()(x))
+    wanted = 9 * (9 * 2 * 4) + 9 * (9 * 4 + 4 * 5) + 5 * 7
+    assert cost.count_multiply_adds(keras.Model(images, x)) == wanted

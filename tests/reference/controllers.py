@@ -1,0 +1,120 @@
+"""A controller with the original's weights, which scores and learns as the original did."""
+
+import numpy as np
+import tensorflow as tf
+
+from enas_tf.controllers.base import Controller
+from enas_tf.reinforce import Reinforce
+from tests.reference.cases import GRADIENTS, RATES, VALUES, Case, Comparison, NameMap
+
+
+def controller_options(case: Case) -> dict:
+    """The options of `ControllerConfig` that have a controller do as the case's did."""
+    config = case.config
+    return {
+        "lstm_size": config["lstm_size"],
+        "temperature": config.get("temperature") or 0.0,
+        "tanh_constant": config["tanh_constant"] or 0.0,
+        "entropy_weight": config["entropy_weight"] or 0.0,
+        "learning_rate": config["lr_init"],
+        "baseline_decay": config["bl_dec"],
+    }
+
+
+class ControllerUnderTest:
+    """A controller and its learner.
+
+    Args:
+        case: where its weights come from.
+        controller: the controller.
+        names: of its variables.
+    """
+
+    def __init__(self, case: Case, controller: Controller, names: NameMap) -> None:
+        self.case = case
+        self.controller = controller
+        self.names = names
+        self.variables = controller.trainable_variables
+        names.check(self.variables, case.meta["grad_order"])
+
+    def restart(self) -> Reinforce:
+        """Goes back to the original's first weights, with a new learner."""
+        self.names.assign(self.case.variables)
+        return Reinforce(self.controller)
+
+
+def check_scores(tested: ControllerUnderTest, extras: dict, compare: Comparison) -> None:
+    """Compares what the controller thinks of given architectures, and its gradients.
+
+    Args:
+        tested: the controller.
+        extras: further outputs of the case, by the number of ours that they are.
+        compare: the comparison.
+    """
+    case = tested.case
+    tested.restart()
+    with tf.GradientTape(persistent=True) as tape:
+        draws = tested.controller.score(tf.constant(case.inputs["arcs"]))
+        # The original's is the sum of cross-entropies.
+        log_probs = tf.unstack(-draws.log_prob)
+    compare.check("log_prob", log_probs, case.outputs["log_prob"], VALUES)
+    compare.check("entropy", draws.entropy, case.outputs["entropy"], VALUES)
+    for name, values in extras.items():
+        compare.check(name, draws.numbers[name], values, VALUES)
+    for number, log_prob in enumerate(log_probs):
+        gradients = tape.gradient(log_prob, [variable.value for variable in tested.variables])
+        arrays = [tf.convert_to_tensor(gradient) for gradient in gradients]
+        by_name = tested.names.read(tested.variables, arrays)
+        sizes = [np.linalg.norm(np.ravel(by_name[name])) for name in case.meta["grad_order"]]
+        theirs = case.outputs["grad_norms_log_prob"][number]
+        compare.check(f"arc{number}/grad_norms", sizes, theirs, GRADIENTS)
+        for name, values in by_name.items():
+            key = f"grad_log_prob_arc{number}/{name}"
+            if key in case.outputs:
+                compare.check(key, values, case.outputs[key], GRADIENTS)
+
+
+def check_steps(tested: ControllerUnderTest, extras: tuple[str, ...], compare: Comparison) -> None:
+    """Compares the original's updates: rewards, baselines, losses, and weights behind each."""
+    case, reinforce = tested.case, tested.restart()
+    weight = tested.controller.config.entropy_weight
+    rewards = (case.inputs["valid_correct"] / case.inputs["valid_batch"]).astype(np.float32)
+    for step, (tokens, reward) in enumerate(zip(case.inputs["step_arcs"], rewards, strict=True)):
+        before = reinforce.baseline.numpy()
+        found = reinforce.learn(tokens[np.newaxis], reward[np.newaxis])
+        ours = {
+            "baseline": before,
+            "baseline_after": reinforce.baseline,
+            "reward": found["reward"] + weight * found["entropy"],
+            "log_prob": -found["log_prob"],
+            "entropy": found["entropy"],
+            "loss": found["loss"],
+        }
+        ours |= {name: found[name] for name in extras}
+        for name, value in ours.items():
+            theirs = case.outputs[f"steps/{name}"][step]
+            compare.check(f"step{step}/{name}", value, theirs, VALUES)
+        theirs = case.outputs["steps/grad_norm"][step]
+        compare.check(f"step{step}/grad_norm", found["grad_norm"], theirs, GRADIENTS)
+        rate = reinforce.optimizer.learning_rate
+        compare.check(f"step{step}/lr", rate, case.outputs["steps/lr"][step], RATES)
+        check_weights(tested, reinforce, step, compare)
+
+
+def check_weights(
+    tested: ControllerUnderTest, reinforce: Reinforce, step: int, compare: Comparison
+) -> None:
+    """The weights given, and the norms of all weights and of Adam's first and second moments."""
+    case, variables, optimizer = tested.case, tested.variables, reinforce.optimizer
+    weights = tested.names.read(variables, variables)
+    for name, values in weights.items():
+        key = f"step{step}/{name}"
+        if key in case.outputs:
+            compare.check(key, values, case.outputs[key], GRADIENTS)
+    for suffix, slots in ("/Adam", optimizer._momentums), ("/Adam_1", optimizer._velocities):
+        moments = tested.names.read(variables, slots)
+        weights |= {f"{name}{suffix}": moments[name] for name in case.meta["grad_order"]}
+    order = case.meta["var_norms_order"]
+    theirs = dict(zip(order, case.outputs[f"step{step}/var_norms"], strict=True))
+    ours = [np.linalg.norm(np.ravel(values)) for values in weights.values()]
+    compare.check(f"step{step}/var_norms", ours, [theirs[name] for name in weights], GRADIENTS)

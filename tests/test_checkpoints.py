@@ -1,0 +1,145 @@
+import json
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from enas_tf.checkpoints import Checkpoints
+from enas_tf.errors import UserError
+
+
+def variables(weight=0.0, count=0):
+    return {"weight": tf.Variable([weight, 2.0 * weight]), "count": tf.Variable(count)}
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Checkpoints of steps 1, 2 and 3, whose weights are 1, 2 and 3."""
+    folder = tmp_path / "checkpoints"
+    for step in (1, 2, 3):
+        Checkpoints(folder, variables(step, 10 * step)).save(step, {"step": step})
+    return folder
+
+
+def damage(folder, step, file="variables.data-00000-of-00001"):
+    path = folder / f"step_{step:09d}" / file
+    path.write_bytes(path.read_bytes()[:-3])
+
+
+def names(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_restores_the_newest_into_fresh_variables(folder):
+    fresh = variables()
+    assert Checkpoints(folder, fresh).restore() == {"step": 3}
+    np.testing.assert_array_equal(fresh["weight"], [3, 6])
+    assert fresh["count"].numpy() == 30
+
+
+def test_without_a_checkpoint_nothing_is_restored(tmp_path):
+    fresh = variables(7.0)
+    assert Checkpoints(tmp_path / "none", fresh).restore() is None
+    np.testing.assert_array_equal(fresh["weight"], [7, 14])
+
+
+def test_the_newest_two_are_kept_and_nothing_else(folder):
+    assert names(folder) == ["step_000000002", "step_000000003"]
+
+
+def test_a_checkpoint_of_a_name_of_its_own_is_replaced_and_kept_apart(folder):
+    kept = variables(5.0)
+    checkpoints = Checkpoints(folder, kept)
+    checkpoints.write("best", {"epoch": 0})
+    kept["weight"].assign([6, 6])
+    checkpoints.write("best", {"epoch": 1})
+    kept["weight"].assign([0, 0])
+    assert checkpoints.restore() == {"step": 3}
+    assert checkpoints.read("best") == {"epoch": 1}
+    np.testing.assert_array_equal(kept["weight"], [6, 6])
+    assert names(folder) == ["best", "step_000000002", "step_000000003"]
+
+
+@pytest.mark.parametrize("file", ["variables.data-00000-of-00001", "variables.index", "state.json"])
+def test_a_damaged_newest_is_set_aside_and_the_one_before_is_taken(folder, file, capsys):
+    damage(folder, 3, file)
+    fresh = variables()
+    assert Checkpoints(folder, fresh).restore() == {"step": 2}
+    np.testing.assert_array_equal(fresh["weight"], [2, 4])
+    assert names(folder) == ["damaged_step_000000003", "step_000000002"]
+    warning = capsys.readouterr().err
+    assert warning.startswith("warning: the checkpoint ") and warning.count("\n") == 1
+    assert str(folder / "step_000000003") in warning and "{{" not in warning
+
+
+def test_a_checkpoint_that_lacks_a_file_is_damaged(folder):
+    (folder / "step_000000003" / "state.json").unlink()
+    assert Checkpoints(folder, variables()).restore() == {"step": 2}
+
+
+def test_where_all_are_damaged_the_user_is_told(folder):
+    damage(folder, 2)
+    damage(folder, 3)
+    with pytest.raises(UserError, match=r"no checkpoint in .* can be read; --overwrite"):
+        Checkpoints(folder, variables()).restore()
+
+
+@pytest.mark.parametrize(
+    "others",
+    [
+        pytest.param({"more": 1.0}, id="more"),
+        pytest.param({"weight": [1.0, 2.0, 3.0]}, id="shape"),
+    ],
+)
+def test_another_networks_variables_do_not_fit(folder, others):
+    fresh = variables() | {name: tf.Variable(value) for name, value in others.items()}
+    with pytest.raises(UserError, match="cannot be read"):
+        Checkpoints(folder, fresh).read("step_000000003")
+
+
+def test_fewer_variables_do_not_fit(folder):
+    with pytest.raises(UserError, match="cannot be read"):
+        Checkpoints(folder, {"count": tf.Variable(0)}).read("step_000000003")
+
+
+def test_a_folder_that_cannot_be_written(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match="cannot write the checkpoint"):
+        Checkpoints(tmp_path / "file" / "checkpoints", variables()).save(1, {})
+
+
+def test_a_write_that_fails_leaves_the_earlier_ones_alone(folder, monkeypatch):
+    def full(*args):
+        raise tf.errors.ResourceExhaustedError(None, None, "No space left on device\ntrace")
+
+    monkeypatch.setattr(tf.train.Checkpoint, "write", full)
+    with pytest.raises(UserError, match=r"\(No space left on device\); earlier ones are kept"):
+        Checkpoints(folder, variables(4.0)).save(4, {"step": 4})
+    assert names(folder) == ["step_000000002", "step_000000003"]
+
+
+def test_a_process_killed_while_writing_leaves_nothing_that_is_taken_for_a_checkpoint(
+    folder, monkeypatch
+):
+    seen = []
+    rename = type(folder).rename
+
+    def watched(self, target):
+        seen.append((names(folder), target.name))
+        return rename(self, target)
+
+    monkeypatch.setattr(type(folder), "rename", watched)
+    Checkpoints(folder, variables(4.0)).save(4, {"step": 4})
+    [(before, target)] = seen
+    assert target == "step_000000004"
+    assert before == [".step_000000004.tmp", "step_000000002", "step_000000003"]
+    assert json.loads((folder / target / "state.json").read_text()) == {"step": 4}
+
+
+def test_what_a_killed_process_left_half_written_is_replaced(folder):
+    (folder / ".step_000000004.tmp").mkdir()
+    (folder / ".step_000000004.tmp" / "state.json").write_text("{")
+    checkpoints = Checkpoints(folder, variables(4.0))
+    assert checkpoints.restore() == {"step": 3}
+    checkpoints.save(4, {"step": 4})
+    assert names(folder) == ["step_000000003", "step_000000004"]

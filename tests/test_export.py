@@ -1,0 +1,300 @@
+import io
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from PIL import Image
+
+from enas_tf.child import ChildConfig
+from enas_tf.data.base import ImageData, Split
+from enas_tf.errors import UserError
+from enas_tf.export import export_images, predict, versions
+from enas_tf.layers.dropout import Clock
+from enas_tf.networks import micro
+from enas_tf.spaces.micro import MicroSpace
+
+# Every op, on both inputs of the reduction cell too.
+ARC = "0 0 1 1 0 2 1 3 2 4 0 0, 0 0 1 1 0 2 1 3 0 4 1 4"
+CONFIG = ChildConfig(num_layers=3, out_filters=4, keep_prob=0.5, drop_path_keep_prob=0.5)
+NAMES = ("cat", "dog", "Übergröße")
+
+# Runs an export where the project cannot be imported: by TensorFlow's C++ runtime, and by Keras.
+FRESH = """
+import sys
+import numpy as np
+import tensorflow as tf
+
+sys.modules["enas_tf"] = None
+version, inputs, outputs = sys.argv[1:]
+calls = np.load(inputs, allow_pickle=True)
+results = {}
+with tf.compat.v1.Session(graph=tf.Graph()) as session:
+    graph = tf.compat.v1.saved_model.load(session, ["serve"], version)
+    for call in calls:
+        signature = graph.signature_def[call.split("/")[0]]
+        [fed] = signature.inputs.values()
+        fetched = {name: tensor.name for name, tensor in signature.outputs.items()}
+        try:
+            shown = session.run(fetched, {fed.name: calls[call]})
+        except tf.errors.OpError as error:
+            shown = {"error": np.array(type(error).__name__)}
+        results |= {f"{call}/{name}": value for name, value in shown.items()}
+
+import keras
+model = keras.saving.load_model(version + "/../model.keras")
+results["keras"] = model.predict(calls["serving_default/7"], verbose=0)
+np.savez(outputs, **results)
+"""
+
+
+def image_data(channels):
+    generator = np.random.default_rng(channels)
+
+    def split(count):
+        shape = (count, 7, 6, channels)
+        labels = np.arange(count, dtype=np.int32) % 3
+        return Split(generator.integers(0, 256, shape).astype(np.uint8), labels)
+
+    splits = {"train": split(30), "valid": split(9), "test": split(9)}
+    return ImageData("some", splits, NAMES, flip=False)
+
+
+def build(data):
+    """A network whose weights and moving averages are all different."""
+    keras.utils.set_random_seed(4)
+    arc = MicroSpace.of(ARC)[1]
+    network = micro.build(arc, CONFIG, data.image_shape, 3, Clock(10, 0))
+    generator = np.random.default_rng(5)
+    for variable in network.variables:
+        positive = "variance" in variable.path or "scale" in variable.path
+        noise = generator.normal(0, 0.1, variable.shape)
+        variable.assign(variable + np.abs(noise) if positive else variable + noise)
+    return network
+
+
+def softmax(network, data, images):
+    normalised = (images / 255 - data.mean) / data.std
+    logits = network(tf.constant(normalised, tf.float32), training=False)[0].numpy()
+    powers = np.exp(logits - logits.max(axis=1, keepdims=True))
+    return powers / powers.sum(axis=1, keepdims=True)
+
+
+def encoded(image, kind, mode=None):
+    file = io.BytesIO()
+    picture = Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image)
+    (picture.convert(mode) if mode else picture).save(file, kind)
+    return file.getvalue()
+
+
+class Exported:
+    """A network, its export, and what a fresh process got from it.
+
+    Args:
+        folder: of the model.
+        channels: of its images.
+    """
+
+    def __init__(self, folder, channels):
+        self.data = image_data(channels)
+        self.network = build(self.data)
+        self.folder = folder / "model"
+        card = {"accuracy": 0.5}
+        self.version = export_images(self.network, self.data, self.folder, ARC, card)
+        self.images = self.data.splits["test"].images
+        self.results = self._call_in_a_fresh_process(folder)
+
+    def probabilities(self, images):
+        return softmax(self.network, self.data, images)
+
+    def _call_in_a_fresh_process(self, folder):
+        (folder / "elsewhere").mkdir()
+        np.savez(folder / "inputs.npz", **self._calls())
+        arguments = [self.version, folder / "inputs.npz", folder / "outputs.npz"]
+        command = [sys.executable, "-c", FRESH, *map(str, arguments)]
+        done = subprocess.run(command, cwd=folder / "elsewhere", capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        return dict(np.load(folder / "outputs.npz", allow_pickle=True))
+
+    def _calls(self):
+        first = self.images[0]
+        colour = np.repeat(first, 3, axis=-1) if first.shape[-1] == 1 else first
+        large = np.kron(first, np.ones((2, 2, 1), np.uint8))
+        png = encoded(first, "PNG")
+        example = tf.train.Example()
+        example.features.feature["image/encoded"].bytes_list.value.append(png)
+        strings = {
+            "png": [png, encoded(self.images[1], "PNG")],
+            "jpeg": [encoded(colour, "JPEG"), encoded(first, "JPEG", "L")],
+            "grey": [encoded(first, "PNG", "L")],
+            "colour": [encoded(colour, "PNG")],
+            "large": [encoded(large, "PNG")],
+            "broken": [png[:40]],
+            "text": [b"no image"],
+        }
+        calls = {f"serve_bytes/{name}": value for name, value in strings.items()}
+        calls["classify/one"] = [example.SerializeToString()]
+        calls = {name: np.array(value, object) for name, value in calls.items()}
+        images = {f"serving_default/{n}": self.images[:n] for n in (1, 7)}
+        return calls | images
+
+
+@pytest.fixture(scope="module", params=[1, 3], ids=["grey", "colour"])
+def exported(request, tmp_path_factory):
+    return Exported(tmp_path_factory.mktemp("exported"), request.param)
+
+
+@pytest.mark.parametrize("count", [1, 7])
+def test_serves_the_networks_own_probabilities(exported, count):
+    wanted = exported.probabilities(exported.images[:count])
+    call = f"serving_default/{count}"
+    shown = exported.results[f"{call}/probabilities"]
+    assert shown.dtype == np.float32
+    np.testing.assert_allclose(shown, wanted, atol=1e-5)
+    # Else the weights do not matter, and neither does the test.
+    assert wanted.std(axis=0).max() > 0.01 or count == 1
+    ids = exported.results[f"{call}/class_id"]
+    assert ids.dtype == np.int64
+    np.testing.assert_array_equal(ids, wanted.argmax(axis=1))
+    labels = [label.decode() for label in exported.results[f"{call}/label"]]
+    assert labels == [NAMES[i] for i in wanted.argmax(axis=1)]
+
+
+def test_keras_loads_the_model_without_the_project(exported):
+    wanted = exported.probabilities(exported.images[:7])
+    np.testing.assert_allclose(exported.results["keras"], wanted, atol=1e-5)
+
+
+def test_serves_png_files(exported):
+    wanted = exported.probabilities(exported.images[:2])
+    shown = exported.results["serve_bytes/png/probabilities"]
+    np.testing.assert_allclose(shown, wanted, atol=1e-5)
+    assert {n for n in exported.results if n.startswith("serve_bytes/png/")} == {
+        f"serve_bytes/png/{name}" for name in ("probabilities", "class_id", "label")
+    }
+
+
+def test_serves_jpeg_files_grey_and_coloured(exported):
+    channels = exported.data.image_shape[-1]
+    first = exported.images[0]
+    colour = np.repeat(first, 3, axis=-1) if channels == 1 else first
+    files = [encoded(colour, "JPEG"), encoded(first, "JPEG", "L")]
+    images = np.stack([tf.io.decode_jpeg(file, channels).numpy() for file in files])
+    shown = exported.results["serve_bytes/jpeg/probabilities"]
+    np.testing.assert_allclose(shown, exported.probabilities(images), atol=1e-4)
+
+
+def test_grey_and_coloured_files_fit_either_network(exported):
+    first = exported.images[:1]
+    same = ["grey", "colour"] if exported.data.image_shape[-1] == 1 else ["colour"]
+    for name in same:
+        shown = exported.results[f"serve_bytes/{name}/probabilities"]
+        np.testing.assert_allclose(shown, exported.probabilities(first), atol=1e-4)
+    if "grey" not in same:
+        grey = np.array(Image.fromarray(first[0]).convert("L"))[None, :, :, None]
+        shown = exported.results["serve_bytes/grey/probabilities"]
+        wanted = exported.probabilities(np.repeat(grey, 3, axis=-1))
+        np.testing.assert_allclose(shown, wanted, atol=1e-5)
+
+
+def test_files_of_another_size_are_resized(exported):
+    large = np.kron(exported.images[:1], np.ones((1, 2, 2, 1), np.uint8))
+    small = tf.image.resize(large, exported.data.image_shape[:2], antialias=True)
+    wanted = exported.probabilities(np.round(small.numpy()).astype(np.uint8))
+    shown = exported.results["serve_bytes/large/probabilities"]
+    np.testing.assert_allclose(shown, wanted, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", ["broken", "text"])
+def test_bytes_that_are_no_image_are_the_callers_mistake(exported, name):
+    assert exported.results[f"serve_bytes/{name}/error"] == "InvalidArgumentError"
+
+
+def test_classifies_examples(exported):
+    scores = exported.results["classify/one/scores"]
+    np.testing.assert_allclose(scores, exported.probabilities(exported.images[:1]), atol=1e-5)
+    classes = exported.results["classify/one/classes"]
+    assert [[name.decode() for name in row] for row in classes] == [list(NAMES)]
+
+
+def test_says_what_it_is(exported):
+    extra = exported.version / "assets.extra"
+    assert (extra / "labels.txt").read_text(encoding="utf-8").splitlines() == list(NAMES)
+    assert (extra / "arc.txt").read_text().strip() == ARC
+    assert json.loads((extra / "model.json").read_text()) == {"accuracy": 0.5}
+
+
+def test_holds_each_weight_once(exported):
+    [data] = exported.version.glob("variables/variables.data*")
+    main = keras.Model(exported.network.inputs, exported.network.outputs[0])
+    weights = 4 * main.count_params()
+    assert weights <= data.stat().st_size < 1.2 * weights + 4096
+
+
+def test_predicts_by_the_export_alone(exported):
+    wanted = exported.probabilities(exported.images)
+    labels, probabilities = zip(*predict(exported.version, exported.images), strict=True)
+    assert list(labels) == [NAMES[i] for i in wanted.argmax(axis=1)]
+    np.testing.assert_allclose(probabilities, wanted.max(axis=1), atol=1e-5)
+
+
+def saved_model_cli(*arguments):
+    command = [str(Path(sys.executable).with_name("saved_model_cli")), *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.mark.parametrize("exported", [1], indirect=True, ids=["grey"])
+def test_tensorflows_own_tool_shows_and_runs_it(exported, tmp_path):
+    chosen = ["--dir", exported.version, "--tag_set", "serve"]
+    shown = saved_model_cli("show", *chosen, "--signature_def", "serving_default")
+    for words in ("inputs['image']", "DT_UINT8", "(-1, 7, 6, 1)", "outputs['class_id']"):
+        assert words in shown
+    np.save(tmp_path / "image.npy", exported.images[:2])
+    inputs = f"image={tmp_path / 'image.npy'}"
+    options = ["--signature_def", "serving_default", "--inputs", inputs, "--outdir", tmp_path]
+    saved_model_cli("run", *chosen, *options)
+    wanted = exported.probabilities(exported.images[:2])
+    np.testing.assert_allclose(np.load(tmp_path / "probabilities.npy"), wanted, atol=1e-5)
+
+
+@pytest.mark.parametrize("exported", [1], indirect=True, ids=["grey"])
+def test_versions_count_up_past_what_is_none(exported):
+    folder = exported.folder
+    assert versions(folder) == ["1"]
+    for stray in ("backup", "1.5", "007x"):
+        (folder / stray).mkdir()
+    (folder / "9").mkdir()
+    assert versions(folder) == ["1", "9"]
+    ready = export_images(exported.network, exported.data, folder, ARC, {})
+    assert ready == folder / "10"
+    assert versions(folder) == ["1", "9", "10"]
+    left = {path.name for path in folder.iterdir()}
+    assert left == {"1", "9", "10", "1.5", "007x", "backup", "model.keras"}
+
+
+def test_a_folder_without_versions(tmp_path):
+    assert versions(tmp_path / "none") == []
+
+
+def test_a_folder_that_cannot_be_written(tmp_path):
+    data = image_data(1)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match="cannot export to"):
+        export_images(build(data), data, tmp_path / "file" / "model", ARC, {})
+
+
+def test_a_failure_leaves_no_half_version(tmp_path, monkeypatch):
+    def full(*args, **kwargs):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(tf.saved_model, "save", full)
+    data = image_data(1)
+    with pytest.raises(UserError, match="No space left on device"):
+        export_images(build(data), data, tmp_path / "model", ARC, {})
+    assert list((tmp_path / "model").iterdir()) == []

@@ -1,0 +1,114 @@
+import json
+import math
+
+import pytest
+import tensorflow as tf
+
+from enas_tf import loop as loops
+from enas_tf.errors import UserError
+from enas_tf.loop import Loop
+
+
+@pytest.fixture
+def start(tmp_path, monkeypatch):
+    """Starts a loop of nine steps that counts them in a variable; records every three."""
+    monkeypatch.setattr(loops, "LOG_EVERY", 3)
+    opened = []
+
+    def start(count=None):
+        count = tf.Variable(0) if count is None else count
+        opened.append(Loop(tmp_path, {"count": count}, 9, "images", "train"))
+        opened[-1].resume()
+        return opened[-1]
+
+    yield start
+    opened[-1].close()
+
+
+def step(loop, loss, last=False, epoch=0, **now):
+    loop.advance("train", epoch, 10, {"loss": tf.constant(loss)}, last, **now)
+
+
+def read(folder):
+    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+
+
+def test_records_means_since_the_last_record(start, tmp_path):
+    loop = start()
+    for loss in (1.0, 2.0, 6.0, 4.0):
+        step(loop, loss, learning_rate=0.1)
+    step(loop, 8.0, last=True, learning_rate=0.2)
+    shown = [(r["step"], r["loss"], r["learning_rate"]) for r in read(tmp_path)]
+    # 3 = (1 + 2 + 6) / 3 and 6 = (4 + 8) / 2; the rate is that of the record's last step.
+    assert shown == [(3, 3.0, 0.1), (5, 6.0, 0.2)]
+
+
+def test_counts_units_a_second(start, tmp_path, monkeypatch):
+    now = [100.0]
+    monkeypatch.setattr(loops.time, "monotonic", lambda: now[0])
+    loop = start()
+    for _ in range(3):
+        now[0] += 2
+        step(loop, 1.0)
+    assert read(tmp_path)[0]["images_per_second"] == 10 * 3 / 6
+
+
+def test_is_done_with_the_last_step(start):
+    loop = start()
+    for _ in range(8):
+        step(loop, 1.0)
+    assert not loop.done
+    step(loop, 1.0)
+    assert loop.done
+
+
+def test_goes_on_behind_the_checkpoint_and_drops_later_records(start, tmp_path, capsys):
+    count = tf.Variable(0)
+    loop = start(count)
+    step(loop, 1.0, last=True)
+    count.assign(7)
+    loop.state["best"] = 0.5
+    loop.save()
+    step(loop, 2.0, last=True)
+    loop.record("valid", 0, accuracy=0.25)
+    loop.close()
+
+    fresh = tf.Variable(0)
+    resumed = start(fresh)
+    assert "resuming at step 1 of 9" in capsys.readouterr().out
+    assert (resumed.step, resumed.state, fresh.numpy()) == (1, {"best": 0.5}, 7)
+    step(resumed, 3.0, last=True)
+    assert [(r["step"], r["loss"]) for r in read(tmp_path)] == [(1, 1.0), (2, 3.0)]
+
+
+def test_starts_afresh_where_no_checkpoint_was_reached(start, tmp_path):
+    loop = start()
+    step(loop, 1.0, last=True)
+    loop.close()
+    assert start().step == 0
+    assert read(tmp_path) == []
+
+
+@pytest.mark.parametrize(("seconds", "saved"), [(599, []), (601, ["step_000000003"])])
+def test_saves_at_a_record_when_the_last_checkpoint_is_old(
+    start, tmp_path, monkeypatch, seconds, saved
+):
+    now = [100.0]
+    monkeypatch.setattr(loops.time, "monotonic", lambda: now[0])
+    loop = start()
+    now[0] += seconds
+    for _ in range(5):
+        step(loop, 1.0)
+    assert [path.name for path in tmp_path.glob("checkpoints/*")] == saved
+
+
+@pytest.mark.parametrize("loss", [math.nan, math.inf])
+def test_a_loss_that_is_not_finite_stops_the_run(start, tmp_path, loss):
+    loop = start()
+    step(loop, 1.0, last=True)
+    loop.save()
+    step(loop, 1.0, epoch=1)
+    with pytest.raises(UserError, match=r"train loss is not finite at step 3 \(epoch 1\)"):
+        step(loop, loss, last=True, epoch=1)
+    assert [path.name for path in tmp_path.glob("checkpoints/*")] == ["step_000000001"]
+    assert read(tmp_path)[-1]["loss"] is None

@@ -1,0 +1,178 @@
+"""The smallest parts that search, derivation and training run on, in seconds."""
+
+import functools
+import json
+from contextlib import contextmanager
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from enas_tf import loop as loops
+from enas_tf.child import ImageChildConfig
+from enas_tf.controllers.base import Controller, ControllerConfig
+from enas_tf.data.base import DataConfig, ImageData, Split
+from enas_tf.layers.dropout import Clock, Dropout
+from enas_tf.layers.norm import BatchNorm
+from enas_tf.learner import Learner
+from enas_tf.reinforce import Reinforce
+from enas_tf.search import Search, SearchConfig
+from enas_tf.spaces.micro import MicroSpace
+from enas_tf.strategies import make_strategy
+from enas_tf.tasks.images import ImageTask
+from enas_tf.train import ImageTrainConfig, Training
+
+SPACE = MicroSpace(1)
+CHILD = ImageChildConfig(aux_head=False, keep_prob=0.8)
+SEARCH = SearchConfig(
+    num_epochs=2, batch_size=4, max_steps=5, updates_per_epoch=4, arcs_per_update=2
+)
+
+
+def data():
+    """Three classes of 4x4 grey images, light in one place of three, under noise."""
+    generator = np.random.default_rng(0)
+
+    def split(count):
+        labels = np.arange(count, dtype=np.int32) % 3
+        images = generator.integers(0, 120, (count, 4, 4, 1))
+        images[np.arange(count), labels] += 100
+        return Split(images.astype(np.uint8), labels)
+
+    splits = {"train": split(45), "valid": split(24), "test": split(18)}
+    return ImageData("tiny", splits, ("a", "b", "c"), flip=False)
+
+
+class Supernet(keras.Model):
+    """A layer whose units each token scales."""
+
+    def __init__(self, clock, keep_prob):
+        super().__init__()
+        self.first_rows = np.cumsum([0, *SPACE.sizes[:-1]])
+        self.scales = self.add_weight(shape=(sum(SPACE.sizes), 8), name="scales")
+        self.hidden = keras.layers.Dense(8, activation="tanh")
+        self.dropout = Dropout(keep_prob, clock)
+        self.classifier = keras.layers.Dense(3)
+
+    def call(self, images, tokens, training=False):
+        scale = tf.reduce_sum(tf.gather(self.scales, tokens + self.first_rows), axis=0)
+        x = self.hidden(tf.reshape(images, [-1, 16])) * (1 + scale)
+        return self.classifier(self.dropout(x, training=training)), None
+
+
+class TinyController(Controller):
+    """One step of the LSTM, and all choices from its output."""
+
+    def build(self, input_shape):
+        size = self.config.lstm_size
+        self.start = self.add_weight(shape=(1, size), name="start")
+        self.kernel = self.add_weight(shape=(size, sum(self.space.sizes)), name="kernel")
+
+    def decide(self, pick):
+        zeros = tf.zeros([1, self.config.lstm_size])
+        output, _ = self.step(tf.convert_to_tensor(self.start), [zeros, zeros])
+        logits = tf.split(tf.matmul(output, self.kernel), self.space.sizes, axis=1)
+        for slot, logits_of_slot in enumerate(logits):
+            pick(slot, tf.repeat(logits_of_slot, pick.batch, axis=0))
+
+
+@functools.cache
+def two_devices():
+    """The one such strategy of a process: the collective operations of two get mixed up."""
+    return make_strategy("mirrored")
+
+
+def search(strategy=None, child=CHILD, config=SEARCH, **controller):
+    """A search whose first weights are the same at each call."""
+    keras.utils.set_random_seed(1)
+    strategy = strategy or tf.distribute.OneDeviceStrategy("CPU:0")
+    task = ImageTask(data(), DataConfig(pad=1), child)
+    with tf.device("CPU:0"):
+        reinforce = Reinforce(TinyController(SPACE, ControllerConfig(lstm_size=4, **controller)))
+    with strategy.scope():
+        clock = Clock(config.max_steps * config.num_epochs, seed=3)
+        supernet = Supernet(clock, child.keep_prob)
+        supernet(tf.zeros([1, 4, 4, 1]), tf.zeros([8], tf.int32))
+        learner = Learner(supernet, supernet, task, child)
+    return Search(learner, reinforce, task, config, clock, seed=3)
+
+
+def training(config, child=CHILD, strategy=None):
+    """A training of a network with batch norm and dropout."""
+    keras.utils.set_random_seed(1)
+    strategy = strategy or tf.distribute.OneDeviceStrategy("CPU:0")
+    images = data().with_validation() if config.use_validation else data()
+    task = ImageTask(images, DataConfig(pad=1), child)
+    with strategy.scope():
+        clock = Clock(100, seed=3)
+        network = keras.Sequential(
+            [
+                keras.Input((4, 4, 1)),
+                keras.layers.Conv2D(4, 3),
+                BatchNorm(),
+                keras.layers.Flatten(),
+                Dropout(child.keep_prob, clock),
+                keras.layers.Dense(3),
+            ]
+        )
+        learner = Learner(
+            network,
+            lambda images, training: (network(images, training=training), None),
+            task,
+            child,
+        )
+    return Training(learner, task, config, clock, seed=3, cutout=1)
+
+
+TRAIN = ImageTrainConfig(num_epochs=3, batch_size=6, max_steps=5, use_validation=False)
+
+
+def values(variables):
+    """Copies of variables by name."""
+    return {name: variable.numpy() for name, variable in variables.items()}
+
+
+def assert_same(actual, wanted):
+    """Bit for bit."""
+    assert actual.keys() == wanted.keys()
+    for name, value in wanted.items():
+        np.testing.assert_array_equal(actual[name], value, err_msg=name)
+
+
+def records(run, phase):
+    """A phase's metrics without what depends on the machine's speed."""
+    lines = run.path(phase, "metrics.jsonl").read_text().splitlines()
+    records = [json.loads(line) for line in lines]
+    return [
+        {n: v for n, v in r.items() if n != "seconds" and not n.endswith("per_second")}
+        for r in records
+    ]
+
+
+class Killed(BaseException):
+    """What no code catches."""
+
+
+@contextmanager
+def many_checkpoints():
+    """Records every two steps, with a checkpoint at each."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(loops, "LOG_EVERY", 2)
+        patch.setattr(loops, "_CHECKPOINT_SECONDS", 0)
+        yield
+
+
+@contextmanager
+def killed_at(step):
+    """Ends the work when it has done a step, before it is counted."""
+    advance = loops.Loop.advance
+
+    def killing(self, *args, **kwargs):
+        if self.step + 1 == step:
+            raise Killed
+        advance(self, *args, **kwargs)
+
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(loops.Loop, "advance", killing)
+        yield
