@@ -12,7 +12,6 @@ from enas_tf.networks import micro as network
 from enas_tf.reinforce import Reinforce
 from enas_tf.spaces.micro import MicroSpace
 from enas_tf.supernets.micro import MicroSupernet
-from enas_tf.tasks.images import NetworkForward
 from tests.reference.cases import GRADIENTS, RATES, VALUES, Case, NameMap, cases
 from tests.reference.children import ImageChild, check_evaluations, check_steps, image_options
 from tests.reference.micro_names import controller_links, network_links, supernet_links
