@@ -238,13 +238,13 @@ def test_export_makes_the_next_version(good, copied):
 
 BAD = {
     "arc too short": (["train", "--arc=0 0 1"], "token"),
-    "arc out of range": (["train", "--arc=0 0 1 1 0 2 1 9"], "token 7"),
-    "arc of words": (["train", "--arc=0 0 1 x 0 2 1 4"], "token 3"),
+    "arc out of range": (["train", "--arc=0 0 1 1 0 2 1 9"], "token 8"),
+    "arc of words": (["train", "--arc=0 0 1 x 0 2 1 4"], "token 4"),
     "arc of no name": (["describe", "--arc=micro_enos"], "micro_enas"),
     "unknown dataset": (["--dataset=nosuch"], "nosuch"),
     "no data": (["--dataset=cifar10", "--data_dir={root}/none"], "--dataset=digits runs offline"),
     "no folder": (["--dataset=folder:{root}/none"], "{root}/none does not exist"),
-    "one class": (["--dataset=folder:{root}/one"], "one class"),
+    "one class": (["--dataset=folder:{root}/one"], "1 class"),
     "odd filters": (["--child.out_filters=5"], "out_filters must be even"),
     "odd final filters": (["--train.out_filters=5"], "out_filters must be even"),
     "no epochs": (["--search.num_epochs=0"], "search.num_epochs must be at least 1, got 0"),

@@ -15,8 +15,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-# Roundings of 6e-8 add up over some fifty layers; batch norms of few examples enlarge them.
-REACH = 4e-4
+# Roundings of 6e-8 add up over some fifty layers, batch norms of few examples enlarge them, and
+# each step adds its own. The farther ones are tried where the nearer ones do not do.
+REACHES = 1e-5, 1e-4
 
 Side = tuple[str, float]
 """What may fall on its other side: "relu" or "pool", and the float32 distance from the kink."""
@@ -46,8 +47,10 @@ class Kinks:
             patch.setattr(tf.nn, "max_pool", self.max_pool)
             patch.setattr(tf.nn, "max_pool2d", self.max_pool)
             tf.config.run_functions_eagerly(True)
-            yield
-        tf.config.run_functions_eagerly(False)
+            try:
+                yield
+            finally:
+                tf.config.run_functions_eagerly(False)
 
     def relu(self, x: tf.Tensor, name: str | None = None) -> tf.Tensor:
         """As `tf.nn.relu`."""
@@ -81,7 +84,7 @@ class Kinks:
         """Notes which values are near, and says which are to be on the other side."""
         if self.near is not None:
             # A tie of equals is no matter of rounding.
-            near = value[(np.abs(value) < REACH) & (value != 0)]
+            near = value[(np.abs(value) < REACHES[-1]) & (value != 0)]
             self.near |= {(kind, float(each)) for each in near}
         return np.isin(value, self._sides(kind))
 
@@ -102,12 +105,16 @@ def _windows(x: tf.Tensor, output_shape: tf.TensorShape, stride: int) -> tf.Tens
     )
 
 
-def nearest(compute: Callable[[], dict], targets: dict[str, np.ndarray]) -> tuple[dict, set[Side]]:
-    """Gradients of those sides of the kinks that come nearest to the targets.
+def nearest(
+    compute: Callable[[], dict], targets: dict[str, np.ndarray], known: set[Side], tolerance: float
+) -> tuple[dict, set[Side]]:
+    """Gradients with sides of the kinks that bring them to the targets.
 
     Args:
         compute: the gradients, by name, and whatever else it likes to return.
         targets: the original's gradients of some variables, by name.
+        known: other sides that were right before, which are tried first.
+        tolerance: of errors, as a part of a target's largest value.
 
     Returns:
         What `compute` returns with these sides, and which of them are the other ones.
@@ -122,21 +129,31 @@ def nearest(compute: Callable[[], dict], targets: dict[str, np.ndarray]) -> tupl
 
     with kinks.in_place():
         kinks.near = set()
-        found, error = run(set())
-        near, kinks.near = sorted(kinks.near), None
-        import time
-
-        t = time.time()
-        # Each moves the gradients by an amount of its own, whatever the others do, or nearly so.
-        moves = {side: run({side})[1] - error for side in near}
-        print("KINK", len(near), time.time() - t)
-        chosen: set[Side] = set()
-        while moves:
-            side = min(moves, key=lambda side: np.linalg.norm(error + moves[side]))
-            if np.linalg.norm(error + moves[side]) > 0.9 * np.linalg.norm(error):
-                break
-            error = error + moves.pop(side)
-            chosen.add(side)
+        found, start = run(set())
+        near, kinks.near = kinks.near, None
+        chosen, error, moves = known & near, start, {}
         if chosen:
-            print("chosen", chosen, np.abs(error).max(), np.abs(run(chosen)[1]).max())
-        return run(chosen)[0] if chosen else found, chosen
+            found, error = run(chosen)
+        for reach in REACHES:
+            if np.max(np.abs(error)) <= tolerance:
+                break
+            within = {side for side in near if abs(side[1]) < reach}
+            moves |= {side: run({side})[1] - start for side in within - set(moves)}
+            chosen = _best(start, moves)
+            found, error = run(chosen)
+    return found, chosen
+
+
+def _best(error: np.ndarray, moves: dict[Side, np.ndarray]) -> set[Side]:
+    """The sides whose moves together leave the least error, picked one after the other.
+
+    Each side moves the gradients by an amount of its own, whatever the others do, or nearly so.
+    """
+    left, chosen = dict(sorted(moves.items())), set()
+    while left:
+        side = min(left, key=lambda side: np.linalg.norm(error + left[side]))
+        if np.linalg.norm(error + left[side]) > 0.9 * np.linalg.norm(error):
+            break
+        error = error + left.pop(side)
+        chosen.add(side)
+    return chosen

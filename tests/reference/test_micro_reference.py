@@ -1,18 +1,16 @@
 """The micro space against the authors' code."""
 
-import numpy as np
 import pytest
-import tensorflow as tf
 
 from enas_tf.child import ChildConfig
 from enas_tf.controllers.base import ControllerConfig
 from enas_tf.controllers.micro import MicroController
 from enas_tf.layers.dropout import Clock
 from enas_tf.networks import micro as network
-from enas_tf.reinforce import Reinforce
 from enas_tf.spaces.micro import MicroSpace
 from enas_tf.supernets.micro import MicroSupernet
-from tests.reference.cases import GRADIENTS, RATES, VALUES, Case, NameMap, cases
+from tests.reference import controllers
+from tests.reference.cases import VALUES, Case, NameMap, cases
 from tests.reference.children import ImageChild, check_evaluations, check_steps, image_options
 from tests.reference.micro_names import controller_links, network_links, supernet_links
 
@@ -75,96 +73,19 @@ def test_reference_fixed_child_steps(fixed_child, compare):
 
 @pytest.fixture(scope="module", params=cases("micro_controller"))
 def controller(request):
-    """The case, a controller and its learner, the original's names, and a way to start afresh."""
     case = Case.load(request.param)
-    config = case.config
-    reinforce = Reinforce(
-        MicroController(
-            MicroSpace(config["num_cells"]),
-            ControllerConfig(
-                lstm_size=config["lstm_size"],
-                temperature=config.get("temperature") or 0.0,
-                tanh_constant=config["tanh_constant"] or 0.0,
-                op_tanh_reduce=config["op_tanh_reduce"],
-                entropy_weight=config["entropy_weight"] or 0.0,
-                learning_rate=config["lr_init"],
-                baseline_decay=config["bl_dec"],
-            ),
-        )
+    options = controllers.controller_options(case)
+    controller = MicroController(
+        MicroSpace(case.config["num_cells"]),
+        ControllerConfig(**options, op_tanh_reduce=case.config["op_tanh_reduce"]),
     )
-    names = NameMap(controller_links(reinforce.controller), case.variables)
-    names.check(reinforce.controller.trainable_variables, case.meta["grad_order"])
-    names.assign(case.variables)
-    return case, reinforce, names
+    names = NameMap(controller_links(controller), case.variables)
+    return controllers.ControllerUnderTest(case, controller, names)
 
 
 def test_reference_controller_scores(controller, compare):
-    case, reinforce, names = controller
-    names.assign(case.variables)
-    variables = reinforce.controller.trainable_variables
-    tokens = tf.constant(case.inputs["arcs"])
-    with tf.GradientTape(persistent=True) as tape:
-        draws = reinforce.controller.score(tokens)
-        # The original's is the sum of cross-entropies.
-        log_probs = tf.unstack(-draws.log_prob)
-    compare.check("log_prob", log_probs, case.outputs["log_prob"], VALUES)
-    compare.check("entropy", draws.entropy, case.outputs["entropy"], VALUES)
-    for number, log_prob in enumerate(log_probs):
-        gradients = tape.gradient(log_prob, [variable.value for variable in variables])
-        by_name = names.read(variables, [tf.convert_to_tensor(g) for g in gradients])
-        sizes = [np.linalg.norm(np.ravel(by_name[name])) for name in case.meta["grad_order"]]
-        theirs = case.outputs["grad_norms_log_prob"][number]
-        compare.check(f"arc{number}/grad_norms", sizes, theirs, GRADIENTS)
-        for name, values in by_name.items():
-            key = f"grad_log_prob_arc{number}/{name}"
-            if key in case.outputs:
-                compare.check(key, values, case.outputs[key], GRADIENTS)
+    controllers.check_scores(controller, {}, compare)
 
 
 def test_reference_controller_steps(controller, compare):
-    case, reinforce, names = controller
-    names.assign(case.variables)
-    rewards = (case.inputs["valid_correct"] / case.inputs["valid_batch"]).astype(np.float32)
-    for step, (tokens, reward) in enumerate(zip(case.inputs["step_arcs"], rewards, strict=True)):
-        before = reinforce.baseline.numpy()
-        found = reinforce.learn(tokens[np.newaxis], reward[np.newaxis])
-        theirs = {name: case.outputs[f"steps/{name}"][step] for name in STEP_OUTPUTS}
-        weight = reinforce.controller.config.entropy_weight
-        ours = {
-            "baseline": before,
-            "baseline_after": reinforce.baseline,
-            "reward": found["reward"] + weight * found["entropy"],
-            "log_prob": -found["log_prob"],
-            "entropy": found["entropy"],
-            "loss": found["loss"],
-        }
-        for name, value in ours.items():
-            compare.check(f"step{step}/{name}", value, theirs[name], VALUES)
-        compare.check(f"step{step}/grad_norm", found["grad_norm"], theirs["grad_norm"], GRADIENTS)
-        rate = reinforce.optimizer.learning_rate
-        compare.check(f"step{step}/lr", rate, theirs["lr"], RATES)
-        check_controller_weights(case, reinforce, names, step, compare)
-
-
-STEP_OUTPUTS = (
-    *("reward", "baseline", "baseline_after", "log_prob", "entropy"),
-    *("loss", "grad_norm", "lr"),
-)
-
-
-def check_controller_weights(case, reinforce, names, step, compare):
-    """The weights given, and the norms of all weights and of Adam's first and second moments."""
-    variables = reinforce.controller.trainable_variables
-    weights = names.read(variables, variables)
-    for name, values in weights.items():
-        key = f"step{step}/{name}"
-        if key in case.outputs:
-            compare.check(key, values, case.outputs[key], GRADIENTS)
-    optimizer = reinforce.optimizer
-    for suffix, slots in ("/Adam", optimizer._momentums), ("/Adam_1", optimizer._velocities):
-        moments = names.read(variables, slots)
-        weights |= {f"{name}{suffix}": moments[name] for name in case.meta["grad_order"]}
-    order = case.meta["var_norms_order"]
-    theirs = dict(zip(order, case.outputs[f"step{step}/var_norms"], strict=True))
-    ours = [np.linalg.norm(np.ravel(values)) for values in weights.values()]
-    compare.check(f"step{step}/var_norms", ours, [theirs[name] for name in weights], GRADIENTS)
+    controllers.check_steps(controller, (), compare)
