@@ -11,6 +11,7 @@ from enas_tf.networks import cost
 from enas_tf.networks.micro import build, count_params
 from enas_tf.spaces.micro import MicroSpace
 from enas_tf.spaces.zoo import MICRO_ENAS
+from enas_tf.supernets.micro import _run_cell
 
 SMALL = ChildConfig(num_layers=3, out_filters=4, keep_prob=1.0)
 
@@ -73,6 +74,55 @@ def test_each_op_index_builds_the_op_of_that_name():
             and isinstance(layer, tuple({kind for kind, _ in kinds}) or ())
         ]
         assert found == kinds
+
+
+def random_weights(model, seed=0):
+    rng = np.random.default_rng(seed)
+    for variable in model.trainable_variables:
+        variable.assign(rng.normal(0.5, 0.5, variable.shape))
+
+
+def shared_weights(net, name, kernel_size):
+    """The weights of an edge of the final network, as the shared-weight network has them."""
+    if not any(layer.name == f"{name}_conv_1" for layer in net.layers):
+        shapes = (2, kernel_size, kernel_size, 4, 1), (2, 4, 4), (2, 4), (2, 4)
+        return tuple(tf.zeros(shape) for shape in shapes)
+    convs, norms = ([net.get_layer(f"{name}_{k}_{place}") for place in (1, 2)] for k in KINDS)
+    if convs[0].kernel_size != (kernel_size, kernel_size):
+        return shared_weights(net, "another", kernel_size)
+    return (
+        tf.stack([conv.depthwise_kernel for conv in convs]),
+        tf.stack([conv.pointwise_kernel[0, 0] for conv in convs]),
+        tf.stack([norm.scale for norm in norms]),
+        tf.stack([norm.offset for norm in norms]),
+    )
+
+
+KINDS = "conv", "norm"
+
+
+def test_a_normal_cell_is_the_shared_weight_network_s_on_equal_weights():
+    # All ops, on inputs and on nodes; node 2 is used, the others are loose ends.
+    arc = MicroSpace(4).parse("0 0 1 1 0 2 1 3 2 4 1 0 2 1 0 4  0 4 1 4 0 4 1 4 0 4 1 4 0 4 1 4")
+    net = network(arc, (6, 5, 3))
+    random_weights(net)
+    parts = "calibrate_0_norm", "base_norm", "output"
+    outputs = [net.get_layer(f"layer_0_{part}").output for part in parts]
+    images = tf.random.normal((3, 6, 5, 3))
+    *inputs, output = keras.Model(net.input, outputs)(images, training=True)
+    edges = [f"layer_0_node_{node}_{side}" for node in range(2, 6) for side in (1, 2)]
+    convs = tuple([shared_weights(net, edge, size) for edge in edges] for size in (3, 5))
+    tokens = tf.constant(arc.tokens[:16])
+    ends, loose = _run_cell(tuple(inputs), tokens, convs, None)
+    assert loose.numpy().tolist() == [3, 4, 5]
+    np.testing.assert_allclose(ends, tf.nn.relu(output), atol=1e-4)
+
+
+def test_a_network_gives_the_same_again():
+    arc = MicroSpace(2).parse("0 0 1 4 1 2 2 3  0 4 1 1 0 3 2 0")
+    images = tf.random.normal((2, 8, 8, 1))
+    first, again = (network(arc)(images, training=True)[0] for _ in range(2))
+    np.testing.assert_array_equal(first, again)
 
 
 def test_multiply_adds_by_hand():

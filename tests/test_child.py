@@ -1,0 +1,47 @@
+import math
+
+import pytest
+
+from enas_tf.child import ChildConfig
+from enas_tf.errors import UserError
+
+
+@pytest.mark.parametrize(
+    ("num_layers", "reductions", "aux_layer"),
+    # num_layers // 3 and 2 * (num_layers // 3) + 1 of num_layers + 2; the head reads the next.
+    [(3, (1, 3), 4), (5, (1, 3), 4), (6, (2, 5), 6), (15, (5, 11), 12)],
+)
+def test_reductions_are_at_the_thirds(num_layers, reductions, aux_layer):
+    config = ChildConfig(num_layers=num_layers)
+    assert config.reductions == reductions
+    assert config.aux_layer == aux_layer < num_layers + 2
+
+
+@pytest.mark.parametrize(
+    ("options", "line"),
+    [
+        (
+            {"num_layers": 2},
+            "num_layers must be at least 3, one for each width, got 2",
+        ),
+        (
+            {"out_filters": 5},
+            "out_filters must be even, since a reduction splits channels in two halves, got 5; "
+            "try 6",
+        ),
+        ({"out_filters": 0}, "out_filters must be at least 1, got 0"),
+        ({"lr_period": 0}, "lr_period must be at least 1, got 0"),
+        ({"keep_prob": 0.0}, "keep_prob must be over 0 and at most 1, got 0.0"),
+        (
+            {"drop_path_keep_prob": 1.5},
+            "drop_path_keep_prob must be over 0 and at most 1, got 1.5",
+        ),
+        ({"l2": -1e-4}, "l2 must not be negative, got -0.0001"),
+        ({"lr_max": math.inf}, "lr_max must not be negative, got inf"),
+        ({"momentum": math.nan}, "momentum must not be negative, got nan"),
+    ],
+)
+def test_what_makes_no_network_is_refused_in_one_line(options, line):
+    with pytest.raises(UserError) as raised:
+        ChildConfig(**options)
+    assert str(raised.value) == line
