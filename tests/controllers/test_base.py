@@ -85,7 +85,8 @@ def test_logits_are_divided_then_bounded(options, wanted):
 
 def test_initial_weights_are_uniform_and_differ():
     controller = MicroController(MicroSpace(1), ControllerConfig(init_range=0.2))
-    kernel, recurrent = (np.array(v) for v in controller.lstm.variables)
+    lstm = controller.lstm
+    kernel, recurrent = np.array(lstm.kernel), np.array(lstm.recurrent_kernel)
     assert not np.array_equal(kernel, recurrent)
     for values in kernel, recurrent, np.array(controller.query_kernel):
         assert np.abs(values).max() <= 0.2

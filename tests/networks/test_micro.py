@@ -87,18 +87,16 @@ def shared_weights(net, name, kernel_size):
     if not any(layer.name == f"{name}_conv_1" for layer in net.layers):
         shapes = (2, kernel_size, kernel_size, 4, 1), (2, 4, 4), (2, 4), (2, 4)
         return tuple(tf.zeros(shape) for shape in shapes)
-    convs, norms = ([net.get_layer(f"{name}_{k}_{place}") for place in (1, 2)] for k in KINDS)
+    kinds = "conv", "norm"
+    convs, norms = ([net.get_layer(f"{name}_{k}_{place}") for place in (1, 2)] for k in kinds)
     if convs[0].kernel_size != (kernel_size, kernel_size):
         return shared_weights(net, "another", kernel_size)
     return (
-        tf.stack([conv.depthwise_kernel for conv in convs]),
-        tf.stack([conv.pointwise_kernel[0, 0] for conv in convs]),
-        tf.stack([norm.scale for norm in norms]),
-        tf.stack([norm.offset for norm in norms]),
+        tf.stack([conv.depthwise_kernel.value for conv in convs]),
+        tf.stack([conv.pointwise_kernel.value[0, 0] for conv in convs]),
+        tf.stack([norm.scale.value for norm in norms]),
+        tf.stack([norm.offset.value for norm in norms]),
     )
-
-
-KINDS = "conv", "norm"
 
 
 def test_a_normal_cell_is_the_shared_weight_network_s_on_equal_weights():
