@@ -17,7 +17,7 @@ import tensorflow as tf
 
 # Roundings of 6e-8 add up over some fifty layers, batch norms of few examples enlarge them, and
 # each step adds its own. The farther ones are tried where the nearer ones do not do.
-REACHES = 1e-5, 1e-4
+REACHES = 1e-5, 4e-5, 1e-4
 
 Side = tuple[str, float]
 """What may fall on its other side: "relu" or "pool", and the float32 distance from the kink."""
