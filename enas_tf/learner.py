@@ -104,6 +104,8 @@ class Learner:
 
     def sums(self, inputs: tf.Tensor, targets: tf.Tensor, *extra: tf.Tensor) -> dict:
         """The task's sums over one replica's batch, each `(1,)`."""
+        # A replica's share of the last batch may be empty; Keras fails where it knows that it is.
+        inputs = tf.compat.v1.placeholder_with_default(inputs, [None, *inputs.shape[1:]])
         sums = self._task.sums(self._forward(inputs, *extra, training=False), targets)
         return {name: value[tf.newaxis] for name, value in sums.items()}
 

