@@ -1,0 +1,153 @@
+"""Reads text: the Penn Treebank, files of any other corpus, Python's own manual."""
+
+import re
+import zlib
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+
+import numpy as np
+
+from enas_tf.data.text import END, UNKNOWN, TextData
+from enas_tf.errors import UserError
+
+SPLITS = ("train", "valid", "test")
+OFFLINE = "--dataset=pydoc runs offline"
+
+Sentences = list[list[str]]
+"""The words of each sentence or line, without its end."""
+
+# Of a paragraph of the manual: examples, grammar, tables and headings are no prose, and what is
+# prose ends as a sentence does, or begins as one and introduces what follows.
+_NO_PROSE = re.compile(r">>>|::=|[=*~-]{4}|^\s*[+|]", re.MULTILINE)
+_PROSE = re.compile(r".*(?<!\.\.)[.?!]\)?|[A-Z\"].*:")
+_MARKS = re.compile(r"^(?:\*|\d+\.|\[\d+\]) | ?\[\d+\]")  # of list items and footnotes
+_QUOTED = re.compile(r'"([^"]+)"')
+_NAME = re.compile(r"[\w.]+(?:\(\))?")
+_SENTENCE_END = re.compile(r"(?<=[.?!:]) (?=[\"“*(<]*[A-Z])")
+_WORD = re.compile(r"<code>|\w+(?:[-'.]\w+)*|[.,;:?!()]")
+_LEAST_WORDS = 4  # of a sentence; shorter ones are labels such as "Note:"
+_LEAST_COUNT = 2  # of a word of the manual in the training split; rarer ones are unknown
+
+
+def load_text(dataset: str, data_dir: str | Path | None) -> TextData:
+    """Reads a text into memory.
+
+    Files hold words between white space; each line that is not blank ends with a word of its own,
+    `<eos>`, and one more stands before the first. The vocabulary is that of the training split,
+    the most frequent word first and words as frequent as each other in alphabetical order. Words
+    of the other splits that it lacks become `<unk>`, which is added where the training split has
+    none.
+
+    Args:
+        dataset: `"ptb"`; `"text:PATH"` with the files train.txt, valid.txt and test.txt in PATH;
+            or `"pydoc"`, the prose of Python's own manual.
+        data_dir: the folder that holds ptb.train.txt, ptb.valid.txt and ptb.test.txt; for `"ptb"`
+            alone.
+
+    Raises:
+        UserError: the data set is unknown, or a file is missing, unreadable or empty.
+    """
+    if dataset == "pydoc":
+        return _data_of(dataset, _read_pydoc(), _LEAST_COUNT)
+    if dataset.startswith("text:"):
+        folder = Path(dataset.removeprefix("text:")).expanduser()
+        return _data_of(dataset, _read_files(folder, "", dataset, "put the three files there"))
+    if dataset != "ptb":
+        raise UserError(
+            f"data set {dataset!r} is unknown; text comes from ptb, from text:PATH with the files "
+            f"train.txt, valid.txt and test.txt in PATH, or from pydoc; {OFFLINE}"
+        )
+    how = "they are in the folder data of Mikolov's archive simple-examples.tgz"
+    if data_dir is None:
+        raise UserError(
+            f"data set 'ptb' needs --data_dir=FOLDER with the files ptb.train.txt, ptb.valid.txt "
+            f"and ptb.test.txt; {how}, or {OFFLINE}"
+        )
+    return _data_of(dataset, _read_files(Path(data_dir).expanduser(), "ptb.", dataset, how))
+
+
+def text_to_ids(sentences: Iterable[list[str]], index: Mapping[str, int]) -> np.ndarray:
+    """Ids of words, and of the end behind each sentence.
+
+    Args:
+        sentences: words of each.
+        index: the id of each word, of `<eos>` and of `<unk>`, which stands for all others.
+
+    Returns:
+        int32 `(words and ends,)`.
+    """
+    words = (word for sentence in sentences for word in [*sentence, END])
+    return np.fromiter((index.get(word, index[UNKNOWN]) for word in words), np.int32)
+
+
+def _data_of(name: str, texts: Mapping[str, Sentences], least_count: int = 1) -> TextData:
+    """Makes the vocabulary of the training split, and ids of all splits."""
+    counts = Counter(word for sentence in texts["train"] for word in [*sentence, END])
+    kept = {word for word, count in counts.items() if count >= least_count} | {END, UNKNOWN}
+    vocabulary = tuple(sorted(kept, key=lambda word: (-counts[word], word)))
+    index = {word: place for place, word in enumerate(vocabulary)}
+    # Behind an end even the first word has one to be predicted from.
+    splits = {split: text_to_ids([[], *text], index) for split, text in texts.items()}
+    return TextData(name, splits, vocabulary)
+
+
+def _read_files(folder: Path, prefix: str, dataset: str, how: str) -> dict[str, Sentences]:
+    """Reads the words of each line of a corpus's three files; `how` to get them."""
+    files = {split: folder / f"{prefix}{split}.txt" for split in SPLITS}
+    missing = [file.name for file in files.values() if not file.is_file()]
+    if missing:
+        raise UserError(
+            f"data set {dataset!r} needs {', '.join(missing)}, not found in folder "
+            f"{folder.absolute()}; {how}, or {OFFLINE}"
+        )
+    return {split: _read_lines(file) for split, file in files.items()}
+
+
+def _read_lines(file: Path) -> Sentences:
+    """Reads the words of each line that is not blank."""
+    try:
+        with file.open(encoding="utf-8-sig") as lines:  # some editors write a mark at the start
+            sentences = [words for line in lines if (words := line.split())]
+    except UnicodeDecodeError as error:
+        raise UserError(f"file {file} is not UTF-8 text ({error.reason}); convert it") from error
+    except OSError as error:
+        raise UserError(f"file {file} cannot be read: {error.strerror}") from error
+    if not sentences:
+        raise UserError(f"file {file} has no words; put text into it, or {OFFLINE}")
+    return sentences
+
+
+def _read_pydoc() -> dict[str, Sentences]:
+    """Reads the prose of Python's own manual, sentence by sentence.
+
+    Topics, a tenth each, are for validation and test by a checksum of their names, so that a topic
+    is in the same split in every version of Python. Some topics repeat others word by word;
+    therefore a sentence counts only where it comes first, and no split holds another one's.
+    """
+    from pydoc_data.topics import topics  # half a megabyte, and needed for this data set only
+
+    texts: dict[str, Sentences] = {split: [] for split in SPLITS}
+    seen = set()
+    for name in sorted(topics):
+        split = {0: "valid", 1: "test"}.get(zlib.crc32(name.encode()) % 10, "train")
+        for words in _prose(topics[name]):
+            if len(words) >= _LEAST_WORDS and tuple(words) not in seen:
+                seen.add(tuple(words))
+                texts[split].append(words)
+    return texts
+
+
+def _prose(topic: str) -> Iterator[list[str]]:
+    """Words and punctuation of each sentence; quoted code that is no plain name is `<code>`."""
+    for lines in re.split(r"\n\s*\n", topic):
+        paragraph = " ".join(re.sub(r"-\n\s*", "-", lines).split())  # joins divided words
+        paragraph = _MARKS.sub("", paragraph).replace("’", "'")
+        quotes_match = paragraph.count('"') % 2 == 0
+        if _NO_PROSE.search(lines) or not _PROSE.fullmatch(paragraph) or not quotes_match:
+            continue
+        text = _QUOTED.sub(
+            lambda code: code[1] if _NAME.fullmatch(code[1]) else "<code>", paragraph
+        )
+        for sentence in _SENTENCE_END.split(text):
+            yield _WORD.findall(sentence.lower())

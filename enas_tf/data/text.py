@@ -1,0 +1,270 @@
+"""Text for language models held in memory, and the batches made of it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import tensorflow as tf
+
+from enas_tf.errors import UserError
+from enas_tf.options import option
+
+END = "<eos>"
+"""The word at the end of each line."""
+
+UNKNOWN = "<unk>"
+"""The word that stands for all words outside the vocabulary."""
+
+# Lengths of training sequences, in the authors' code.
+_SHORT_SHARE = 0.05  # of the sequences are of half the length
+_DEVIATION = 5
+_SHORTEST = 5
+_LONGEST_EXCESS = 20
+
+
+@dataclass(frozen=True)
+class TextDataConfig:
+    """How long sequences are."""
+
+    sequence_length: int = option(35, "words in a sequence, on average")
+    random_length: bool = option(
+        True, "draw the lengths of training sequences around the average, as the authors do"
+    )
+
+    def __post_init__(self) -> None:
+        """Raises UserError for sequences too short to learn from."""
+        if self.sequence_length < 2:
+            raise UserError(f"data.sequence_length must be at least 2, got {self.sequence_length}")
+
+
+@dataclass(frozen=True, eq=False)
+class TextData:
+    """A text in memory.
+
+    To make batches, a split is cut into as many rows as a batch has. All rows have the same number
+    of words to read, T = (words of the split - 1) // rows, and each row's last target is the first
+    word of the row behind it. Batches are sequences of words of all rows, one after the other.
+
+    Every batch is a triple of words, int32 `(rows, time)`; targets, int32 `(rows, time)`, which
+    are the words one place later; and a bool scalar, whether the state that a network carries from
+    batch to batch must start at zero. `time` differs from batch to batch.
+
+    Every batch follows from its arguments alone (the split, seed and step), so that a run that
+    goes on at some step gets what an unbroken run would have got; no reading position is kept.
+
+    Args:
+        name: the data set's name, as the user gave it.
+        splits: `"train"`, `"valid"` and `"test"`: ids of words in their order, int32 `(count,)`.
+        vocabulary: the word of each id.
+    """
+
+    name: str
+    splits: Mapping[str, np.ndarray]
+    vocabulary: tuple[str, ...]
+
+    @property
+    def vocab_size(self) -> int:
+        """Number of words in the vocabulary."""
+        return len(self.vocabulary)
+
+    @property
+    def unknown(self) -> int | None:
+        """The id of the word that stands for unknown ones, where the vocabulary has it."""
+        return self.vocabulary.index(UNKNOWN) if UNKNOWN in self.vocabulary else None
+
+    def steps_per_epoch(self, batch_size: int, config: TextDataConfig) -> int:
+        """Number of batches in a pass over the training split, the same for all passes.
+
+        Raises:
+            UserError: the split is too small for so many rows.
+        """
+        return _steps_per_pass(self._row_length("train", batch_size), config)
+
+    def train_batches(
+        self,
+        batch_size: int,
+        config: TextDataConfig,
+        *,
+        seed: int,
+        num_steps: int,
+        first_step: int = 0,
+        shard: tuple[int, int] = (0, 1),
+    ) -> tf.data.Dataset:
+        """The training split in order, for steps `first_step` to `first_step + num_steps - 1`.
+
+        Step s belongs to pass `s // steps_per_epoch`, and a pass starts with states of zero. Fewer
+        words than there are rows are left out at the split's end, as in the authors' code.
+
+        Lengths are drawn as in the authors' code: of a normal distribution, cut at two deviations
+        of 5, around `sequence_length` or, for one sequence in twenty, around half of it; at least
+        5 and at most `sequence_length + 20`. The authors draw until the text ends, so that the
+        number of steps differs from pass to pass. Here it is fixed, and lengths drawn for a pass
+        are then changed by single words, at random, until they sum to the length of the text.
+
+        Args:
+            batch_size: rows, over all shards.
+            config: how long sequences are.
+            seed: draws the lengths.
+            num_steps: number of batches.
+            first_step: steps to leave out; nothing is read for them.
+            shard: `(index, count)`: yield the `index`-th of `count` equal slices of each batch.
+
+        Returns:
+            Batches of `batch_size / count` rows.
+
+        Raises:
+            UserError: the split is too small for so many rows, or they are not a multiple of the
+                shard count.
+        """
+        total = self._row_length("train", batch_size)
+        steps = _steps_per_pass(total, config)
+        if batch_size % shard[1]:
+            raise UserError(
+                f"batch size must be a multiple of {shard[1]}, the number of replicas that share "
+                f"each batch. Received: {batch_size}"
+            )
+        passes = range(first_step // steps, -(-(first_step + num_steps) // steps))
+        ends = [np.cumsum(_pass_lengths(total, config, seed, number)) for number in passes]
+        begins = [np.concatenate([[0], end[:-1]]) for end in ends]
+        skipped = first_step % steps
+        wanted = slice(skipped, skipped + num_steps)
+        # A pass's first sequence, and no other, begins at word 0.
+        begin, end = (np.array(places, np.int64).ravel()[wanted] for places in (begins, ends))
+        rows = _rows(self.splits["train"], batch_size, total)
+        return _batches(_slice_of_rows(rows, shard), begin, end, begin == 0)
+
+    def reward_batches(
+        self,
+        batch_size: int,
+        config: TextDataConfig,
+        *,
+        seed: int,
+        num_steps: int,
+        first_step: int = 0,
+    ) -> tf.data.Dataset:
+        """Sequences from anywhere in the validation split, for rewards.
+
+        Each is of `sequence_length` words, or all where there are fewer, at a place that is drawn,
+        and starts with states of zero. Arguments, results and errors are those of `train_batches`.
+        """
+        total = self._row_length("valid", batch_size)
+        length = min(config.sequence_length, total)
+        begin = np.array(
+            [
+                _generator(seed, step).integers(total - length + 1)
+                for step in range(first_step, first_step + num_steps)
+            ],
+            np.int64,
+        )
+        rows = _rows(self.splits["valid"], batch_size, total)
+        return _batches(rows, begin, begin + length, np.full(num_steps, True))
+
+    def eval_batches(
+        self,
+        split: str,
+        batch_size: int,
+        config: TextDataConfig,
+        shard: tuple[int, int] = (0, 1),
+    ) -> tf.data.Dataset:
+        """The whole split once: every word but the first is a target exactly once.
+
+        Words that are left over behind rows of equal length come last, as one row, with states of
+        zero once more. With a batch size of 1 none are, and the text is read as it was written.
+
+        With `shard=(index, count)`, the `index`-th of `count` slices of each batch. Slices differ
+        by at most one row, and where a batch has fewer rows than there are shards, some of its
+        slices are empty.
+
+        Raises:
+            UserError: the split is too small for so many rows.
+        """
+        words = self.splits[split]
+        total = self._row_length(split, batch_size)
+        rows = _rows(words, batch_size, total)
+        batches = _eval_batches(_slice_of_rows(rows, shard), config)
+        rest = words[np.newaxis, batch_size * total :]
+        if rest.shape[1] == 1:  # a word that is a target already
+            return batches
+        return batches.concatenate(_eval_batches(_slice_of_rows(rest, shard), config))
+
+    def _row_length(self, split: str, batch_size: int) -> int:
+        """Words to read in each row, beside the last target."""
+        count = len(self.splits[split])
+        if not 1 <= batch_size < count:
+            raise UserError(
+                f"batch size must be between 1 and {count - 1}, since each row needs a word and "
+                f"the next one, and the {split} split of data set {self.name!r} has {count} "
+                f"words. Received: {batch_size}; take smaller batches or more text"
+            )
+        return (count - 1) // batch_size
+
+
+def _rows(words: np.ndarray, count: int, length: int) -> np.ndarray:
+    """Cuts words into `count` rows of `length + 1`; the last of each is the next one's first."""
+    return words[length * np.arange(count)[:, np.newaxis] + np.arange(length + 1)]
+
+
+def _slice_of_rows(rows: np.ndarray, shard: tuple[int, int]) -> np.ndarray:
+    """A shard's part of the rows."""
+    index, count = shard
+    return rows[index * len(rows) // count : (index + 1) * len(rows) // count]
+
+
+def _steps_per_pass(total: int, config: TextDataConfig) -> int:
+    """How many sequences a row of `total` words is read in."""
+    if not config.random_length:
+        return -(-total // config.sequence_length)
+    average = config.sequence_length * (1 - _SHORT_SHARE / 2)
+    return max(1, round(total / average))
+
+
+def _pass_lengths(total: int, config: TextDataConfig, seed: int, number: int) -> np.ndarray:
+    """Lengths of the sequences of pass `number`, which sum to `total`."""
+    count = _steps_per_pass(total, config)
+    if not config.random_length:
+        return np.diff(_places(total, config.sequence_length))
+    generator = _generator(seed, number)
+    is_short = generator.random(count) < _SHORT_SHARE
+    deviations = generator.standard_normal(count)
+    while (far := np.abs(deviations) > 2).any():
+        deviations[far] = generator.standard_normal(far.sum())
+    average = config.sequence_length * np.where(is_short, 0.5, 1)
+    # Bounds that the sum rules out, in very short texts or sequences, give way.
+    least = _SHORTEST if _SHORTEST * count <= total else 1
+    most = max(config.sequence_length + _LONGEST_EXCESS, -(-total // count))
+    lengths = np.clip((average + _DEVIATION * deviations).astype(np.int64), least, most)
+    while excess := lengths.sum() - total:
+        places = np.flatnonzero(lengths > least if excess > 0 else lengths < most)
+        changed = generator.choice(places, min(abs(excess), len(places)), replace=False)
+        lengths[changed] -= np.sign(excess)
+    return lengths
+
+
+def _generator(seed: int, number: int) -> np.random.Generator:
+    """Random numbers of one pass or step; numpy takes no seed below 0."""
+    return np.random.default_rng([seed % 2**64, number])
+
+
+def _places(total: int, length: int) -> np.ndarray:
+    """0, length, 2 length, ..., total."""
+    return np.append(np.arange(0, total, length), total)
+
+
+def _eval_batches(rows: np.ndarray, config: TextDataConfig) -> tf.data.Dataset:
+    """All of the rows in sequences of equal length; the last may be shorter."""
+    places = _places(rows.shape[1] - 1, config.sequence_length)
+    return _batches(rows, places[:-1], places[1:], places[:-1] == 0)
+
+
+def _batches(
+    rows: np.ndarray, begin: np.ndarray, end: np.ndarray, starts: np.ndarray
+) -> tf.data.Dataset:
+    """Batches of words `begin` to `end` of the rows, with their targets."""
+    with tf.device("CPU:0"):
+        rows = tf.constant(rows)
+
+    def batch(begin, end, starts):
+        return rows[:, begin:end], rows[:, begin + 1 : end + 1], starts
+
+    places = tf.data.Dataset.from_tensor_slices((begin, end, starts))
+    return places.map(batch).prefetch(tf.data.AUTOTUNE)
