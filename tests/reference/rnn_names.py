@@ -1,0 +1,48 @@
+"""The rnn space's weights under the names of the authors' code."""
+
+from collections.abc import Iterator
+
+import keras
+
+from enas_tf.controllers.rnn import RnnController
+from enas_tf.layers.language_model import LanguageModel
+from enas_tf.networks.rnn import RnnNetwork
+from enas_tf.supernets.rnn import RnnSupernet
+from tests.reference.cases import Link
+from tests.reference.micro_names import GATES
+
+
+def controller_links(controller: RnnController) -> Iterator[Link]:
+    """Of the controller. Theirs has the LSTM's input and state in one matrix."""
+    size = controller.config.lstm_size
+    kernels = controller.lstm.kernel, controller.lstm.recurrent_kernel
+    for number, kernel in enumerate(kernels):
+        rows = slice(number * size, (number + 1) * size)
+        for gates in enumerate(GATES):
+            ours, theirs = (slice(gate * size, (gate + 1) * size) for gate in gates)
+            yield Link("controller/lstm/w", kernel, (..., ours), (rows, theirs))
+    yield Link("controller/embedding/g", controller.start)
+    yield Link("controller/embedding/w", controller.op_embedding)
+    yield Link("controller/attention/w_1", controller.key_kernel)
+    yield Link("controller/attention/w_2", controller.query_kernel)
+    yield Link("controller/attention/v", controller.attention)
+
+
+def supernet_links(net: RnnSupernet) -> Iterator[Link]:
+    """Of the shared-weight network, and the state of training."""
+    yield from _language_model("child", net, net.recurrence.banks, first=1)
+
+
+def network_links(net: RnnNetwork) -> Iterator[Link]:
+    """Of one architecture's network, and the state of training. Theirs counts nodes from 0."""
+    yield from _language_model("language_model", net, net.recurrence.kernels, first=0)
+
+
+def _language_model(
+    scope: str, net: LanguageModel, kernels: list[keras.Variable], first: int
+) -> Iterator[Link]:
+    yield Link(f"{scope}/embedding/w", net.recurrence.embedding)
+    yield Link(f"{scope}/rnn_cell/w_prev", net.recurrence.entry_kernel)
+    for node, kernel in enumerate(kernels, first):
+        yield Link(f"{scope}/rnn_cell/layer_{node}/w", kernel)
+    yield Link(f"{scope}/init_states/batch/s", net.carried.state)
