@@ -2,9 +2,14 @@
 
 import math
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from enas_tf.errors import UserError
 from enas_tf.options import option
+from enas_tf.schedules import CosineRestarts
+
+if TYPE_CHECKING:
+    import keras
 
 
 @dataclass(frozen=True)
@@ -51,9 +56,21 @@ class ImageChildConfig:
         """The network's size in words, as far as the configuration says."""
         return f"{self.out_filters} filters"
 
+    def rate(self, epoch: int) -> float:
+        """The learning rate of an epoch, counted from 0."""
+        periods = self.lr_period, self.lr_period_factor
+        return CosineRestarts(self.lr_max, self.lr_min, *periods)(epoch)
+
+    def trained(self, child: "keras.Model") -> list:
+        """The weights that the optimizer trains, and that weight decay reaches."""
+        if self.train_aux_head or not self.aux_head:
+            return child.trainable_variables
+        untrained = {id(variable) for variable in child.get_layer("aux_head").variables}
+        return [v for v in child.trainable_variables if id(v) not in untrained]
+
 
 @dataclass(frozen=True)
-class ChildConfig(ImageChildConfig):
+class CellChildConfig(ImageChildConfig):
     """The child network of images as a stack of cells, and how its weights are trained."""
 
     num_layers: int = option(6, "layers, not counting the two that halve height and width")
@@ -84,3 +101,62 @@ class ChildConfig(ImageChildConfig):
     def aux_layer(self) -> int:
         """The layer whose output the auxiliary classifier reads."""
         return self.reductions[-1] + 1
+
+
+@dataclass(frozen=True)
+class RnnChildConfig:
+    """The child network of text, and how its weights are trained.
+
+    The drop rates are of zeros, not of what is kept. Reference: the parameters of the authors'
+    child.py and fixed_lib.py.
+    """
+
+    momentum: ClassVar[float] = 0.0
+    # The network reckons its own decay, which is not that of all weights.
+    l2: ClassVar[float] = 0.0
+
+    hidden_size: int = option(200, "width of the embedding, of the state and of every node")
+    output: Literal["all", "loose_ends"] = option(
+        "all", "whose mean the cell gives: all nodes but the first, or the loose ends (the paper)"
+    )
+    drop_word: float = option(0.1, "drop rate of whole words in the input embedding")
+    drop_embedding: float = option(0.2, "drop rate of the embedded words' channels")
+    drop_input: float = option(0.75, "drop rate of the cell's input, on top of drop_embedding")
+    drop_node: float = option(0.25, "drop rate of what each node reads")
+    drop_output: float = option(0.75, "drop rate of the states before the softmax")
+    drop_weight: float = option(0.0, "drop rate of single recurrent weights")
+    init_range: float = option(0.04, "initial weights are uniform between minus and plus this")
+    activation_l2: float = option(0.0, "weight of the states' mean square in the loss")
+    slowness: float = option(1.0, "weight of the mean square of the states' changes in the loss")
+    weight_decay: float = option(8e-7, "weight of the decay of weights in the loss")
+    authors_decay: bool = option(
+        False, "decay fourth powers, and not node 1, in the search, as the authors' code does"
+    )
+    learning_rate: float = option(20.0, "of SGD, for sequences of data.sequence_length words")
+    grad_clip: float = option(0.1, "largest global norm of the gradient; 0 does not clip")
+
+    def __post_init__(self) -> None:
+        """Raises UserError for values that make no network."""
+        if self.hidden_size < 1:
+            raise UserError(f"hidden_size must be at least 1, got {self.hidden_size}")
+        for place in ("word", "embedding", "input", "node", "output", "weight"):
+            rate = getattr(self, f"drop_{place}")
+            if not 0 <= rate < 1:
+                raise UserError(f"drop_{place} must be at least 0 and below 1, got {rate}")
+        names = ("init_range", "activation_l2", "slowness", "weight_decay", "learning_rate")
+        for name in (*names, "grad_clip"):
+            if not (math.isfinite(getattr(self, name)) and getattr(self, name) >= 0):
+                raise UserError(f"{name} must not be negative, got {getattr(self, name)}")
+
+    @property
+    def size(self) -> str:
+        """The network's size in words."""
+        return f"hidden size {self.hidden_size}"
+
+    def rate(self, epoch: int) -> float:
+        """The learning rate, the same in all epochs."""
+        return self.learning_rate
+
+    def trained(self, child: "keras.Model") -> list:
+        """The weights that the optimizer trains: all."""
+        return child.trainable_variables

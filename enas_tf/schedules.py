@@ -3,8 +3,6 @@
 import math
 from dataclasses import dataclass
 
-from enas_tf.child import ImageChildConfig
-
 
 @dataclass(frozen=True)
 class CosineRestarts:
@@ -25,11 +23,6 @@ class CosineRestarts:
     minimum: float
     period: int
     factor: int
-
-    @classmethod
-    def of(cls, config: ImageChildConfig) -> "CosineRestarts":
-        """The schedule that a child's configuration asks for."""
-        return cls(config.lr_max, config.lr_min, config.lr_period, config.lr_period_factor)
 
     def __call__(self, epoch: int) -> float:
         """The rate of an epoch, counted from 0."""

@@ -1,10 +1,10 @@
-"""Weights with one set for every input that an op may be given, and the op that uses one set."""
+"""Weights with one set for every input that an op may be given, and the ops that use one set."""
 
 import keras
 import tensorflow as tf
 
 from enas_tf.layers.initial import he_normal
-from enas_tf.layers.norm import normalize
+from enas_tf.layers.norm import MovingAverages, Statistics, normalize
 
 Weights = tuple[tf.Tensor, ...]
 
@@ -37,8 +37,14 @@ def take_rows(bank: tf.Tensor, rows: tf.Tensor):
 
 @graph_function
 def separable_conv(
-    x: tf.Tensor, depthwise: tf.Tensor, pointwise: tf.Tensor, scale: tf.Tensor, offset: tf.Tensor
-) -> tf.Tensor:
+    x: tf.Tensor,
+    depthwise: tf.Tensor,
+    pointwise: tf.Tensor,
+    scale: tf.Tensor,
+    offset: tf.Tensor,
+    *averages: tf.Tensor,
+    with_statistics: bool = False,
+) -> tuple[tf.Tensor, ...]:
     """Twice relu, depthwise convolution, pointwise convolution, batch norm; stride 1.
 
     Args:
@@ -47,15 +53,51 @@ def separable_conv(
         pointwise: `(2, channels, channels)`.
         scale: `(2, channels)`.
         offset: `(2, channels)`.
+        averages: means and variances to normalise by, each `(2, channels)`; none of them takes
+            the batch's statistics.
+        with_statistics: whether to return what was normalised by, for the moving averages.
 
     Returns:
-        Of `x`'s shape.
+        The output, of `x`'s shape; with statistics also means and variances, `(2, channels)`.
     """
+    statistics = []
     for stack in range(2):
         x = tf.nn.depthwise_conv2d(tf.nn.relu(x), depthwise[stack], [1, 1, 1, 1], "SAME")
         x = tf.nn.conv2d(x, pointwise[stack, tf.newaxis, tf.newaxis], 1, "SAME")
-        x, _, _ = normalize(x, scale[stack], offset[stack])
-    return x
+        of_stack = tuple(values[stack] for values in averages) or None
+        x, *of_stack = normalize(x, scale[stack], offset[stack], averages=of_stack)
+        statistics.append(of_stack)
+    if not with_statistics:
+        return (x,)
+    return x, *map(tf.stack, zip(*statistics, strict=True))
+
+
+def run_op(
+    x: tf.Tensor, op: tf.Tensor, conv_3x3: Weights, conv_5x5: Weights, with_statistics: bool
+) -> tuple[tf.Tensor, ...]:
+    """Runs the op that the index names, in the order of `MicroSpace.ops`, and no other.
+
+    Args:
+        x: `(batch, height, width, channels)`.
+        op: the index, int32.
+        conv_3x3: the arguments of `separable_conv` behind `x`.
+        conv_5x5: the same.
+        with_statistics: as for `separable_conv`.
+
+    Returns:
+        As `separable_conv` does; the statistics of an op without batch norm are zero.
+    """
+    zeros = [tf.zeros([2, x.shape[-1]])] * 2 if with_statistics else []
+    return tf.switch_case(
+        op,
+        [
+            lambda: separable_conv(x, *conv_3x3, with_statistics=with_statistics),
+            lambda: separable_conv(x, *conv_5x5, with_statistics=with_statistics),
+            lambda: (tf.nn.avg_pool2d(x, 3, 1, "SAME"), *zeros),
+            lambda: (tf.nn.max_pool2d(x, 3, 1, "SAME"), *zeros),
+            lambda: (x, *zeros),
+        ],
+    )
 
 
 class SeparableConvBank(keras.layers.Layer):
@@ -68,19 +110,23 @@ class SeparableConvBank(keras.layers.Layer):
         sets: how many.
         channels: of input and output.
         kernel_size: 3 or 5.
+        moving: whether to keep moving averages of every set, and to give them out where `training`
+            is false.
 
     Call arguments:
         rows: `(n,)`, int32: the sets wanted, all different.
+        training: whether they are to normalise by the batch's statistics all the same.
     """
 
-    def __init__(self, sets: int, channels: int, kernel_size: int, **kwargs) -> None:
+    def __init__(self, sets: int, channels: int, kernel_size: int, moving: bool, **kwargs) -> None:
         super().__init__(**kwargs)
+        self.moving = moving
         self.sets = sets
         self.channels = channels
         self.kernel_size = kernel_size
 
     def build(self, input_shape: tuple | None = None) -> None:
-        """Makes depthwise and pointwise kernels, scale and offset; axis 1 is the place of two."""
+        """Makes kernels, scale, offset and what averages are kept; axis 1 is the place of two."""
         size, channels = self.kernel_size, self.channels
         shapes = {
             "depthwise": ((size, size, channels, 1), he_normal(size * size)),
@@ -92,8 +138,25 @@ class SeparableConvBank(keras.layers.Layer):
             self.add_weight(shape=(self.sets, 2, *shape), initializer=initializer, name=name)
             for name, (shape, initializer) in shapes.items()
         ]
+        if self.moving:
+            self.averages = MovingAverages((self.sets, 2, channels), name="averages")
 
-    def call(self, rows: tf.Tensor) -> list[Weights]:
+    def call(self, rows: tf.Tensor, training: bool = False) -> list[Weights]:
         """For each row the arguments of `separable_conv` behind `x`."""
-        taken = [tf.unstack(take_rows(tf.convert_to_tensor(w), rows)) for w in self.bank]
+        by_averages = self.moving and not training
+        bank = [*self.bank, *self.averages.read()] if by_averages else self.bank
+        taken = [tf.unstack(take_rows(tf.convert_to_tensor(w), rows)) for w in bank]
         return list(zip(*taken, strict=True))
+
+    def update(self, rows: tf.Tensor, used: tf.Tensor, statistics: Statistics) -> None:
+        """Takes a batch's statistics into the moving averages of the sets that were used.
+
+        Args:
+            rows: `(n,)`, int32: sets, all different.
+            used: `(n,)`, bool: which of them.
+            statistics: means and variances of all of them, each `(n, 2, channels)`.
+        """
+        places = rows[:, tf.newaxis]
+        statistics = [tf.scatter_nd(places, s, self.averages.mean.shape) for s in statistics]
+        mask = tf.scatter_nd(places, tf.cast(used, tf.float32), [self.sets])
+        self.averages.update(statistics, mask[:, tf.newaxis, tf.newaxis])

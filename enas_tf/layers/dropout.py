@@ -10,8 +10,16 @@ import keras
 import tensorflow as tf
 
 
+def attempt_offset(attempt):
+    """What to add to a seed so that each attempt, an integer or a tensor, draws other numbers."""
+    return attempt * 2**20
+
+
 class Clock:
     """The step that a network is at; its dropout layers read it.
+
+    Steps that are taken again, after a loss that was not finite, are of another attempt and draw
+    other masks.
 
     Args:
         num_steps: of the whole training, after which drop path is at its full strength.
@@ -22,6 +30,7 @@ class Clock:
         self.num_steps = num_steps
         self.seed = seed
         self.step = tf.Variable(0, trainable=False, dtype=tf.int64, name="step")
+        self.attempt = tf.Variable(0, trainable=False, dtype=tf.int64, name="attempt")
         self._streams = itertools.count()
 
     def stream(self) -> int:
@@ -39,7 +48,8 @@ class Clock:
         replica = tf.cast(context.replica_id_in_sync_group, tf.int64) if context else 0
         # 2**16 replicas and streams of masks a step are more than anyone has.
         place = (self.step * 2**16 + replica) * 2**16 + stream
-        uniform = tf.random.stateless_uniform(shape, tf.stack([self.seed, place]))
+        seed = self.seed + attempt_offset(self.attempt)
+        uniform = tf.random.stateless_uniform(shape, tf.stack([seed, place]))
         return tf.floor(uniform + keep_prob)
 
 

@@ -1,7 +1,7 @@
 """The shared weights of whole layers: every op of every layer, in a few variables.
 
 With moving averages (of batch norm), the functions here return a batch's statistics and the banks
-take them in outside: a branch of `tf.switch_case` may not assign under `tf.distribute`.
+take them in outside.
 """
 
 import keras
@@ -10,16 +10,13 @@ import tensorflow as tf
 from enas_tf.layers.banks import graph_function, take_rows
 from enas_tf.layers.conv import halve
 from enas_tf.layers.initial import he_normal
-from enas_tf.layers.norm import normalize
+from enas_tf.layers.norm import MovingAverages, Statistics, normalize
 
 Weights = dict[str, tf.Tensor]
-Statistics = tuple[tf.Tensor, tf.Tensor]
-"""Means and variances."""
 
 NORM_ROWS = (0, 1, 2, 3, -1, -1, 4)
 """For each op the row of its batch norm behind the convolution; pools have none."""
 
-_MOMENTUM = 0.9
 # The authors' code has another epsilon behind the ops than everywhere else.
 _EPSILON = 1e-3
 
@@ -93,30 +90,6 @@ def _excited(
     squeezed = tf.nn.relu(tf.matmul(tf.reduce_mean(y, [1, 2]), weights["squeeze"]))
     factors = tf.sigmoid(tf.matmul(squeezed, weights["excite"]))
     return y * factors[:, tf.newaxis, tf.newaxis], mean, variance
-
-
-class MovingAverages(keras.layers.Layer):
-    """The moving averages of many batch norms.
-
-    Args:
-        shape: `(..., channels)`.
-    """
-
-    def __init__(self, shape: tuple[int, ...], **kwargs) -> None:
-        super().__init__(**kwargs)
-        # Replicas would drift apart without the mean.
-        options = {"shape": shape, "trainable": False, "autocast": False, "aggregation": "mean"}
-        self.mean = self.add_weight(name="mean", initializer="zeros", **options)
-        self.variance = self.add_weight(name="variance", initializer="ones", **options)
-
-    def read(self) -> Statistics:
-        """Means and variances as they are."""
-        return tf.convert_to_tensor(self.mean), tf.convert_to_tensor(self.variance)
-
-    def update(self, statistics: Statistics, mask: tf.Tensor | float = 1.0) -> None:
-        """Takes in a batch's means and variances where the mask is 1."""
-        for average, values in zip((self.mean, self.variance), statistics, strict=True):
-            average.assign(average + (1 - _MOMENTUM) * mask * (values - average))
 
 
 class OpBank(keras.layers.Layer):

@@ -4,6 +4,10 @@ import keras
 import tensorflow as tf
 
 EPSILON = 1e-5
+MOMENTUM = 0.9
+
+Statistics = tuple[tf.Tensor, tf.Tensor]
+"""Means and variances."""
 
 
 def normalize(
@@ -11,7 +15,7 @@ def normalize(
     scale: tf.Tensor,
     offset: tf.Tensor,
     epsilon: float = EPSILON,
-    averages: tuple[tf.Tensor, tf.Tensor] | None = None,
+    averages: Statistics | None = None,
 ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
     """Normalises a batch by its own statistics, or by given ones.
 
@@ -38,6 +42,33 @@ def normalize(
     return y, mean, variance
 
 
+class MovingAverages(keras.layers.Layer):
+    """The moving averages of many batch norms.
+
+    Args:
+        shape: `(..., channels)`.
+    """
+
+    def __init__(self, shape: tuple[int, ...], **kwargs) -> None:
+        super().__init__(**kwargs)
+        # Replicas would drift apart without the mean.
+        options = {"shape": shape, "trainable": False, "autocast": False, "aggregation": "mean"}
+        self.mean = self.add_weight(name="mean", initializer="zeros", **options)
+        self.variance = self.add_weight(name="variance", initializer="ones", **options)
+
+    def read(self) -> Statistics:
+        """Means and variances as they are."""
+        return tf.convert_to_tensor(self.mean), tf.convert_to_tensor(self.variance)
+
+    def update(self, statistics: Statistics, mask: tf.Tensor | float = 1.0) -> None:
+        """Takes in a batch's means and variances where the mask is 1.
+
+        Not to be called in a branch of `tf.switch_case`: under `tf.distribute` it may not assign.
+        """
+        for average, values in zip((self.mean, self.variance), statistics, strict=True):
+            average.assign(average + (1 - MOMENTUM) * mask * (values - average))
+
+
 @keras.saving.register_keras_serializable("enas_tf")
 class BatchNorm(keras.layers.Layer):
     """Batch normalisation over the last axis of images.
@@ -57,7 +88,7 @@ class BatchNorm(keras.layers.Layer):
     """
 
     def __init__(
-        self, moving: bool = True, momentum: float = 0.9, epsilon: float = EPSILON, **kwargs
+        self, moving: bool = True, momentum: float = MOMENTUM, epsilon: float = EPSILON, **kwargs
     ) -> None:
         super().__init__(**kwargs)
         self.moving = moving

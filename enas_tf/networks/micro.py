@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import keras
 
-from enas_tf.child import ChildConfig
+from enas_tf.child import CellChildConfig
 from enas_tf.layers.aux_head import AuxHead
 from enas_tf.layers.dropout import Clock, Dropout, DropPath
 from enas_tf.layers.initial import he_normal
@@ -19,7 +19,7 @@ Tensor = keras.KerasTensor
 
 def build(
     arc: MicroArc,
-    config: ChildConfig,
+    config: CellChildConfig,
     image_shape: tuple[int, int, int],
     num_classes: int,
     clock: Clock,
@@ -172,7 +172,7 @@ def _conv(x: Tensor, filters: int, kernel_size: int, name: str, relu: bool = Tru
 
 
 def count_params(
-    arc: MicroArc, config: ChildConfig, image_shape: tuple[int, int, int], num_classes: int
+    arc: MicroArc, config: CellChildConfig, image_shape: tuple[int, int, int], num_classes: int
 ) -> int:
     """The trained parameters of `build`'s network, the auxiliary head aside, without building it.
 

@@ -13,8 +13,8 @@ from enas_tf.layers.aux_head import AuxHead
 from enas_tf.layers.conv import ConvNorm
 from enas_tf.layers.dropout import Clock, Dropout, DropPath
 from enas_tf.layers.initial import he_normal
-from enas_tf.layers.layer_banks import MovingAverages, OpBank, ReductionBank, run_op
-from enas_tf.layers.norm import BatchNorm, normalize
+from enas_tf.layers.layer_banks import OpBank, ReductionBank, run_op
+from enas_tf.layers.norm import BatchNorm, MovingAverages, normalize
 from enas_tf.spaces.macro import MacroSpace
 
 

@@ -1,5 +1,6 @@
 import keras
 import numpy as np
+import pytest
 import tensorflow as tf
 
 from enas_tf.layers.banks import SeparableConvBank, separable_conv, take_rows
@@ -17,23 +18,39 @@ def test_rows_and_their_gradient_are_those_of_gather():
     np.testing.assert_array_equal(tape.gradient(loss, bank), wanted)
 
 
-def test_separable_conv_is_keras_layers_one_after_the_other():
+@pytest.mark.parametrize("moving", [False, True])
+def test_separable_conv_is_keras_layers_one_after_the_other(moving):
     keras.utils.set_random_seed(0)
     x = tf.random.normal((2, 6, 5, 4))
-    bank = SeparableConvBank(sets=3, channels=4, kernel_size=5)
+    bank = SeparableConvBank(sets=3, channels=4, kernel_size=5, moving=moving)
+    bank.build()
+    for variable in bank.non_trainable_variables:
+        variable.assign(tf.random.uniform(variable.shape, 0.5, 1.5))
     weights = bank(tf.constant([1]))[0]
     y = x
     for place in range(2):
         conv = keras.layers.SeparableConv2D(4, 5, padding="same", use_bias=False)
         conv.build(x.shape)
         conv.set_weights([weights[0][place], weights[1][place][None, None]])
-        y = BatchNorm(moving=False)(conv(tf.nn.relu(y)))
-    np.testing.assert_allclose(separable_conv(x, *weights), y, atol=1e-5)
+        norm = BatchNorm(moving)
+        norm.build(x.shape)
+        norm.set_weights([w[place] for w in weights[2:]])
+        y = norm(conv(tf.nn.relu(y)))
+    np.testing.assert_allclose(separable_conv(x, *weights)[0], y, atol=1e-5)
+
+
+def test_only_the_used_sets_take_in_statistics():
+    bank = SeparableConvBank(sets=3, channels=1, kernel_size=3, moving=True)
+    bank.build()
+    means = tf.constant([[[10.0], [20.0]], [[30.0], [40.0]]])
+    bank.update(tf.constant([2, 0]), tf.constant([True, False]), (means, means / 10))
+    np.testing.assert_allclose(bank.averages.mean[..., 0], [[0, 0], [0, 0], [1, 2]])
+    np.testing.assert_allclose(bank.averages.variance[..., 0], [[1, 1], [1, 1], [1, 1.1]])
 
 
 def test_a_bank_has_four_variables_and_he_deviation():
     keras.utils.set_random_seed(0)
-    bank = SeparableConvBank(sets=40, channels=32, kernel_size=3)
+    bank = SeparableConvBank(sets=40, channels=32, kernel_size=3, moving=False)
     bank.build()
     depthwise, pointwise, scale, offset = bank.variables
     assert depthwise.shape == (40, 2, 3, 3, 32, 1)

@@ -1,7 +1,7 @@
 import keras
 import pytest
 
-from enas_tf.child import ChildConfig
+from enas_tf.child import CellChildConfig
 from enas_tf.layers.aux_head import AuxHead
 from enas_tf.layers.dropout import Clock
 from enas_tf.layers.norm import BatchNorm
@@ -47,6 +47,6 @@ def test_the_auxiliary_head_costs_nothing(network):
 @pytest.mark.parametrize("aux_head", [True, False])
 def test_counts_a_built_network_like_the_formula(aux_head):
     arc = MicroSpace(2).parse("0 0 1 1 0 4 2 2 1 3 0 4 1 1 2 0")
-    config = ChildConfig(num_layers=3, out_filters=4, aux_head=aux_head)
+    config = CellChildConfig(num_layers=3, out_filters=4, aux_head=aux_head)
     built = micro.build(arc, config, (8, 8, 1), 10, Clock(1, 0))
     assert count_params(built) == micro.count_params(arc, config, (8, 8, 1), 10)

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from enas_tf.child import ChildConfig
+from enas_tf.child import CellChildConfig
 from enas_tf.layers.dropout import Clock
 from enas_tf.networks import cost
 from enas_tf.networks.micro import build, count_params
@@ -13,7 +13,7 @@ from enas_tf.spaces.micro import MicroSpace
 from enas_tf.spaces.zoo import MICRO_ENAS
 from enas_tf.supernets.micro import _run_cell
 
-SMALL = ChildConfig(num_layers=3, out_filters=4, keep_prob=1.0)
+SMALL = CellChildConfig(num_layers=3, out_filters=4, keep_prob=1.0)
 
 
 def network(arc, shape=(8, 8, 1), config=SMALL):
@@ -25,14 +25,14 @@ def network(arc, shape=(8, 8, 1), config=SMALL):
 @pytest.mark.parametrize("aux_head", [False, True])
 def test_parameters_are_counted_without_building(seed, aux_head):
     arc = MicroSpace(3).random(random.Random(seed))
-    config = ChildConfig(num_layers=4, out_filters=6, aux_head=aux_head)
+    config = CellChildConfig(num_layers=4, out_filters=6, aux_head=aux_head)
     built = network(arc, (10, 10, 3), config)
     assert count_params(arc, config, (10, 10, 3), 3) == cost.count_params(built)
 
 
 def test_parameters_of_the_published_architecture():
     arc = MicroSpace(5).parse(MICRO_ENAS.text)
-    config = ChildConfig(num_layers=15, out_filters=36)
+    config = CellChildConfig(num_layers=15, out_filters=36)
     assert count_params(arc, config, (32, 32, 3), 10) == 3_894_372
 
 

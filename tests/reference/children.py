@@ -9,7 +9,6 @@ import tensorflow as tf
 from enas_tf.child import ImageChildConfig
 from enas_tf.data.base import DataConfig
 from enas_tf.learner import Learner
-from enas_tf.schedules import CosineRestarts
 from enas_tf.tasks.images import ImageTask, Outputs
 from tests.reference.cases import GRADIENTS, RATES, VALUES, Case, Comparison, NameMap, error
 from tests.reference.kinks import Side, nearest
@@ -60,7 +59,7 @@ class ImageChild:
         self.trained = self.learner.trained
         self._sides: set[Side] = set()
         # All steps of a case are in the first epoch.
-        self.learner.optimizer.learning_rate = CosineRestarts.of(config)(0)
+        self.learner.optimizer.learning_rate = config.rate(0)
         head = [name for name in names.shapes if name.startswith("child/aux_head/")]
         trained = case.meta["trained_variables"]
         names.check(self.trained, trained)

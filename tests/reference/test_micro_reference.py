@@ -2,7 +2,7 @@
 
 import pytest
 
-from enas_tf.child import ChildConfig
+from enas_tf.child import CellChildConfig
 from enas_tf.controllers.base import ControllerConfig
 from enas_tf.controllers.micro import MicroController
 from enas_tf.layers.dropout import Clock
@@ -16,7 +16,7 @@ from tests.reference.micro_names import controller_links, network_links, superne
 
 
 def child_config(case):
-    return ChildConfig(num_layers=case.config["num_layers"], **image_options(case))
+    return CellChildConfig(num_layers=case.config["num_layers"], **image_options(case))
 
 
 def image_sizes(case):

@@ -7,8 +7,8 @@ import pytest
 import tensorflow as tf
 
 from enas_tf.layers.dropout import Clock
-from enas_tf.layers.layer_banks import MovingAverages, OpBank, run_op
-from enas_tf.layers.norm import EPSILON
+from enas_tf.layers.layer_banks import OpBank, run_op
+from enas_tf.layers.norm import EPSILON, MovingAverages
 from enas_tf.networks.macro import MacroChildConfig
 from enas_tf.spaces.macro import OPS, MacroSpace
 from enas_tf.strategies import make_strategy
