@@ -1,27 +1,18 @@
 """One step of SGD on a child's weights, and its evaluation; search and training share it."""
 
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol
+from typing import Any
 
 import keras
 import tensorflow as tf
 
-from enas_tf.child import ImageChildConfig
+from enas_tf.child import ImageChildConfig, RnnChildConfig
 from enas_tf.errors import UserError
 from enas_tf.optimizers import NesterovSGD
+from enas_tf.tasks.base import Task
 
 Forward = Callable[..., Any]
 """`forward(inputs, *extra, training=...)`: a child's outputs as its task takes them."""
-
-
-class Task(Protocol):
-    """What a learner asks of a task."""
-
-    def loss(self, outputs: Any, targets: tf.Tensor) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
-        """The loss to minimise, and what to report, as means over the batch."""
-
-    def sums(self, outputs: Any, targets: tf.Tensor) -> dict[str, tf.Tensor]:
-        """What to add up over batches."""
 
 
 class Learner:
@@ -33,11 +24,11 @@ class Learner:
         child: whose weights are trained.
         forward: runs the child.
         task: gives loss and metrics.
-        config: of weight decay, momentum and clipping.
-        jit_compile: whether XLA compiles the gradients; on one device only.
+        config: of learning rate, momentum, weight decay and clipping.
+        jit_compile: whether XLA compiles the gradients; not under a strategy for several devices.
 
     Raises:
-        UserError: `jit_compile` with several replicas.
+        UserError: `jit_compile` under such a strategy.
     """
 
     def __init__(
@@ -45,7 +36,7 @@ class Learner:
         child: keras.Model,
         forward: Forward,
         task: Task,
-        config: ImageChildConfig,
+        config: ImageChildConfig | RnnChildConfig,
         jit_compile: bool = False,
     ) -> None:
         self.child = child
@@ -53,18 +44,21 @@ class Learner:
         self._task = task
         self.config = config
         self.strategy = tf.distribute.get_strategy()
-        self.trained = trained_variables(child, config)
-        self.optimizer = NesterovSGD(config.lr_max, config.momentum)
+        self.trained = config.trained(child)
+        self.optimizer = NesterovSGD(config.rate(0), config.momentum)
         self.optimizer.build(self.trained)
         if keras.mixed_precision.dtype_policy().name == "mixed_float16":
             self.optimizer = keras.optimizers.LossScaleOptimizer(self.optimizer)
             self.optimizer.build(self.trained)
-        self.train_step = tf.function(self._train_step, autograph=False)
-        self.eval_step = tf.function(self._eval_step, autograph=False)
-        if self.strategy.num_replicas_in_sync == 1:
+        # Sequences are of many lengths, which one graph serves.
+        graph = {"autograph": False, "reduce_retracing": True}
+        self.train_step = tf.function(self._train_step, **graph)
+        self.eval_step = tf.function(self._eval_step, **graph)
+        # Replicas meet where moving averages are kept, which no nested function may do.
+        meet = tf.distribute.MirroredStrategy, tf.distribute.MultiWorkerMirroredStrategy
+        if not isinstance(self.strategy, meet):
             self._backward = tf.function(self._backward, autograph=False, jit_compile=jit_compile)
         elif jit_compile:
-            # Moving averages are means over the replicas, and XLA compiles none.
             raise UserError("jit_compile works on one device; give --strategy=one with it")
 
     @property
@@ -131,10 +125,10 @@ class Learner:
             # A norm, and so clipping, is of the mean of all replicas' gradients.
             gradients = context.all_reduce(tf.distribute.ReduceOp.MEAN, gradients)
         norm = tf.linalg.global_norm(gradients) / self.optimizer.scale_loss(1.0)
-        if replicas > 1 or self.config.grad_clip:
-            factor = 1 / replicas
-            if self.config.grad_clip:
-                factor *= tf.minimum(1.0, self.config.grad_clip / norm)
+        factor = self._task.rate_scale(inputs) / replicas
+        if self.config.grad_clip:
+            factor *= tf.minimum(1.0, self.config.grad_clip / norm)
+        if tf.is_tensor(factor) or factor != 1:
             gradients = [factor * gradient for gradient in gradients]
         return gradients, metrics | {"grad_norm": norm}
 
@@ -146,18 +140,11 @@ class Learner:
         with tf.GradientTape() as tape:
             outputs = self._forward(inputs, *extra, training=True)
             loss, metrics = self._task.loss(outputs, targets)
-            total = loss + self.config.l2 * tf.add_n([2 * tf.nn.l2_loss(w) for w in weights])
-            total = self.optimizer.scale_loss(total)
+            if self.config.l2:
+                loss += self.config.l2 * tf.add_n([2 * tf.nn.l2_loss(w) for w in weights])
+            total = self.optimizer.scale_loss(loss)
         return tape.gradient(total, weights), metrics
 
     def _reduce(self, how: str, values: dict) -> dict[str, tf.Tensor]:
         op = tf.distribute.ReduceOp[how.upper()]
         return {name: self.strategy.reduce(op, value, axis=None) for name, value in values.items()}
-
-
-def trained_variables(child: keras.Model, config: ImageChildConfig) -> list:
-    """The weights that the optimizer trains, and that weight decay reaches."""
-    if config.train_aux_head or not config.aux_head:
-        return child.trainable_variables
-    untrained = {id(variable) for variable in child.get_layer("aux_head").variables}
-    return [v for v in child.trainable_variables if id(v) not in untrained]

@@ -1,7 +1,7 @@
 """What every long phase does beside its work: checkpoints, metrics, progress, resuming."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import tensorflow as tf
@@ -15,6 +15,10 @@ LOG_EVERY = 50
 """Steps between two records of metrics."""
 
 _CHECKPOINT_SECONDS = 600
+
+
+class NotFinite(UserError):
+    """A loss that is infinite or not a number."""
 
 
 class Loop:
@@ -49,14 +53,37 @@ class Loop:
         self._pending_amount = 0
         self._last_record = self._last_checkpoint = time.monotonic()
 
+    def run(self, work: Callable[[], None], max_rollbacks: int) -> None:
+        """Does the work from the newest checkpoint on.
+
+        A loss that is not finite is answered by going back to the last checkpoint, for another
+        attempt with other random numbers.
+
+        Args:
+            work: takes all steps that are left, and saves at least every epoch.
+            max_rollbacks: how often in a row, with no checkpoint between, to go back.
+
+        Raises:
+            NotFinite: the last of these attempts ended so, too.
+        """
+        self.resume()
+        if max_rollbacks and not self.step:
+            self.save()
+        while True:
+            try:
+                return work()
+            except NotFinite as error:
+                self._roll_back(error, max_rollbacks)
+
     def resume(self) -> None:
         """Goes back to the newest checkpoint, or to the start where there is none."""
-        stored = self.checkpoints.restore()
-        self.metrics.rewind(stored["metrics"] if stored else 0)
-        if stored:
-            self.step, self.state = stored["step"], stored["state"]
-            if self.step < self.total_steps:
-                self.progress.note(f"resuming at step {self.step:,} of {self.total_steps:,}")
+        if self._restore() and self.step < self.total_steps:
+            self.progress.note(f"resuming at step {self.step:,} of {self.total_steps:,}")
+
+    @property
+    def attempt(self) -> int:
+        """How often a loss that was not finite has been answered by going back."""
+        return self.state.get("rollbacks", 0)
 
     @property
     def done(self) -> bool:
@@ -77,7 +104,7 @@ class Loop:
             **now: numbers to record as they are, such as the learning rate.
 
         Raises:
-            UserError: the loss is not finite.
+            NotFinite: the loss of a step since the last record is not finite.
         """
         self.step += 1
         self._pending.append(numbers)
@@ -96,6 +123,32 @@ class Loop:
 
     def save(self) -> None:
         """Writes a checkpoint."""
+        self.state.pop("in_a_row", None)
+        self._save()
+
+    def _restore(self) -> bool:
+        """Whether there was a checkpoint to go back to."""
+        stored = self.checkpoints.restore()
+        self.metrics.rewind(stored["metrics"] if stored else 0)
+        if stored:
+            self.step, self.state = stored["step"], stored["state"]
+        return stored is not None
+
+    def _roll_back(self, error: NotFinite, at_most: int) -> None:
+        in_a_row = self.state.get("in_a_row", 0)
+        if in_a_row == at_most:
+            tried = f"{error}; went back {at_most} times" if at_most else error
+            raise NotFinite(str(tried)) from error
+        counts = {"rollbacks": self.attempt + 1, "in_a_row": in_a_row + 1}
+        self._pending, self._pending_amount = [], 0
+        self._restore()
+        self.state |= counts
+        self._save()
+        self.progress.note(
+            f"{error}; back to step {self.step:,}, attempt {in_a_row + 1} of {at_most}"
+        )
+
+    def _save(self) -> None:
         state = {"step": self.step, "metrics": self.metrics.position(), "state": self.state}
         self.checkpoints.save(self.step, state)
         self._last_checkpoint = time.monotonic()
@@ -106,17 +159,20 @@ class Loop:
         self.metrics.close()
 
     def _record(self, phase: str, epoch: int, now: dict[str, float]) -> None:
-        means = {
-            name: float(tf.add_n([numbers[name] for numbers in self._pending])) / len(self._pending)
+        steps = {
+            name: tf.stack([numbers[name] for numbers in self._pending])
             for name in self._pending[0]
         }
+        means = {name: float(tf.reduce_mean(values)) for name, values in steps.items()}
         seconds, self._last_record = time.monotonic() - self._last_record, time.monotonic()
         now[f"{self._unit}_per_second"] = self._pending_amount / seconds
         self._pending, self._pending_amount = [], 0
         self.metrics.write(phase, step=self.step, epoch=epoch, **means, **now)
-        if not tf.math.is_finite(means["loss"]):
-            raise UserError(
-                f"the {phase} loss is not finite at step {self.step} (epoch {epoch}); the last "
+        infinite = tf.where(~tf.math.is_finite(steps["loss"]))
+        if len(infinite):
+            step = self.step - len(steps["loss"]) + 1 + int(infinite[0, 0])
+            raise NotFinite(
+                f"the {phase} loss is not finite at step {step} (epoch {epoch}); the last "
                 "checkpoint is kept: try a lower learning rate or --child.grad_clip=5 in another "
                 "--workdir"
             )

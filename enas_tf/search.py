@@ -12,15 +12,14 @@ import tensorflow as tf
 
 from enas_tf.checkpoints import Checkpoints
 from enas_tf.errors import UserError
-from enas_tf.layers.dropout import Clock
+from enas_tf.layers.dropout import Clock, attempt_offset
 from enas_tf.learner import Learner
 from enas_tf.loop import Loop
 from enas_tf.options import option
 from enas_tf.reinforce import Reinforce
 from enas_tf.runs import Run
-from enas_tf.schedules import CosineRestarts
 from enas_tf.strategies import distribute
-from enas_tf.tasks.images import ImageTask
+from enas_tf.tasks.base import Task
 
 _REPORTED_ARCS = 10
 
@@ -42,12 +41,6 @@ class SearchConfig:
     arcs_per_step: Literal["one", "replica"] = option(
         "one", "whether all replicas train the same architecture in a step, or each its own"
     )
-    reward_bn: Literal["batch", "moving"] = option(
-        "batch",
-        "what batch norm goes by in rewards: the batch's own statistics, or moving averages over "
-        "all architectures, as in the authors' macro search",
-    )
-    cutout: int = option(0, "side of the cutout square in the search, in pixels; 0: none")
 
     def __post_init__(self) -> None:
         """Raises UserError for numbers that make no search."""
@@ -56,6 +49,18 @@ class SearchConfig:
                 raise UserError(f"search.{name} must be at least 1, got {getattr(self, name)}")
         if self.max_steps < 0:
             raise UserError(f"search.max_steps must not be negative, got {self.max_steps}")
+
+
+@dataclass(frozen=True)
+class ImageSearchConfig(SearchConfig):
+    """The search of networks for images."""
+
+    reward_bn: Literal["batch", "moving"] = option(
+        "batch",
+        "what batch norm goes by in rewards: the batch's own statistics, or moving averages over "
+        "all architectures, as in the authors' macro search",
+    )
+    cutout: int = option(0, "side of the cutout square in the search, in pixels; 0: none")
 
 
 class Search:
@@ -74,7 +79,7 @@ class Search:
         self,
         learner: Learner,
         reinforce: Reinforce,
-        task: ImageTask,
+        task: Task,
         config: SearchConfig,
         clock: Clock,
         seed: int,
@@ -85,7 +90,6 @@ class Search:
         self.config = config
         self.clock = clock
         self.seed = seed
-        self.learning_rate = CosineRestarts.of(learner.config)
         self._strategy = learner.strategy
         self._replicas = self._strategy.num_replicas_in_sync
         if self.config.arcs_per_update % self._replicas:
@@ -93,6 +97,7 @@ class Search:
                 f"search.arcs_per_update must be a multiple of {self._replicas}, the number of "
                 f"replicas that share the rewards, got {self.config.arcs_per_update}"
             )
+        self._start_attempt(0)
         # Tells of a validation split that is too small now, not after an epoch.
         self.reward_batches(0, 1)
         self._sample = tf.function(reinforce.controller.sample, autograph=False)
@@ -110,8 +115,9 @@ class Search:
         per_epoch = self.steps_per_epoch + self.config.updates_per_epoch
         total = self.config.num_epochs * per_epoch
         loop = Loop(run.path("search"), self.variables, total, self.task.unit, "search")
-        try:
-            loop.resume()
+
+        def search() -> None:
+            self._start_attempt(loop.attempt)
             for epoch in range(loop.step // per_epoch, self.config.num_epochs):
                 done = loop.step - epoch * per_epoch
                 self._train_child(loop, epoch, range(done, self.steps_per_epoch))
@@ -119,6 +125,9 @@ class Search:
                 self._train_controller(loop, epoch, range(done, self.config.updates_per_epoch))
                 self._report(loop, epoch, run)
                 loop.save()
+
+        try:
+            loop.run(search, self.task.max_rollbacks)
         finally:
             loop.close()
 
@@ -128,9 +137,14 @@ class Search:
         Raises:
             UserError: there is none.
         """
-        checkpoints = Checkpoints(run.path("search/checkpoints"), self.variables)
-        if checkpoints.restore() is None:
+        stored = Checkpoints(run.path("search/checkpoints"), self.variables).restore()
+        if stored is None:
             raise UserError(f"{run.folder} holds no search; run the verb search first")
+        self._start_attempt(stored["state"].get("rollbacks", 0))
+
+    def _start_attempt(self, attempt: int) -> None:
+        self.clock.attempt.assign(attempt)
+        self._attempt_seed = self.seed + attempt_offset(attempt)
 
     def sample_to_derive(self, n: int, block: int) -> tf.Tensor:
         """Tokens of `n` architectures that the search has not drawn, `(n, num_tokens)`."""
@@ -142,7 +156,7 @@ class Search:
         They are drawn on the host, where switch_case asks for them.
         """
         with tf.device("CPU:0"):
-            return self._sample(n, tf.constant([4 * self.seed + stream, count])).tokens
+            return self._sample(n, tf.constant([4 * self._attempt_seed + stream, count])).tokens
 
     def rewards(self, tokens: tf.Tensor, batches: Iterator) -> list[float]:
         """The rewards of architectures, each on the next validation batch.
@@ -163,7 +177,7 @@ class Search:
     def reward_batches(self, first: int, count: int) -> Iterator:
         """Shuffled validation batches number `first` to `first + count - 1`, for `rewards`."""
         batches = self.task.reward_batches(
-            self.config.batch_size, seed=self.seed, steps=range(first, first + count)
+            self.config.batch_size, seed=self._attempt_seed, steps=range(first, first + count)
         )
         return iter(distribute(self._strategy, lambda shard: batches.shard(shard[1], shard[0])))
 
@@ -171,7 +185,7 @@ class Search:
         """Trains the shared weights for the steps of an epoch that are left."""
         if not steps:
             return
-        rate = self.learning_rate(epoch)
+        rate = self.learner.config.rate(epoch)
         self.learner.optimizer.learning_rate = rate
         first = epoch * self.steps_per_epoch
         arcs = self._replicas if self.config.arcs_per_step == "replica" else 1
@@ -182,8 +196,8 @@ class Search:
             extra = mine if arcs == 1 else self._per_replica(mine)
             numbers = self.learner.train_step(batch, extra)
             last = step == steps[-1]
-            size = self.config.batch_size
-            loop.advance("child", epoch, size, numbers, last, learning_rate=rate)
+            amount = self.task.units_per_step(self.config.batch_size)
+            loop.advance("child", epoch, amount, numbers, last, learning_rate=rate)
 
     def _train_batches(self, first: int, steps: range):
         wanted = range(first + steps.start, first + steps.stop)
@@ -191,9 +205,8 @@ class Search:
             self._strategy,
             lambda shard: self.task.train_batches(
                 self.config.batch_size,
-                seed=self.seed,
+                seed=self._attempt_seed,
                 steps=wanted,
-                cutout=self.config.cutout,
                 shard=shard,
             ),
         )
@@ -209,10 +222,10 @@ class Search:
             rewards = self.rewards(tokens, batches)
             with tf.device("CPU:0"):
                 numbers = self.reinforce.learn(tokens, tf.constant(rewards))
-            size = n * self.config.batch_size
+            amount = n * self.task.units_per_step(self.config.batch_size)
             last = number == updates[-1]
             rate = self.reinforce.controller.config.learning_rate
-            loop.advance("controller", epoch, size, numbers, last, learning_rate=rate)
+            loop.advance("controller", epoch, amount, numbers, last, learning_rate=rate)
 
     def _report(self, loop: Loop, epoch: int, run: Run) -> None:
         """Adds ten drawn architectures and their rewards to `search/arcs.jsonl`."""
@@ -238,6 +251,12 @@ class Search:
         return self._strategy.experimental_distribute_values_from_function(
             lambda context: tokens[context.replica_id_in_sync_group]
         )
+
+
+def is_finished(run: Run, config: SearchConfig) -> bool:
+    """Whether a run's folder holds all epochs of a search."""
+    lines = _read_lines(run)
+    return bool(lines) and json.loads(lines[-1])["epoch"] == config.num_epochs - 1
 
 
 def _read_lines(run: Run) -> list[str]:

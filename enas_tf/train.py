@@ -4,31 +4,61 @@ Reference: Pham et al. 2018, sections 3.1 and 3.2.
 """
 
 import time
+from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, fields, replace
+from typing import TypeVar
 
+import tensorflow as tf
+
+from enas_tf.averaging import WeightAverage
 from enas_tf.checkpoints import Checkpoints
-from enas_tf.child import ImageChildConfig
+from enas_tf.child import ImageChildConfig, RnnChildConfig
 from enas_tf.errors import UserError
-from enas_tf.layers.dropout import Clock
+from enas_tf.layers.dropout import Clock, attempt_offset
 from enas_tf.learner import Learner
 from enas_tf.loop import Loop
 from enas_tf.options import option
 from enas_tf.runs import Run
-from enas_tf.schedules import CosineRestarts
 from enas_tf.strategies import distribute
-from enas_tf.tasks.images import ImageTask
+from enas_tf.tasks.base import Task
+
+ChildConfig = TypeVar("ChildConfig", ImageChildConfig, RnnChildConfig)
 
 BEST = "best"
 """The name of the checkpoint that is evaluated and exported."""
 
 
 @dataclass(frozen=True)
-class ImageTrainConfig:
+class TrainConfig:
     """The final training; its network is larger than the search's."""
 
     num_epochs: int = option(630, "epochs")
     batch_size: int = option(144, "examples in a batch")
     max_steps: int = option(0, "steps in an epoch, at most; 0: once through the training split")
+    # No options of the base: each kind of data knows whether it takes them.
+    use_validation: bool = False
+    average_after: int = 0
+
+    def __post_init__(self) -> None:
+        """Raises UserError for numbers that make no training."""
+        for name in ("num_epochs", "batch_size"):
+            if getattr(self, name) < 1:
+                raise UserError(f"train.{name} must be at least 1, got {getattr(self, name)}")
+        for name in ("max_steps", "average_after"):
+            if getattr(self, name) < 0:
+                raise UserError(f"train.{name} must not be negative, got {getattr(self, name)}")
+
+    def child(self, search_child: ChildConfig) -> ChildConfig:
+        """The final network's configuration: the search's, but for the fields that both have."""
+        own, inherited = ({field.name for field in fields(c)} for c in (self, search_child))
+        return replace(search_child, **{name: getattr(self, name) for name in own & inherited})
+
+
+@dataclass(frozen=True)
+class ImageTrainConfig(TrainConfig):
+    """The final training on images."""
+
     out_filters: int = option(36, "as child.out_filters, of the final network")
     keep_prob: float = option(0.8, "as child.keep_prob, of the final network")
     drop_path_keep_prob: float = option(0.6, "as child.drop_path_keep_prob, of the final network")
@@ -41,25 +71,36 @@ class ImageTrainConfig:
         True, "train on the validation split too; there is then no best epoch, only the last"
     )
 
-    def __post_init__(self) -> None:
-        """Raises UserError for numbers that make no training."""
-        for name in ("num_epochs", "batch_size"):
-            if getattr(self, name) < 1:
-                raise UserError(f"train.{name} must be at least 1, got {getattr(self, name)}")
-        if self.max_steps < 0:
-            raise UserError(f"train.max_steps must not be negative, got {self.max_steps}")
-
-    def child(self, search_child: ImageChildConfig) -> ImageChildConfig:
-        """The final network's configuration: the search's, but for the fields that both have."""
-        own, inherited = ({field.name for field in fields(c)} for c in (self, search_child))
-        return replace(search_child, **{name: getattr(self, name) for name in own & inherited})
-
 
 @dataclass(frozen=True)
-class TrainConfig(ImageTrainConfig):
+class CellTrainConfig(ImageTrainConfig):
     """The final training of a stack of cells; its network is larger than the search's."""
 
     num_layers: int = option(15, "as child.num_layers, of the final network")
+
+
+@dataclass(frozen=True)
+class RnnTrainConfig(TrainConfig):
+    """The final training on text; with averaged SGD where plain SGD gets no further."""
+
+    num_epochs: int = option(3000, "epochs")
+    batch_size: int = option(64, "rows of text in a batch")
+    hidden_size: int = option(800, "as child.hidden_size, of the final network")
+    drop_word: float = option(0.125, "as child.drop_word, of the final network")
+    drop_embedding: float = option(0.175, "as child.drop_embedding, of the final network")
+    drop_input: float = option(0.725, "as child.drop_input, of the final network")
+    drop_node: float = option(0.225, "as child.drop_node, of the final network")
+    drop_output: float = option(0.75, "as child.drop_output, of the final network")
+    init_range: float = option(0.05, "as child.init_range, of the final network")
+    activation_l2: float = option(0.7, "as child.activation_l2, of the final training")
+    slowness: float = option(0.0, "as child.slowness, of the final training")
+    learning_rate: float = option(20.0, "as child.learning_rate, of the final training")
+    grad_clip: float = option(0.25, "as child.grad_clip, of the final training")
+    average_after: int = option(
+        10,
+        "epochs without a better validation perplexity after which the weights' average over the "
+        "steps from then on is what is evaluated; 0: never",
+    )
 
 
 class Training:
@@ -70,27 +111,33 @@ class Training:
         task: the data, losses and metrics; its training split is what is trained on.
         config: the training's.
         clock: the network's.
-        seed: of order and augmentation.
-        cutout: side of the cutout square, in pixels; 0 for none.
+        seed: of all that is drawn.
     """
 
     def __init__(
         self,
         learner: Learner,
-        task: ImageTask,
-        config: ImageTrainConfig,
+        task: Task,
+        config: TrainConfig,
         clock: Clock,
         seed: int,
-        cutout: int,
     ) -> None:
         self.learner = learner
         self.task = task
         self.config = config
         self.clock = clock
         self.seed = seed
-        self.cutout = cutout
-        self.learning_rate = CosineRestarts.of(learner.config)
+        self.average = None
+        if config.average_after:
+            with learner.strategy.scope():
+                self.average = WeightAverage(learner.trained)
         self.steps_per_epoch = task.steps_per_epoch(config.batch_size, config.max_steps)
+
+    @property
+    def variables(self) -> Mapping[str, tf.Variable]:
+        """All that an exact resume needs, by name."""
+        averages = self.average.variables if self.average else {}
+        return {**self.learner.variables, **averages}
 
     def run(self, run: Run, arc: str, params: int) -> dict:
         """Trains to the end, from the last checkpoint on, then tests once.
@@ -105,14 +152,17 @@ class Training:
         """
         self._refuse_another(run, arc)
         total = self.config.num_epochs * self.steps_per_epoch
-        loop = Loop(run.path("train"), self.learner.variables, total, self.task.unit, "train")
-        try:
-            loop.resume()
+        loop = Loop(run.path("train"), self.variables, total, self.task.unit, "train")
+
+        def train() -> None:
             for epoch in range(loop.step // self.steps_per_epoch, self.config.num_epochs):
                 started = time.monotonic()
                 done = loop.step - epoch * self.steps_per_epoch
                 self._train_epoch(loop, epoch, range(done, self.steps_per_epoch))
                 self._end_epoch(loop, epoch, time.monotonic() - started)
+
+        try:
+            loop.run(train, self.task.max_rollbacks)
             return self._finish(loop, run, arc, params)
         finally:
             loop.close()
@@ -127,7 +177,7 @@ class Training:
 
     def restore_best(self, run: Run) -> dict:
         """Restores the weights that are evaluated and exported; returns their state."""
-        return Checkpoints(run.path("train/checkpoints"), self.learner.variables).read(BEST)
+        return Checkpoints(run.path("train/checkpoints"), self.variables).read(BEST)
 
     def _refuse_another(self, run: Run, arc: str) -> None:
         """Tells another architecture's checkpoints from damaged ones, before they are read."""
@@ -141,37 +191,57 @@ class Training:
         run.write_text("train/arc.txt", arc + "\n")
 
     def _train_epoch(self, loop: Loop, epoch: int, steps: range) -> None:
-        rate = self.learning_rate(epoch)
+        rate = self.learner.config.rate(epoch)
         self.learner.optimizer.learning_rate = rate
+        self.clock.attempt.assign(loop.attempt)
+        seed = self.seed + attempt_offset(loop.attempt)
         first = epoch * self.steps_per_epoch
         wanted = range(first + steps.start, first + steps.stop)
         batches = distribute(
             self.learner.strategy,
             lambda shard: self.task.train_batches(
                 self.config.batch_size,
-                seed=self.seed,
+                seed=seed,
                 steps=wanted,
-                cutout=self.cutout,
                 shard=shard,
             ),
         )
         for step, batch in zip(wanted, batches, strict=True):
             self.clock.step.assign(step)
             numbers = self.learner.train_step(batch)
-            last = step == wanted[-1]
-            loop.advance("train", epoch, self.config.batch_size, numbers, last, learning_rate=rate)
+            if loop.state.get("averaging"):
+                self.average.update()
+            amount, last = self.task.units_per_step(self.config.batch_size), step == wanted[-1]
+            loop.advance("train", epoch, amount, numbers, last, learning_rate=rate)
 
     def _end_epoch(self, loop: Loop, epoch: int, seconds: float) -> None:
         """Validates, where the split is held out; keeps the best; writes a checkpoint."""
         loop.state["seconds"] = loop.state.get("seconds", 0.0) + seconds
-        best = loop.state.get("best")
         if not self.config.use_validation:
-            metrics = self.evaluate("valid")
-            loop.record("valid", epoch, **metrics)
-            if best is None or self.task.reward(metrics) > self.task.reward(best):
-                loop.state["best"] = {"epoch": epoch, **metrics}
-                loop.checkpoints.write(BEST, loop.state)
+            with self._evaluated_weights(loop):
+                metrics = self.evaluate("valid")
+                loop.record("valid", epoch, **metrics)
+                best = loop.state.get("best")
+                if best is None or self.task.reward(metrics) > self.task.reward(best):
+                    loop.state["best"] = {"epoch": epoch, **metrics}
+                    loop.checkpoints.write(BEST, loop.state)
+            self._maybe_average(loop, self.task.reward(metrics))
         loop.save()
+
+    def _evaluated_weights(self, loop: Loop) -> AbstractContextManager:
+        """Puts the weights in place that are evaluated: the average, once there is one."""
+        return self.average.in_place() if loop.state.get("averaging") else nullcontext()
+
+    def _maybe_average(self, loop: Loop, reward: float) -> None:
+        """Starts averaging where the last epochs were no better than the best one before."""
+        if not self.average or loop.state.get("averaging"):
+            return
+        rewards = loop.state.setdefault("rewards", [])
+        earlier = rewards[: -self.config.average_after]
+        rewards.append(reward)
+        if earlier and reward < max(earlier):
+            loop.state["averaging"] = True
+            loop.progress.note("no better validation lately: averaging the weights from now on")
 
     def _finish(self, loop: Loop, run: Run, arc: str, params: int) -> dict:
         """Tests the best weights and writes the result."""
@@ -181,6 +251,7 @@ class Training:
             loop.checkpoints.read(BEST)
         test = self.evaluate("test")
         epoch = self.config.num_epochs - 1
+        units = self.task.units_per_step(self.config.batch_size)
         loop.record("test", epoch, **test)
         result = {
             "arc": arc,
@@ -189,7 +260,7 @@ class Training:
             "best_valid": loop.state.get("best"),
             "epochs": self.config.num_epochs,
             "seconds": round(loop.state["seconds"], 1),
-            f"{self.task.unit}_seen": loop.step * self.config.batch_size,
+            f"{self.task.unit}_seen": round(loop.step * units),
         }
         run.write_json("train/result.json", result)
         return result

@@ -8,7 +8,7 @@ import tensorflow as tf
 from enas_tf.child import ImageChildConfig
 from enas_tf.data.base import DataConfig
 from enas_tf.errors import UserError
-from enas_tf.learner import Learner, trained_variables
+from enas_tf.learner import Learner
 from enas_tf.strategies import distribute
 from enas_tf.tasks.images import ImageTask
 from tests import tiny
@@ -29,6 +29,9 @@ class Line(keras.Model):
 
 class Squares:
     """A task with half the squared distance for a loss."""
+
+    def rate_scale(self, inputs):
+        return 1.0
 
     def loss(self, outputs, targets):
         loss = tf.reduce_mean(tf.square(outputs - targets) / 2)
@@ -111,9 +114,7 @@ def test_two_devices_step_like_one_on_the_joined_batch(grad_clip):
         task = ImageTask(tiny.data(), DataConfig(pad=1), config)
         batches = distribute(
             learner.strategy,
-            lambda shard, task=task: task.train_batches(
-                8, seed=0, steps=range(5), cutout=0, shard=shard
-            ),
+            lambda shard, task=task: task.train_batches(8, seed=0, steps=range(5), shard=shard),
         )
         shown.append([learner.train_step(batch) for batch in batches])
     for wanted, actual in zip(*shown, strict=True):
@@ -187,9 +188,9 @@ def test_the_auxiliary_head_is_trained_only_where_asked_for(is_trained):
         child = WithHead()
         child(tf.zeros([1, 4, 4, 1]), training=True)
         learner = Learner(child, child, task, config)
-    assert len(trained_variables(child, config)) == (4 if is_trained else 2)
+    assert len(config.trained(child)) == (4 if is_trained else 2)
     before = [weight.numpy() for weight in child.weights]
-    batches = task.train_batches(8, seed=0, steps=range(1), cutout=0, shard=(0, 1))
+    batches = task.train_batches(8, seed=0, steps=range(1), shard=(0, 1))
     numbers = learner.train_step(next(iter(batches)))
     assert "aux_loss" in numbers
     changed = {
@@ -209,7 +210,7 @@ def test_mixed_precision_trains_float32_weights(policy):
         keras.mixed_precision.set_dtype_policy("float32")
     exact = dense(CONFIG, tf.distribute.OneDeviceStrategy("CPU:0"))
     task = ImageTask(tiny.data(), DataConfig(), CONFIG)
-    batches = list(task.train_batches(8, seed=0, steps=range(3), cutout=0, shard=(0, 1)))
+    batches = list(task.train_batches(8, seed=0, steps=range(3), shard=(0, 1)))
     for batch in batches:
         numbers, wanted = learner.train_step(batch), exact.train_step(batch)
         # Eight bits of mantissa.

@@ -6,7 +6,7 @@ import tensorflow as tf
 
 from enas_tf import loop as loops
 from enas_tf.errors import UserError
-from enas_tf.loop import Loop
+from enas_tf.loop import Loop, NotFinite
 
 
 @pytest.fixture
@@ -112,3 +112,61 @@ def test_a_loss_that_is_not_finite_stops_the_run(start, tmp_path, loss):
         step(loop, loss, last=True, epoch=1)
     assert [path.name for path in tmp_path.glob("checkpoints/*")] == ["step_000000001"]
     assert read(tmp_path)[-1]["loss"] is None
+
+
+def test_says_which_step_since_the_last_record_was_not_finite(start):
+    loop = start()
+    step(loop, 1.0)
+    step(loop, math.nan)
+    with pytest.raises(NotFinite, match="at step 2 "):
+        step(loop, math.nan)
+
+
+def run(loop, losses, max_rollbacks):
+    """Takes the steps that the loop has left; a loss is found by attempt, then by step."""
+
+    def work():
+        while not loop.done:
+            step(loop, losses[loop.attempt][loop.step], last=True)
+            if loop.step in (1, 5):
+                loop.save()
+
+    loop.run(work, max_rollbacks)
+
+
+def test_goes_back_to_the_last_checkpoint_and_tries_again(tmp_path, capsys):
+    count = tf.Variable(0)
+    loop = Loop(tmp_path, {"count": count}, 9, "images", "train")
+    first, second = [float(n) for n in range(9)], [10.0 + n for n in range(9)]
+    first[3] = math.nan
+    run(loop, [first, second], max_rollbacks=3)
+    loop.close()
+    assert "back to step 1, attempt 1 of 3" in capsys.readouterr().out
+    # The steps behind the checkpoint are those of the second attempt, each recorded once.
+    assert [(r["step"], r["loss"]) for r in read(tmp_path)] == [
+        (1, 0.0),
+        *((n + 1, 10.0 + n) for n in range(1, 9)),
+    ]
+    resumed = Loop(tmp_path, {"count": count}, 9, "images", "train")
+    resumed.resume()
+    assert resumed.attempt == 1
+    resumed.close()
+
+
+def test_gives_up_after_as_many_rollbacks_in_a_row(tmp_path):
+    loop = Loop(tmp_path, {"count": tf.Variable(0)}, 9, "images", "train")
+    fine, bad = [1.0] * 9, [1.0] * 9
+    bad[7] = math.inf
+    early = [math.nan] * 9
+    # Two before the first checkpoint, two behind it; the checkpoint ends a row.
+    with pytest.raises(NotFinite, match=r"at step 8 .* went back 2 times"):
+        run(loop, [early, early, bad, bad, bad, fine], max_rollbacks=2)
+    loop.close()
+    assert loop.attempt == 4
+
+
+def test_without_rollbacks_the_first_bad_loss_ends_the_run(tmp_path):
+    loop = Loop(tmp_path, {"count": tf.Variable(0)}, 9, "images", "train")
+    with pytest.raises(NotFinite, match=r"step 1 .*--workdir$"):
+        run(loop, [[math.nan] * 9, [1.0] * 9], max_rollbacks=0)
+    loop.close()

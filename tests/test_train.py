@@ -4,10 +4,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from enas_tf.child import ChildConfig
+from enas_tf.child import CellChildConfig
 from enas_tf.errors import UserError
 from enas_tf.runs import Run
-from enas_tf.train import ImageTrainConfig, TrainConfig
+from enas_tf.train import CellTrainConfig, ImageTrainConfig
 from tests import tiny
 
 ARC, OTHER = "0 0 1 0 0 0 1 0", "0 0 1 0 0 0 1 1"
@@ -122,6 +122,46 @@ def test_without_a_validation_split_the_last_weights_are_tested(tmp_path, monkey
     tiny.assert_same(copies(fresh), asked[0][1])
 
 
+def test_weights_are_averaged_once_validation_gets_no_better(tmp_path, monkeypatch, capsys):
+    config = replace(tiny.TRAIN, num_epochs=6, average_after=2)
+    run, training = Run(tmp_path), tiny.training(config)
+    weights = []
+    update = training.average.update
+    monkeypatch.setattr(
+        training.average, "update", lambda: (update(), weights.append(copies(training)))
+    )
+    # The fourth is worse than the best of all but the two before it.
+    asked = with_accuracies(monkeypatch, training, [0.5, 0.3, 0.2, 0.45, 0.9, 0.8])
+    training.run(run, ARC, params=1)
+    assert "averaging the weights from now on" in capsys.readouterr().out
+    # Two epochs of five steps each; the fifth epoch's validation sees the mean of five.
+    assert len(weights) == 10
+    mean = np.mean([w["child_0000"] for w in weights[:5]], axis=0)
+    np.testing.assert_allclose(asked[4][1]["child_0000"], mean, rtol=1e-5)
+    # Training goes on from the weights themselves, and the best average is what is tested.
+    assert not np.allclose(weights[5]["child_0000"], mean, rtol=1e-3)
+    tiny.assert_same(asked[-1][1], asked[4][1])
+    fresh = tiny.training(config)
+    fresh.restore_best(run)
+    np.testing.assert_array_equal(copies(fresh)["child_0000"], asked[4][1]["child_0000"])
+
+
+def test_a_killed_training_goes_on_averaging(tmp_path, monkeypatch):
+    config = replace(tiny.TRAIN, num_epochs=4, average_after=1)
+    accuracies = [0.5, 0.4, 0.3, 0.2]
+    whole = tiny.training(config)
+    with_accuracies(monkeypatch, whole, accuracies)
+    whole.run(Run(tmp_path / "whole"), ARC, params=1)
+    killed = tiny.training(config)
+    with_accuracies(monkeypatch, killed, accuracies)
+    with tiny.killed_at(17):
+        killed.run(Run(tmp_path / "killed"), ARC, params=1)
+    resumed = tiny.training(config)
+    with_accuracies(monkeypatch, resumed, accuracies[3:])
+    resumed.run(Run(tmp_path / "killed"), ARC, params=1)
+    tiny.assert_same(tiny.values(resumed.variables), tiny.values(whole.variables))
+
+
 def test_another_architecture_is_refused_and_harms_nothing(unbroken):
     run, result, _ = unbroken
     with pytest.raises(UserError, match=rf"of another architecture \({ARC}\.\.\.\)"):
@@ -163,8 +203,8 @@ def test_replicas_keep_the_same_weights_and_moving_averages(tmp_path):
 
 
 def test_the_final_network_differs_from_the_searchs_in_what_the_training_sets():
-    search = ChildConfig(num_layers=3, out_filters=8, aux_weight=0.3, grad_clip=5.0)
-    final = TrainConfig(num_layers=9, out_filters=12, keep_prob=0.7, lr_period=4).child(search)
+    search = CellChildConfig(num_layers=3, out_filters=8, aux_weight=0.3, grad_clip=5.0)
+    final = CellTrainConfig(num_layers=9, out_filters=12, keep_prob=0.7, lr_period=4).child(search)
     assert (final.num_layers, final.out_filters, final.keep_prob, final.lr_period) == (
         9,
         12,

@@ -103,7 +103,7 @@ def training(config, child=CHILD, strategy=None):
     keras.utils.set_random_seed(1)
     strategy = strategy or tf.distribute.OneDeviceStrategy("CPU:0")
     images = data().with_validation() if config.use_validation else data()
-    task = ImageTask(images, DataConfig(pad=1), child)
+    task = ImageTask(images, DataConfig(pad=1), child, cutout=1)
     with strategy.scope():
         clock = Clock(100, seed=3)
         network = keras.Sequential(
@@ -122,7 +122,7 @@ def training(config, child=CHILD, strategy=None):
             task,
             child,
         )
-    return Training(learner, task, config, clock, seed=3, cutout=1)
+    return Training(learner, task, config, clock, seed=3)
 
 
 TRAIN = ImageTrainConfig(num_epochs=3, batch_size=6, max_steps=5, use_validation=False)

@@ -14,42 +14,41 @@ Outputs = tuple[tf.Tensor, tf.Tensor | None]
 class ImageTask:
     """What search, derivation and training need to know of image classification.
 
+    See `enas_tf.tasks.base.Task`.
+
     Args:
         data: the images.
         data_config: how training images are changed.
         child_config: the child's; gives the weight of the auxiliary loss.
+        cutout: side in pixels of the square set to zero in training images; 0 for none.
     """
 
     unit = "images"
-    metric = "accuracy"
+    max_rollbacks = 0
 
     def __init__(
-        self, data: ImageData, data_config: DataConfig, child_config: ImageChildConfig
+        self,
+        data: ImageData,
+        data_config: DataConfig,
+        child_config: ImageChildConfig,
+        cutout: int = 0,
     ) -> None:
         self.data = data
         self._pad = data_config.pad
+        self._cutout = cutout
         self._aux_weight = child_config.aux_weight
 
     def train_batches(
-        self, batch_size: int, *, seed: int, steps: range, cutout: int, shard: tuple[int, int]
+        self, batch_size: int, *, seed: int, steps: range, shard: tuple[int, int]
     ) -> tf.data.Dataset:
-        """Augmented batches of the training split for the steps given.
-
-        Args:
-            batch_size: images a step, over all shards.
-            seed: of order and augmentation.
-            steps: consecutive steps.
-            cutout: side in pixels of the square set to zero; 0 for none.
-            shard: `(index, count)`: which equal part of each batch.
-        """
-        augment = Augment(self._pad, self.data.flip, cutout)
+        """Augmented batches of images and labels of the training split."""
         return self.data.train_batches(
             "train",
             batch_size,
             seed=seed,
             num_steps=len(steps),
             first_step=steps.start,
-            augment=augment,
+            augment=Augment(self._pad, self.data.flip, self._cutout),
             shard=shard,
         )
 
@@ -67,6 +66,16 @@ class ImageTask:
         """Full batches of the training split, or as many as allowed where that is not 0."""
         steps = self.data.steps_per_epoch("train", batch_size)
         return min(steps, at_most) if at_most else steps
+
+    @staticmethod
+    def units_per_step(batch_size: int) -> int:
+        """A batch of images."""
+        return batch_size
+
+    @staticmethod
+    def rate_scale(inputs: tf.Tensor) -> float:
+        """The learning rate is the same for all steps of an epoch."""
+        return 1.0
 
     def loss(self, outputs: Outputs, labels: tf.Tensor) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
         """What training minimises, weight decay aside, and what it reports.

@@ -56,8 +56,9 @@ def test_steps_per_epoch(task, at_most, steps):
     assert task.steps_per_epoch(4, at_most) == steps
 
 
-def test_batches_of_steps_continue_each_other(task):
-    options = {"seed": 5, "cutout": 2, "shard": (0, 1)}
+def test_batches_of_steps_continue_each_other():
+    task = ImageTask(tiny.data(), DataConfig(pad=0), ImageChildConfig(), cutout=2)
+    options = {"seed": 5, "shard": (0, 1)}
     whole = list(task.train_batches(4, steps=range(13), **options))
     rest = list(task.train_batches(4, steps=range(9, 13), **options))
     for (images, labels), (more, more_labels) in zip(whole[9:], rest, strict=True):
@@ -85,7 +86,7 @@ def test_evaluation_sees_the_whole_split_once(task):
 def test_the_data_sets_flip_and_the_configs_pad_are_used(monkeypatch):
     asked = {}
     data = SimpleNamespace(flip=True, train_batches=lambda *args, **kw: asked.update(kw))
-    task = ImageTask(data, DataConfig(pad=3), ImageChildConfig())
-    task.train_batches(4, seed=0, steps=range(2, 5), cutout=6, shard=(1, 2))
+    task = ImageTask(data, DataConfig(pad=3), ImageChildConfig(), cutout=6)
+    task.train_batches(4, seed=0, steps=range(2, 5), shard=(1, 2))
     assert asked["augment"] == Augment(pad=3, flip=True, cutout=6)
     assert (asked["first_step"], asked["num_steps"], asked["shard"]) == (2, 3, (1, 2))

@@ -1,0 +1,119 @@
+"""Language modelling: batches, losses, rewards and metrics."""
+
+import math
+
+import tensorflow as tf
+
+from enas_tf.child import RnnChildConfig
+from enas_tf.data.text import TextData, TextDataConfig
+from enas_tf.layers.language_model import RnnOutputs
+
+_REWARD_CONSTANT = 80.0
+
+# Of a loss over this the perplexity is no number that a float holds.
+_LARGEST_LOSS = 700.0
+
+
+class LanguageTask:
+    """What search, derivation and training need to know of predicting the next word.
+
+    See `enas_tf.tasks.base.Task`. A batch is words, `(rows, time)`, the words one place later,
+    and whether the state that the child carries from batch to batch starts anew.
+
+    Args:
+        data: the text.
+        data_config: the length of a sequence.
+        child_config: the child's; gives the weights of the loss's parts.
+    """
+
+    unit = "tokens"
+    max_rollbacks = 3
+
+    def __init__(
+        self, data: TextData, data_config: TextDataConfig, child_config: RnnChildConfig
+    ) -> None:
+        self.data = data
+        self._data_config = data_config
+        self._child_config = child_config
+
+    def train_batches(
+        self, batch_size: int, *, seed: int, steps: range, shard: tuple[int, int]
+    ) -> tf.data.Dataset:
+        """The training split in order, in sequences of many lengths."""
+        return self.data.train_batches(
+            batch_size,
+            self._data_config,
+            seed=seed,
+            num_steps=len(steps),
+            first_step=steps.start,
+            shard=shard,
+        )
+
+    def reward_batches(self, batch_size: int, *, seed: int, steps: range) -> tf.data.Dataset:
+        """Sequences from anywhere in the validation split, each with a state of zero."""
+        return self.data.reward_batches(
+            batch_size, self._data_config, seed=seed, num_steps=len(steps), first_step=steps.start
+        )
+
+    def eval_batches(self, split: str, batch_size: int, shard: tuple[int, int]) -> tf.data.Dataset:
+        """The whole split once, in order; the test split as one row, as it was written."""
+        rows = 1 if split == "test" else batch_size
+        return self.data.eval_batches(split, rows, self._data_config, shard)
+
+    def steps_per_epoch(self, batch_size: int, at_most: int = 0) -> int:
+        """Sequences of one pass over the training split, or as many as allowed."""
+        steps = self.data.steps_per_epoch(batch_size, self._data_config)
+        return min(steps, at_most) if at_most else steps
+
+    def units_per_step(self, batch_size: int) -> float:
+        """Words in a batch, on average."""
+        row = (len(self.data.splits["train"]) - 1) // batch_size
+        return batch_size * row / self.steps_per_epoch(batch_size)
+
+    def rate_scale(self, inputs: tf.Tensor) -> tf.Tensor:
+        """The learning rate is for sequences of average length, and lower for shorter ones."""
+        return tf.cast(tf.shape(inputs)[1], tf.float32) / self._data_config.sequence_length
+
+    def loss(self, outputs: RnnOutputs, targets: tf.Tensor) -> tuple[tf.Tensor, dict]:
+        """What training minimises, and what it reports.
+
+        Args:
+            outputs: of the child.
+            targets: `(rows, time)`, int32.
+
+        Returns:
+            The mean cross-entropy in nats, with the decay of weights and the costs of large and
+            of changing states; and `loss` (the cross-entropy alone) and `perplexity`.
+        """
+        config = self._child_config
+        loss = tf.reduce_mean(_cross_entropy(outputs, targets))
+        total = loss + config.weight_decay * outputs.decay
+        states = tf.cast(outputs.states, tf.float32)
+        if config.activation_l2:
+            total += config.activation_l2 * tf.reduce_mean(tf.square(states))
+        if config.slowness:
+            changes = tf.square(states[:, 1:] - states[:, :-1])
+            count = tf.cast(tf.size(changes), tf.float32)
+            # A sequence of one word has no change.
+            total += config.slowness * tf.math.divide_no_nan(tf.reduce_sum(changes), count)
+        return total, {"loss": loss, "perplexity": tf.exp(loss)}
+
+    def sums(self, outputs: RnnOutputs, targets: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Sums over a batch, from which `metrics` makes means: `loss` and `count`."""
+        loss = tf.reduce_sum(_cross_entropy(outputs, targets))
+        return {"loss": loss, "count": tf.cast(tf.size(targets), tf.float32)}
+
+    @staticmethod
+    def metrics(sums: dict[str, float]) -> dict[str, float]:
+        """`loss`, mean cross-entropy in nats, and `perplexity` of summed `sums`."""
+        loss = sums["loss"] / sums["count"]
+        return {"loss": loss, "perplexity": math.exp(min(loss, _LARGEST_LOSS))}
+
+    @staticmethod
+    def reward(metrics: dict[str, float]) -> float:
+        """An architecture's reward: 80 over its perplexity."""
+        return _REWARD_CONSTANT / metrics["perplexity"]
+
+
+def _cross_entropy(outputs: RnnOutputs, targets: tf.Tensor) -> tf.Tensor:
+    return tf.nn.sparse_softmax_cross_entropy_with_logits(targets, outputs.logits)
