@@ -7,22 +7,20 @@ from pathlib import Path
 import keras
 import tensorflow as tf
 
-from enas_tf.data.images import load_images
 from enas_tf.derive import derive
 from enas_tf.drawing import draw
 from enas_tf.errors import UserError
-from enas_tf.export import export_images, predict, versions
+from enas_tf.export.base import versions
 from enas_tf.layers.dropout import Clock
 from enas_tf.learner import Learner
-from enas_tf.networks.cost import count_multiply_adds, count_params
-from enas_tf.recipes import Recipe, Settings, run_config
+from enas_tf.recipes import Recipe
 from enas_tf.reinforce import Reinforce
 from enas_tf.runs import Run
-from enas_tf.search import Search
+from enas_tf.search import Search, is_finished
+from enas_tf.settings import Settings, run_config
 from enas_tf.spaces.base import Arc, Space
 from enas_tf.spaces.zoo import resolve
 from enas_tf.strategies import make_strategy
-from enas_tf.tasks.images import ImageTask, NetworkForward
 from enas_tf.train import Training
 
 
@@ -38,6 +36,7 @@ class Experiment:
 
     def __init__(self, recipe: Recipe, settings: Settings) -> None:
         self.recipe = recipe
+        self.domain = recipe.domain
         self.settings = settings
         common = settings.common
         self.strategy = make_strategy(common.strategy, common.logical_devices)
@@ -60,15 +59,30 @@ class Experiment:
     @cached_property
     def data(self):
         """The data set, in memory."""
-        common = self.settings.common
-        return load_images(common.dataset, common.data_dir, self.settings.data)
+        return self.domain.load(self.settings)
+
+    def _keep_labels(self) -> None:
+        """Writes what the outputs stand for into the run's folder, once.
+
+        Raises:
+            UserError: the data have other labels than when the run began.
+        """
+        text = "\n".join(self.domain.labels(self.data)) + "\n"
+        path = self.run.path("labels.txt")
+        if not path.exists():
+            self.run.write_text("labels.txt", text)
+        elif path.read_text(encoding="utf-8") != text:
+            raise UserError(
+                f"{self.settings.common.dataset} has other classes or words than when the run in "
+                f"{self.workdir} began ({path}); use another --workdir for the new data"
+            )
 
     def pipeline(self) -> None:
         """Search, derive, train and export, in turn; skips what is done."""
+        run, settings = self.run, self.settings
         # What would stop the training is told now, not after the search.
-        run = self.run
-        self.data.steps_per_epoch("train", self.settings.train.batch_size)
-        if not run.path("arc.txt").exists() and not self.settings.common.arc:
+        self.domain.train_task(settings, self.data).steps_per_epoch(settings.train.batch_size)
+        if not settings.common.arc and not self._is_derived():
             search = self._make_search()
             search.run(run)
             self._derive(search)
@@ -76,6 +90,11 @@ class Experiment:
             self.train()
         if not versions(self._export_folder):
             self.export()
+
+    def _is_derived(self) -> bool:
+        """Whether an architecture was derived from a search that had ended."""
+        run = self.run
+        return run.path("arc.txt").exists() and is_finished(run, self.settings.search)
 
     def _is_another_arc(self) -> bool:
         """Whether --arc asks for another architecture than the trained one, which train refuses."""
@@ -99,8 +118,9 @@ class Experiment:
     def train(self) -> dict:
         """Trains one architecture from scratch; returns `train/result.json`'s content."""
         run, (_, arc) = self.run, self._arc()
-        training, network = self._make_training(arc)
-        result = training.run(run, str(arc), count_params(network))
+        training, _ = self._make_training(arc)
+        params = self.domain.count_params(arc, self.settings, self.domain.sizes(self.data))
+        result = training.run(run, str(arc), params)
         test = ", ".join(f"{name} {value:.4f}" for name, value in result["test"].items())
         print(f"train: test {test} (params {result['params']:,}, {result['seconds']:.0f} s)")
         return result
@@ -116,25 +136,25 @@ class Experiment:
         training, network, arc = self._trained()
         card = {"result": self.run.read_json("train/result.json")}
         card |= self.run.read_json("config.json")
-        data = training.task.data
-        version = export_images(network, data, self._export_folder, str(arc), card)
+        version = self.domain.export(network, training.task, self._export_folder, str(arc), card)
         print(f"export: {version}")
-        self._show_predictions(version)
+        self.domain.show(version, self.data)
         return version
 
     def describe(self) -> str:
         """An architecture in words, with what its final network costs; draws it if asked to."""
         space, arc = self._arc()
-        config = self.settings.train.child(self.settings.child)
-        shape, classes = self._images()
-        network = self.recipe.build_network(arc, config, shape, classes, Clock(1, 0))
+        settings, domain = self.settings, self.domain
+        config = settings.train.child(settings.child)
+        sizes = domain.known_sizes(settings) or domain.sizes(self.data)
+        network = domain.network(arc, settings, sizes, Clock(1, 0))
         if self.settings.common.output:
             draw(space.graphs(arc), Path(self.settings.common.output))
         lines = [
             space.explain(arc),
             "",
-            f"final network ({config.size}, images {'x'.join(map(str, shape))}): "
-            f"{count_params(network):,} parameters, {count_multiply_adds(network):,} multiply-adds",
+            f"final network ({config.size}): {domain.count_params(arc, settings, sizes):,} "
+            f"parameters, {domain.cost(network, sizes)}",
             f"the space holds {space.count():,} architectures",
         ]
         if space.paper_count():
@@ -164,58 +184,39 @@ class Experiment:
         options = {field.name: getattr(space, field.name) for field in fields(space)[1:]}
         return space.of(text, **options)
 
-    def _images(self) -> tuple[tuple[int, int, int], int]:
-        """Shape of the images and number of classes; those of CIFAR-10 without reading it."""
-        if self.settings.common.dataset == "cifar10" and not self.settings.data.image_size:
-            return (32, 32, 3), 10
-        return self.data.image_shape, self.data.num_classes
-
     def _make_search(self) -> Search:
-        settings, recipe = self.settings, self.recipe
-        task = ImageTask(self.data, settings.data, settings.child)
-        config = settings.search
+        self._keep_labels()
+        settings, config = self.settings, self.settings.search
+        task = self.domain.search_task(settings, self.data)
         steps = task.steps_per_epoch(config.batch_size, config.max_steps) * config.num_epochs
         # The controller lives on the host and in no strategy.
         with tf.device("CPU:0"):
-            reinforce = Reinforce(recipe.controller(settings.space, settings.controller))
+            reinforce = Reinforce(self.recipe.controller(settings.space, settings.controller))
         with self.strategy.scope():
             clock = Clock(steps, settings.common.seed)
-            supernet = recipe.supernet(
-                settings.space,
-                settings.child,
-                self.data.image_shape,
-                self.data.num_classes,
-                clock,
-                config.reward_bn == "moving",
-            )
+            supernet = self.domain.supernet(settings, self.domain.sizes(self.data), clock)
             learner = Learner(supernet, supernet, task, settings.child)
         return Search(learner, reinforce, task, config, clock, settings.common.seed)
 
     def _derive(self, search: Search) -> Arc:
-        settings, data = self.settings, self.data
-        child = settings.train.child(settings.child)
+        settings, sizes = self.settings, self.domain.sizes(self.data)
 
         def params(arc: Arc) -> int:
-            return self.recipe.count_params(arc, child, data.image_shape, data.num_classes)
+            return self.domain.count_params(arc, settings, sizes)
 
         return derive(search, settings.space, settings.derive, self.run, params)
 
     def _make_training(self, arc: Arc) -> tuple[Training, keras.Model]:
+        self._keep_labels()
         settings, config = self.settings, self.settings.train
-        child = config.child(settings.child)
-        data = self.data.with_validation() if config.use_validation else self.data
-        task = ImageTask(data, settings.data, child)
+        task = self.domain.train_task(settings, self.data)
         steps = task.steps_per_epoch(config.batch_size, config.max_steps) * config.num_epochs
         with self.strategy.scope():
             clock = Clock(steps, settings.common.seed)
-            network = self.recipe.build_network(
-                arc, child, data.image_shape, data.num_classes, clock
-            )
-            learner = Learner(
-                network, NetworkForward(network), task, child, settings.common.jit_compile
-            )
-        seed, cutout = settings.common.seed, settings.data.cutout
-        return Training(learner, task, config, clock, seed, cutout), network
+            network = self.domain.network(arc, settings, self.domain.sizes(self.data), clock)
+            forward, child = self.domain.forward(network), config.child(settings.child)
+            learner = Learner(network, forward, task, child, settings.common.jit_compile)
+        return Training(learner, task, config, clock, settings.common.seed), network
 
     def _trained(self) -> tuple[Training, keras.Model, Arc]:
         """The training with its best weights restored."""
@@ -226,14 +227,3 @@ class Experiment:
         training, network = self._make_training(arc)
         training.restore_best(run)
         return training, network, arc
-
-    def _show_predictions(self, version: Path, count: int = 3) -> None:
-        """Prints what the export says of the first test images, as a first sign of life."""
-        test = self.data.splits["test"]
-        predictions = predict(version, test.images[:count])
-        for number, (label, probability) in enumerate(predictions):
-            truth = self.data.class_names[test.labels[number]]
-            print(
-                f"prediction: test image {number} is {label!r} with probability "
-                f"{probability:.3f} (its label is {truth!r})"
-            )

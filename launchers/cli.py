@@ -13,7 +13,8 @@ from launchers.flags import Flags
 
 if TYPE_CHECKING:
     from enas_tf.experiment import Experiment
-    from enas_tf.recipes import Recipe, Settings
+    from enas_tf.recipes import Recipe
+    from enas_tf.settings import Settings
 
 VERBS: dict[str, Callable[["Experiment"], object]] = {
     "": lambda experiment: experiment.pipeline(),

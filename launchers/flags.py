@@ -32,7 +32,7 @@ class Flags:
     ```python
     flags = Flags(usage=__doc__)
     flags.add("", {"paper": Common(), "tiny": Common(dataset="digits")})
-    flags.add("child", {"paper": ChildConfig(), "tiny": ChildConfig(out_filters=4)})
+    flags.add("child", {"paper": CellChildConfig(), "tiny": CellChildConfig(out_filters=4)})
     verbs = flags.parse(sys.argv)
     preset = flags.config("").preset
     child = flags.config("child", preset)

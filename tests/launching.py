@@ -32,6 +32,24 @@ FLAGS = [
     "--train.out_filters=4",
 ]
 
+RNN_FLAGS = [
+    "--preset=tiny",
+    "--deterministic",
+    "--space.num_nodes=2",
+    "--child.hidden_size=8",
+    "--search.num_epochs=2",
+    "--search.max_steps=3",
+    "--search.batch_size=16",
+    "--search.updates_per_epoch=2",
+    "--search.arcs_per_update=2",
+    "--derive.num_samples=4",
+    "--derive.num_batches=1",
+    "--train.num_epochs=2",
+    "--train.max_steps=3",
+    "--train.batch_size=16",
+    "--train.hidden_size=8",
+]
+
 # Gives several commands in one process, so that TensorFlow is started once.
 _IN_TURN = """
 import json, os, sys, tempfile, traceback
@@ -70,9 +88,10 @@ class Result(NamedTuple):
     stderr: str
 
 
-def command(*arguments: str) -> list[str]:
-    """The command line of launchers.cifar_micro with the smallest settings."""
-    return [sys.executable, "-m", "launchers.cifar_micro", *FLAGS, *arguments]
+def command(*arguments: str, launcher: str = "cifar_micro") -> list[str]:
+    """A launcher's command line with the smallest settings."""
+    flags = RNN_FLAGS if launcher == "ptb_rnn" else FLAGS
+    return [sys.executable, "-m", f"launchers.{launcher}", *flags, *arguments]
 
 
 def environment() -> dict[str, str]:
@@ -81,10 +100,14 @@ def environment() -> dict[str, str]:
     return kept | dict.fromkeys(("http_proxy", "https_proxy"), "http://127.0.0.1:9")
 
 
-def launch(*arguments: str) -> Result:
+def launch(*arguments: str, launcher: str = "cifar_micro") -> Result:
     """Gives a command in a process of its own."""
     done = subprocess.run(
-        command(*arguments), cwd=ROOT, env=environment(), capture_output=True, text=True
+        command(*arguments, launcher=launcher),
+        cwd=ROOT,
+        env=environment(),
+        capture_output=True,
+        text=True,
     )
     return Result(done.returncode, done.stdout, done.stderr)
 

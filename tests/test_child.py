@@ -2,7 +2,7 @@ import math
 
 import pytest
 
-from enas_tf.child import ChildConfig
+from enas_tf.child import CellChildConfig
 from enas_tf.errors import UserError
 
 
@@ -12,7 +12,7 @@ from enas_tf.errors import UserError
     [(3, (1, 3), 4), (5, (1, 3), 4), (6, (2, 5), 6), (15, (5, 11), 12)],
 )
 def test_reductions_are_at_the_thirds(num_layers, reductions, aux_layer):
-    config = ChildConfig(num_layers=num_layers)
+    config = CellChildConfig(num_layers=num_layers)
     assert config.reductions == reductions
     assert config.aux_layer == aux_layer < num_layers + 2
 
@@ -43,5 +43,5 @@ def test_reductions_are_at_the_thirds(num_layers, reductions, aux_layer):
 )
 def test_what_makes_no_network_is_refused_in_one_line(options, line):
     with pytest.raises(UserError) as raised:
-        ChildConfig(**options)
+        CellChildConfig(**options)
     assert str(raised.value) == line

@@ -4,7 +4,8 @@ from dataclasses import replace
 import pytest
 
 from enas_tf.errors import UserError
-from enas_tf.recipes import CIFAR_MICRO, run_config
+from enas_tf.recipes import CIFAR_MICRO
+from enas_tf.settings import run_config
 
 PAPER = CIFAR_MICRO.presets["paper"]
 

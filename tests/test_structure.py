@@ -13,21 +13,22 @@ SOURCES = sorted([*ROOT.glob("enas_tf/**/*.py"), *ROOT.glob("launchers/**/*.py")
 # Rows of files and folders of enas_tf, the lowest first. A file imports from lower rows, and from
 # the lists before its own in its row; in its own list from a base.py in its folder alone.
 ROWS = [
-    [["errors", "options"], ["spaces"]],
+    [["errors", "options", "schedules"], ["spaces"]],
     [
+        ["data.text"],
         ["child", "drawing", "data"],
         ["layers.initial", "layers.dropout", "layers.norm"],
-        ["layers.conv"],
-        ["layers.banks", "layers.aux_head"],
+        ["layers.conv", "layers.recurrence"],
+        ["layers.banks", "layers.aux_head", "layers.language_model"],
         ["layers.layer_banks"],
     ],
     [["supernets", "networks", "controllers", "tasks"]],
     [
-        ["optimizers", "schedules", "runs", "checkpoints", "progress", "strategies"],
+        ["optimizers", "averaging", "runs", "checkpoints", "progress", "strategies"],
         ["reinforce", "learner", "loop"],
     ],
     [["search", "train", "export"], ["derive", "evaluate"], ["compare"]],
-    [["recipes"]],
+    [["settings"], ["domains"], ["recipes"]],
     [["experiment"]],
 ]
 LAUNCHERS = ["flags", "cli"]

@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from enas_tf.data.base import DataConfig
 from enas_tf.data.images import load_images
-from enas_tf.export import predict
+from enas_tf.export.images import predict
 from tests.launching import ROOT, command, environment, launch, launch_in_turn, write_images
 
 ARC = "0 0 1 1 0 2 1 4"

@@ -11,17 +11,18 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from enas_tf.child import ChildConfig
+from enas_tf.child import CellChildConfig
 from enas_tf.data.base import ImageData, Split
 from enas_tf.errors import UserError
-from enas_tf.export import export_images, predict, versions
+from enas_tf.export.base import versions
+from enas_tf.export.images import export_images, predict
 from enas_tf.layers.dropout import Clock
 from enas_tf.networks import micro
 from enas_tf.spaces.micro import MicroSpace
 
 # Every op, on both inputs of the reduction cell too.
 ARC = "0 0 1 1 0 2 1 3 2 4 0 0, 0 0 1 1 0 2 1 3 0 4 1 4"
-CONFIG = ChildConfig(num_layers=3, out_filters=4, keep_prob=0.5, drop_path_keep_prob=0.5)
+CONFIG = CellChildConfig(num_layers=3, out_filters=4, keep_prob=0.5, drop_path_keep_prob=0.5)
 CARD = {"accuracy": 0.5}
 NAMES = ("cat", "dog", "Übergröße")
 

@@ -1,8 +1,5 @@
-"""Exports a trained network for TensorFlow Serving and for Keras."""
+"""Exports a trained image classifier."""
 
-import json
-import os
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from enas_tf.data.base import ImageData
-from enas_tf.errors import UserError
+from enas_tf.export.base import Signatures, extra_texts, write_version
 from enas_tf.layers.dropout import Dropout, DropPath
 from enas_tf.layers.norm import BatchNorm
 
@@ -55,10 +52,7 @@ def _plain_layer(layer: keras.layers.Layer) -> keras.layers.Layer:
 def export_images(
     network: keras.Model, data: ImageData, folder: Path, arc: str, card: dict
 ) -> Path:
-    """Writes the next version of a model, and `model.keras` beside the versions.
-
-    Reference for the layout: TensorFlow Serving's model server, which polls `folder` and takes
-    the highest version; it never sees half of one.
+    """Writes the next version of an image classifier, and `model.keras` beside the versions.
 
     Args:
         network: a trained one.
@@ -74,27 +68,8 @@ def export_images(
         UserError: the folder cannot be written.
     """
     model = deployable(network, data)
-    aside = folder / f".aside.{os.getpid()}"
-    try:
-        shutil.rmtree(aside, ignore_errors=True)
-        aside.mkdir(parents=True)
-        _write_saved_model(model, data.class_names, aside / "version")
-        _write_extra(aside / "version" / "assets.extra", data.class_names, arc, card)
-        model.save(aside / "model.keras")
-        (aside / "model.keras").replace(folder / "model.keras")
-        version = folder / str(1 + max(map(int, versions(folder)), default=0))
-        (aside / "version").rename(version)
-    except OSError as error:
-        raise UserError(f"cannot export to {folder} ({error.strerror or error})") from error
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
-    return version
-
-
-def versions(folder: Path) -> list[str]:
-    """The versions of an exported model, oldest first."""
-    names = [path.name for path in folder.glob("*") if path.name.isdigit()]
-    return sorted(names, key=int)
+    extra = extra_texts(arc, card, {"labels.txt": data.class_names})
+    return write_version(folder, model, _signatures(model, data.class_names), extra)
 
 
 def predict(version: Path, images: np.ndarray) -> list[tuple[str, float]]:
@@ -110,7 +85,7 @@ def predict(version: Path, images: np.ndarray) -> list[tuple[str, float]]:
     return list(zip(labels, outputs["probabilities"].numpy().max(axis=-1), strict=True))
 
 
-def _write_saved_model(model: keras.Model, class_names: Sequence[str], path: Path) -> None:
+def _signatures(model: keras.Model, class_names: Sequence[str]) -> Signatures:
     height, width, channels = model.input_shape[1:]
     labels = tf.constant(list(class_names))
 
@@ -138,27 +113,14 @@ def _write_saved_model(model: keras.Model, class_names: Sequence[str], path: Pat
 
     strings = tf.TensorSpec((None,), tf.string)
     images = tf.TensorSpec((None, height, width, channels), tf.uint8, name="image")
-    signatures = {
+    return {
         "serving_default": tf.function(serve).get_concrete_function(images),
         "serve_bytes": tf.function(serve_bytes).get_concrete_function(
             _named(strings, "image_bytes")
         ),
         "classify": tf.function(classify).get_concrete_function(_named(strings, "inputs")),
     }
-    # TensorFlow's own variables: its C++ runtime does not find those inside Keras' objects, and
-    # Keras' ExportArchive writes each of them twice.
-    module = tf.Module()
-    module.weights = [variable.value for variable in model.variables]
-    tf.saved_model.save(module, str(path), signatures)
 
 
 def _named(spec: tf.TensorSpec, name: str) -> tf.TensorSpec:
     return tf.TensorSpec(spec.shape, spec.dtype, name)
-
-
-def _write_extra(folder: Path, class_names: Sequence[str], arc: str, card: dict) -> None:
-    """What TensorFlow Serving leaves alone, and people look for."""
-    folder.mkdir()
-    (folder / "labels.txt").write_text("\n".join(class_names) + "\n")
-    (folder / "arc.txt").write_text(arc + "\n")
-    (folder / "model.json").write_text(json.dumps(card, indent=2) + "\n")

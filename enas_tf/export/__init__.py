@@ -1,0 +1,1 @@
+"""Exports: a trained network as TensorFlow Serving and Keras take it."""

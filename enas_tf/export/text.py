@@ -1,0 +1,96 @@
+"""Exports a trained language model."""
+
+from pathlib import Path
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from enas_tf.data.text import END, TextData
+from enas_tf.export.base import Signatures, extra_texts, write_version
+
+
+def export_text(model: keras.Model, data: TextData, folder: Path, arc: str, card: dict) -> Path:
+    """Writes the next version of a language model, and `model.keras` beside the versions.
+
+    Args:
+        model: of `enas_tf.networks.rnn.deployable`.
+        data: the text that it was trained on.
+        folder: of the model; its versions are folders named by integers.
+        arc: the architecture's text.
+        card: for `assets.extra/model.json`.
+
+    Returns:
+        The version's folder.
+
+    Raises:
+        UserError: the folder cannot be written.
+    """
+    table = _table(data)
+    extra = extra_texts(arc, card, {"labels.txt": data.vocabulary})
+    return write_version(folder, model, _signatures(model, data, table), extra, [table])
+
+
+def next_words(version: Path, words: np.ndarray, count: int) -> list[tuple[int, float]]:
+    """The likeliest word behind each of the last `count` words, by the export alone.
+
+    Args:
+        version: the folder of a version.
+        words: int32, `(time,)`, ids.
+        count: at most `time`.
+
+    Returns:
+        For each, the id of the likeliest next word and its probability.
+    """
+    signature = tf.saved_model.load(str(version)).signatures["serving_default"]
+    hidden = signature.structured_input_signature[1]["state"].shape[1]
+    outputs = signature(tokens=tf.constant(words[np.newaxis]), state=tf.zeros([1, hidden]))
+    log_probabilities = outputs["log_probabilities"].numpy()[0, -count:]
+    best = log_probabilities.argmax(axis=-1)
+    return [(int(w), float(np.exp(p[w]))) for w, p in zip(best, log_probabilities, strict=True)]
+
+
+def _table(data: TextData) -> tf.lookup.StaticVocabularyTable | tf.lookup.StaticHashTable:
+    """From words to ids; words that the vocabulary lacks are unknown ones."""
+    ids = tf.range(len(data.vocabulary), dtype=tf.int32)
+    pairs = tf.lookup.KeyValueTensorInitializer(tf.constant(list(data.vocabulary)), ids)
+    return tf.lookup.StaticHashTable(pairs, default_value=data.unknown)
+
+
+def _signatures(model: keras.Model, data: TextData, table: tf.lookup.StaticHashTable) -> Signatures:
+    hidden = model.input["state"].shape[1]
+    end = data.vocabulary.index(END)
+
+    def serve(tokens: tf.Tensor, state: tf.Tensor) -> dict[str, tf.Tensor]:
+        return model({"tokens": tokens, "state": state}, training=False)
+
+    def score_text(text: tf.Tensor) -> dict[str, tf.Tensor]:
+        words = table.lookup(_split(text))
+        num_tokens = tf.cast(words.row_lengths(), tf.int32)
+        targets = words.to_tensor()
+        # The first word follows the end of a line.
+        inputs = tf.pad(targets, [[0, 0], [1, 0]], constant_values=end)[:, :-1]
+        state = tf.zeros([tf.shape(targets)[0], hidden])
+        scores = serve(inputs, state)["log_probabilities"]
+        scores = tf.gather(scores, targets, batch_dims=2)
+        scores *= tf.sequence_mask(num_tokens, tf.shape(targets)[1], scores.dtype)
+        log_probability = tf.reduce_sum(scores, axis=1)
+        return {
+            "log_probability": log_probability,
+            "perplexity": tf.exp(-log_probability / tf.cast(num_tokens, tf.float32)),
+            "num_tokens": num_tokens,
+        }
+
+    tokens = tf.TensorSpec((None, None), tf.int32, name="tokens")
+    state = tf.TensorSpec((None, hidden), tf.float32, name="state")
+    text = tf.TensorSpec((None,), tf.string, name="text")
+    return {
+        "serving_default": tf.function(serve).get_concrete_function(tokens, state),
+        "score_text": tf.function(score_text).get_concrete_function(text),
+    }
+
+
+def _split(text: tf.Tensor) -> tf.RaggedTensor:
+    """Words of each text, as the training data were split: by white space, an end at each line."""
+    lines = tf.strings.regex_replace(tf.strings.strip(text), r"\s*\n\s*", f" {END} ")
+    return tf.strings.split(tf.strings.join([lines, END], " "))

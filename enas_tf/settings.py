@@ -1,0 +1,90 @@
+"""All settings of a run, from which the flags are made."""
+
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+from enas_tf.controllers.base import ControllerConfig
+from enas_tf.data.base import DataConfig
+from enas_tf.data.text import TextDataConfig
+from enas_tf.derive import DeriveConfig
+from enas_tf.options import option
+from enas_tf.search import SearchConfig
+from enas_tf.spaces.base import Space
+from enas_tf.strategies import StrategyName
+from enas_tf.train import ChildConfig, TrainConfig
+
+
+@dataclass(frozen=True)
+class CommonConfig:
+    """Flags of every verb."""
+
+    workdir: str | None = option(None, "the run's folder; unset: runs/ and the launcher's name")
+    preset: Literal["paper", "paper_text", "tiny"] = option(
+        "paper",
+        "paper: the authors' settings, mended; paper_text: those that the paper's text gives where "
+        "it differs; tiny: the whole pipeline in minutes on two CPU cores",
+    )
+    dataset: str = option(
+        "cifar10",
+        "cifar10, any other name of TensorFlow Datasets, folder:PATH with a folder of images per "
+        "class, or digits, which needs no download",
+    )
+    data_dir: str | None = option(None, "the TFDS directory; unset: TFDS's own default")
+    seed: int = option(0, "of all random numbers")
+    deterministic: bool = option(False, "repeat a run bit for bit; slower on GPUs")
+    strategy: StrategyName = option(
+        "auto", "devices: auto takes all GPUs; one; mirrored: several; multiworker: by TF_CONFIG"
+    )
+    logical_devices: int = option(0, "split the CPU into this many devices, to try distribution")
+    precision: Literal["float32", "mixed_bfloat16", "mixed_float16"] = option(
+        "float32", "of the networks' computations; weights are always float32"
+    )
+    jit_compile: bool = option(False, "compile the final training with XLA; slower on CPUs")
+    overwrite: bool = option(False, "remove the run that the workdir holds, and start afresh")
+    arc: str | None = option(
+        None, "an architecture: its text, a file that holds it, or a published one's name"
+    )
+    split: Literal["train", "valid", "test"] = option("test", "what evaluate evaluates on")
+    output: str | None = option(None, "where describe draws to: a name ending in .svg or .png")
+
+
+@dataclass(frozen=True)
+class TextCommonConfig(CommonConfig):
+    """Flags of every verb, for text."""
+
+    dataset: str = option(
+        "ptb",
+        "ptb, the Penn Treebank's ptb.train.txt, ptb.valid.txt and ptb.test.txt in data_dir; "
+        "text:PATH with train.txt, valid.txt and test.txt; or pydoc, which needs no download",
+    )
+    data_dir: str | None = option(None, "the folder of the Penn Treebank's files")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """All settings of a run."""
+
+    common: CommonConfig
+    space: Space
+    child: ChildConfig
+    controller: ControllerConfig
+    search: SearchConfig
+    derive: DeriveConfig
+    train: TrainConfig
+    data: DataConfig | TextDataConfig
+
+    def __post_init__(self) -> None:
+        """Raises UserError now for a final network that could not be built after the search."""
+        self.train.child(self.child)
+
+
+# Settings of one command, which may change when a run goes on.
+_OF_ONE_COMMAND = ("workdir", "data_dir", "strategy", "logical_devices")
+_OF_ONE_COMMAND += ("overwrite", "arc", "split", "output")
+
+
+def run_config(settings: Settings) -> dict[str, Any]:
+    """What decides a run's results, as nested dicts, for its `config.json`."""
+    config = asdict(settings)
+    common = config.pop("common")
+    return {n: v for n, v in common.items() if n not in _OF_ONE_COMMAND} | config
