@@ -6,3 +6,7 @@ class UserError(ValueError):
 
     The launchers print it as `error: ...` on stderr and exit with status 2, without a traceback.
     """
+
+
+class Preempted(Exception):
+    """The process was asked to end, by SIGTERM; what it did so far is in a checkpoint."""

@@ -1,5 +1,6 @@
 """What every long phase does beside its work: checkpoints, metrics, progress, resuming."""
 
+import signal
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -7,7 +8,7 @@ from pathlib import Path
 import tensorflow as tf
 
 from enas_tf.checkpoints import Checkpoints
-from enas_tf.errors import UserError
+from enas_tf.errors import Preempted, UserError
 from enas_tf.progress import Progress
 from enas_tf.runs import Metrics
 
@@ -23,8 +24,6 @@ class NotFinite(UserError):
 
 class Loop:
     """Counts a phase's steps, and keeps what they report.
-
-    Checkpoints are written at records only, so that no half of a record's mean is lost.
 
     Args:
         folder: the phase's; gets `metrics.jsonl`, TensorBoard events and `checkpoints/`.
@@ -51,6 +50,7 @@ class Loop:
         self._unit = unit
         self._pending: list[dict[str, tf.Tensor]] = []
         self._pending_amount = 0
+        self._is_asked_to_stop = False
         self._last_record = self._last_checkpoint = time.monotonic()
 
     def run(self, work: Callable[[], None], max_rollbacks: int) -> None:
@@ -65,15 +65,23 @@ class Loop:
 
         Raises:
             NotFinite: the last of these attempts ended so, too.
+            Preempted: the process got a SIGTERM.
         """
         self.resume()
         if max_rollbacks and not self.step:
             self.save()
-        while True:
-            try:
-                return work()
-            except NotFinite as error:
-                self._roll_back(error, max_rollbacks)
+        before = signal.signal(signal.SIGTERM, self._ask_to_stop)
+        try:
+            while True:
+                try:
+                    return work()
+                except NotFinite as error:
+                    self._roll_back(error, max_rollbacks)
+        finally:
+            signal.signal(signal.SIGTERM, before)
+
+    def _ask_to_stop(self, *_: object) -> None:
+        self._is_asked_to_stop = True
 
     def resume(self) -> None:
         """Goes back to the newest checkpoint, or to the start where there is none."""
@@ -105,6 +113,7 @@ class Loop:
 
         Raises:
             NotFinite: the loss of a step since the last record is not finite.
+            Preempted: the process got a SIGTERM; the step has been done and is in a checkpoint.
         """
         self.step += 1
         self._pending.append(numbers)
@@ -114,6 +123,10 @@ class Loop:
             self._record(phase, epoch, now)
             if time.monotonic() - self._last_checkpoint > _CHECKPOINT_SECONDS and not last:
                 self.save()
+        # An epoch's last step is followed by work that a checkpoint here would leave out.
+        if self._is_asked_to_stop and not last:
+            self._save()
+            raise Preempted(f"stopped at step {self.step:,} of {self.total_steps:,}")
 
     def record(self, phase: str, epoch: int, **numbers: float) -> None:
         """Records numbers of no step's own, such as an epoch's validation accuracy."""
@@ -132,6 +145,8 @@ class Loop:
         self.metrics.rewind(stored["metrics"] if stored else 0)
         if stored:
             self.step, self.state = stored["step"], stored["state"]
+            self._pending = [{n: tf.constant(v) for n, v in s.items()} for s in stored["pending"]]
+            self._pending_amount = stored["pending_amount"]
         return stored is not None
 
     def _roll_back(self, error: NotFinite, at_most: int) -> None:
@@ -140,7 +155,6 @@ class Loop:
             tried = f"{error}; went back {at_most} times" if at_most else error
             raise NotFinite(str(tried)) from error
         counts = {"rollbacks": self.attempt + 1, "in_a_row": in_a_row + 1}
-        self._pending, self._pending_amount = [], 0
         self._restore()
         self.state |= counts
         self._save()
@@ -149,7 +163,14 @@ class Loop:
         )
 
     def _save(self) -> None:
-        state = {"step": self.step, "metrics": self.metrics.position(), "state": self.state}
+        state = {
+            "step": self.step,
+            "metrics": self.metrics.position(),
+            "state": self.state,
+            # Of the record that the next steps will complete.
+            "pending": [{n: float(v) for n, v in step.items()} for step in self._pending],
+            "pending_amount": self._pending_amount,
+        }
         self.checkpoints.save(self.step, state)
         self._last_checkpoint = time.monotonic()
 

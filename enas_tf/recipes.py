@@ -206,7 +206,7 @@ _RNN_TINY = replace(
     derive=DeriveConfig(num_samples=30),
     train=replace(
         _RNN_PAPER.train,
-        num_epochs=20,
+        num_epochs=30,
         batch_size=32,
         hidden_size=200,
         drop_word=0.05,
@@ -214,7 +214,7 @@ _RNN_TINY = replace(
         drop_input=0.4,
         drop_node=0.15,
         drop_output=0.4,
-        average_after=2,
+        average_after=3,
     ),
 )
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import fields
 from typing import TYPE_CHECKING
 
-from enas_tf.errors import UserError
+from enas_tf.errors import Preempted, UserError
 from launchers.flags import Flags
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ def launch(recipe_name: str, usage: str, argv: Sequence[str] | None = None) -> i
         argv: the program's name and its arguments; None takes `sys.argv`.
 
     Returns:
-        The exit status: 0, or 2 after a user's mistake.
+        The exit status: 0; 2 after a user's mistake; 130 after Ctrl-C and 143 after SIGTERM.
     """
     import_tensorflow_quietly()
     recipe = getattr(importlib.import_module("enas_tf.recipes"), recipe_name)
@@ -69,6 +69,9 @@ def launch(recipe_name: str, usage: str, argv: Sequence[str] | None = None) -> i
     except KeyboardInterrupt:
         print("interrupted; the same command goes on from the last checkpoint", file=sys.stderr)
         return 130
+    except Preempted as stop:
+        print(f"{stop}; the same command goes on from there", file=sys.stderr)
+        return 143
 
 
 def _run(recipe: "Recipe", settings: "Settings", verb: str) -> int:

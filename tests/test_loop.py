@@ -1,11 +1,13 @@
 import json
 import math
+import os
+import signal
 
 import pytest
 import tensorflow as tf
 
 from enas_tf import loop as loops
-from enas_tf.errors import UserError
+from enas_tf.errors import Preempted, UserError
 from enas_tf.loop import Loop, NotFinite
 
 
@@ -112,6 +114,31 @@ def test_a_loss_that_is_not_finite_stops_the_run(start, tmp_path, loss):
         step(loop, loss, last=True, epoch=1)
     assert [path.name for path in tmp_path.glob("checkpoints/*")] == ["step_000000001"]
     assert read(tmp_path)[-1]["loss"] is None
+
+
+def test_saves_and_stops_when_asked_to_and_completes_the_record_later(start, tmp_path):
+    count = tf.Variable(0)
+
+    def work():
+        step(loop, 1.0)
+        count.assign(1)
+        os.kill(os.getpid(), signal.SIGTERM)
+        step(loop, 2.0)
+        raise AssertionError("goes on")
+
+    loop = Loop(tmp_path, {"count": count}, 9, "images", "train")
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(Preempted, match="stopped at step 2 of 9"):
+        loop.run(work, max_rollbacks=0)
+    assert signal.getsignal(signal.SIGTERM) is before
+    loop.close()
+    assert read(tmp_path) == []
+    count.assign(0)
+    resumed = start(count)
+    assert (resumed.step, count.numpy()) == (2, 1)
+    step(resumed, 6.0)
+    # The mean of 1, 2 and 6, as if it had not been stopped.
+    assert [(r["step"], r["loss"]) for r in read(tmp_path)] == [(3, 3.0)]
 
 
 def test_says_which_step_since_the_last_record_was_not_finite(start):
