@@ -1,5 +1,7 @@
 """Devices: which strategy spreads the work over them, and how batches reach them."""
 
+import json
+import os
 from collections.abc import Callable
 from typing import Literal
 
@@ -29,13 +31,28 @@ def make_strategy(name: StrategyName, logical_devices: int = 0) -> tf.distribute
             tf.config.set_logical_device_configuration(cpu, parts)
         except RuntimeError as error:
             raise UserError("logical_devices must be set before TensorFlow starts") from error
+    if name == "multiworker":
+        # Before anything starts TensorFlow's devices.
+        return _make_multiworker()
     devices = tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")
     names = [device.name for device in devices]
-    if name == "multiworker":
-        return tf.distribute.MultiWorkerMirroredStrategy()
     if name == "mirrored" or (name == "auto" and len(names) > 1):
         return tf.distribute.MirroredStrategy(names)
     return tf.distribute.OneDeviceStrategy(names[0])
+
+
+def _make_multiworker() -> tf.distribute.MultiWorkerMirroredStrategy:
+    try:
+        cluster = json.loads(os.environ.get("TF_CONFIG", "{}")).get("cluster")
+    except ValueError as error:
+        raise UserError(f"TF_CONFIG is not JSON ({error})") from error
+    if not cluster:
+        raise UserError(
+            "--strategy=multiworker needs the environment variable TF_CONFIG, which names all "
+            'machines and this one: {"cluster": {"worker": ["host1:port", "host2:port"]}, '
+            '"task": {"type": "worker", "index": 0}}'
+        )
+    return tf.distribute.MultiWorkerMirroredStrategy()
 
 
 def distribute(strategy: tf.distribute.Strategy, batches: ShardedBatches):

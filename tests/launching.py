@@ -12,11 +12,9 @@ from PIL import Image
 
 ROOT = Path(__file__).parents[1]
 
-FLAGS = [
+_IMAGE_FLAGS = [
     "--preset=tiny",
     "--deterministic",
-    "--space.num_nodes=1",
-    "--child.num_layers=3",
     "--child.out_filters=4",
     "--child.keep_prob=0.9",
     "--search.num_epochs=2",
@@ -32,7 +30,11 @@ FLAGS = [
     "--train.out_filters=4",
 ]
 
-RNN_FLAGS = [
+FLAGS = [*_IMAGE_FLAGS, "--space.num_nodes=1", "--child.num_layers=3"]
+
+_MACRO_FLAGS = [*_IMAGE_FLAGS, "--space.num_layers=4"]
+
+_RNN_FLAGS = [
     "--preset=tiny",
     "--deterministic",
     "--space.num_nodes=2",
@@ -90,7 +92,7 @@ class Result(NamedTuple):
 
 def command(*arguments: str, launcher: str = "cifar_micro") -> list[str]:
     """A launcher's command line with the smallest settings."""
-    flags = RNN_FLAGS if launcher == "ptb_rnn" else FLAGS
+    flags = {"cifar_micro": FLAGS, "cifar_macro": _MACRO_FLAGS, "ptb_rnn": _RNN_FLAGS}[launcher]
     return [sys.executable, "-m", f"launchers.{launcher}", *flags, *arguments]
 
 

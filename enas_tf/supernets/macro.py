@@ -45,9 +45,12 @@ class JoinedEntries:
     def sum(self, bits: tf.Tensor) -> tf.Tensor:
         """The sum of the entries whose bit is 1; `bits`, int32, are of the first entries."""
         chosen = tf.cast(tf.where(bits > 0)[:, 0], tf.int32)
-        # An eager TensorArray forgets the entries' shape where none is chosen.
-        shape = tf.concat([tf.shape(chosen), tf.shape(self.entries[0])], axis=0)
-        total = tf.reduce_sum(tf.reshape(self._array.gather(chosen), shape), axis=0)
+        total = tf.cond(
+            # A TensorArray does not know the shape of none, where a batch's size is unknown.
+            tf.size(chosen) > 0,
+            lambda: tf.reduce_sum(self._array.gather(chosen), axis=0),
+            lambda: tf.zeros_like(self.entries[0]),
+        )
         return tf.ensure_shape(total, self.entries[0].shape)
 
 

@@ -98,6 +98,19 @@ def test_skip_bits_add_the_entries_that_they_name(bits):
     np.testing.assert_array_equal(total, tf.fill((1, 2, 2, 1), bits[0] * 1.0 + bits[1] * 10.0))
 
 
+@pytest.mark.parametrize("bits", [(0, 0, 0), (1, 0, 1)])
+def test_joins_batches_of_unknown_size(bits):
+    net = supernet()
+    (skip_1, *skips_2), images = bits, tf.random.stateless_normal((2, 8, 8, 1), (0, 0))
+    tokens = tf.constant([0, 1, skip_1, 2, *skips_2])
+    call = tf.function(
+        lambda images, tokens: net(images, tokens)[0],
+        input_signature=[tf.TensorSpec((None, 8, 8, 1)), tf.TensorSpec((6,), tf.int32)],
+    )
+    wanted, _ = net(images, tokens)
+    np.testing.assert_allclose(call(images, tokens), wanted, rtol=1e-4, atol=1e-5)
+
+
 def test_a_joined_entry_gets_a_gradient():
     entries = [tf.fill((1, 2, 2, 1), value) for value in (1.0, 10.0)]
     with tf.GradientTape() as tape:
