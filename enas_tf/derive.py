@@ -4,7 +4,7 @@ Reference: Pham et al. 2018, section 2.3.
 """
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import tensorflow as tf
@@ -21,8 +21,6 @@ NOTE = (
     "These rewards are computed with shared weights: they rank architectures, and are not the "
     "accuracy that one reaches when it is trained from scratch."
 )
-
-_PARTIAL = "search/derived.jsonl"
 
 
 @dataclass(frozen=True)
@@ -62,19 +60,8 @@ def derive(
     Returns:
         The best one.
     """
-    arcs = _distinct(search, config.num_samples)
-    # Rewards of a search that has gone on since are not this one's.
-    updates = int(search.reinforce.optimizer.iterations.numpy())
-    rewards = _known_rewards(run, updates)
-    partial = run.path(_PARTIAL)
-    with Progress(len(arcs), "architectures", "derive") as progress:
-        for step, (text, tokens) in enumerate(arcs.items(), 1):
-            if text not in rewards:
-                rewards[text] = _reward(search, tokens, config)
-                record = {"updates": updates, "arc": text, "reward": rewards[text]}
-                with partial.open("a") as file:
-                    file.write(json.dumps(record) + "\n")
-            progress.update(step, epoch=0, amount=1, reward=rewards[text])
+    arcs = draw_distinct(search, config.num_samples)
+    rewards = rewards_of(search, arcs, config, run, "search/derived.jsonl", "derive")
     ranking = sorted(arcs, key=lambda text: -rewards[text])
     records = [
         {"arc": text, "reward": rewards[text], "params": count_params(space.parse(text))}
@@ -87,8 +74,48 @@ def derive(
     return space.parse(ranking[0])
 
 
-def _distinct(search: Search, wanted: int) -> dict[str, tf.Tensor]:
-    """Distinct architectures by their text; fewer than wanted where the controller has few."""
+def rewards_of(
+    search: Search,
+    arcs: Mapping[str, tf.Tensor],
+    config: DeriveConfig,
+    run: Run,
+    name: str,
+    label: str,
+) -> dict[str, float]:
+    """The rewards of architectures with the shared weights, on the same validation data for all.
+
+    Args:
+        search: whose shared weights are used.
+        arcs: tokens, `(num_tokens,)`, int32, by the architecture's text.
+        config: on how many validation batches.
+        run: keeps each reward, so that a call that follows a killed one goes on behind it.
+        name: of the file of JSON lines in the run's folder that keeps them.
+        label: the progress line's first word.
+
+    Returns:
+        The reward of each, by its text; and others that the file holds.
+    """
+    # Rewards of a search that has gone on since are not this one's.
+    updates = int(search.reinforce.optimizer.iterations.numpy())
+    rewards = _known_rewards(run, name, updates)
+    partial = run.path(name)
+    partial.parent.mkdir(parents=True, exist_ok=True)
+    with Progress(len(arcs), "architectures", label) as progress:
+        for step, (text, tokens) in enumerate(arcs.items(), 1):
+            if text not in rewards:
+                rewards[text] = _reward(search, tokens, config)
+                record = {"updates": updates, "arc": text, "reward": rewards[text]}
+                with partial.open("a") as file:
+                    file.write(json.dumps(record) + "\n")
+            progress.update(step, epoch=0, amount=1, reward=rewards[text])
+    return rewards
+
+
+def draw_distinct(search: Search, wanted: int) -> dict[str, tf.Tensor]:
+    """Distinct architectures that the controller draws: their tokens by their text.
+
+    They are fewer than wanted where the controller has settled on few.
+    """
     found: dict[str, tf.Tensor] = {}
     for block in range(10):
         for tokens in search.sample_to_derive(wanted, block):
@@ -103,16 +130,16 @@ def _distinct(search: Search, wanted: int) -> dict[str, tf.Tensor]:
     return found
 
 
-def _known_rewards(run: Run, updates: int) -> dict[str, float]:
+def _known_rewards(run: Run, name: str, updates: int) -> dict[str, float]:
     """Rewards that an earlier call has left behind as many updates of the controller.
 
     A half line, of a killed process, is dropped.
     """
-    path = run.path(_PARTIAL)
+    path = run.path(name)
     if not path.exists():
         return {}
     whole = path.read_text().rpartition("\n")[0]
-    run.write_text(_PARTIAL, whole + "\n" if whole else "")
+    run.write_text(name, whole + "\n" if whole else "")
     records = [json.loads(line) for line in whole.splitlines()]
     return {r["arc"]: r["reward"] for r in records if r["updates"] == updates}
 

@@ -1,27 +1,31 @@
 """A run from data to export: makes the parts of a recipe and runs its phases."""
 
-from dataclasses import fields
+from dataclasses import fields, replace
 from functools import cached_property
 from pathlib import Path
 
 import keras
 import tensorflow as tf
 
+from enas_tf.compare import compare
 from enas_tf.derive import derive
 from enas_tf.drawing import draw
 from enas_tf.errors import UserError
 from enas_tf.export.base import versions
 from enas_tf.layers.dropout import Clock
 from enas_tf.learner import Learner
+from enas_tf.networks.cost import count_params
 from enas_tf.recipes import Recipe
 from enas_tf.reinforce import Reinforce
+from enas_tf.report import write_report
 from enas_tf.runs import Run
 from enas_tf.search import Search, is_finished
-from enas_tf.settings import Settings, run_config
+from enas_tf.settings import Settings, flags_of, run_config
 from enas_tf.spaces.base import Arc, Space
 from enas_tf.spaces.zoo import resolve
 from enas_tf.strategies import make_strategy
 from enas_tf.train import Training
+from enas_tf.workers import is_chief, scratch_copy, wait_for_copies
 
 
 class Experiment:
@@ -50,11 +54,21 @@ class Experiment:
         """Where the run's folder is."""
         return Path(self.settings.common.workdir or Path("runs") / self.recipe.name)
 
+    @property
+    def _folder(self) -> Path:
+        """Where to read the run's files; a worker that is not the chief has a copy of its own."""
+        return self.run.folder if "run" in self.__dict__ else self.workdir
+
     @cached_property
     def run(self) -> Run:
-        """The run's folder; opened at first use."""
-        overwrite = self.settings.common.overwrite
-        return Run.open(self.workdir, run_config(self.settings), overwrite)
+        """The run's folder; opened at first use, by all workers of a job at the same point."""
+        common = self.settings.common
+        if not is_chief(self.strategy):
+            return scratch_copy(self.strategy, self.workdir)
+        run = Run.open(self.workdir, run_config(self.settings), common.overwrite)
+        if common.strategy == "multiworker":
+            wait_for_copies(self.strategy, self.workdir)
+        return run
 
     @cached_property
     def data(self):
@@ -90,6 +104,7 @@ class Experiment:
             self.train()
         if not versions(self._export_folder):
             self.export()
+        self._report()
 
     def _is_derived(self) -> bool:
         """Whether an architecture was derived from a search that had ended."""
@@ -108,19 +123,29 @@ class Experiment:
 
     def derive(self) -> Arc:
         """Ranks architectures that the trained controller draws; returns the best one."""
-        if not (self.workdir / "search").exists():
-            raise UserError(f"{self.workdir} holds no search; run the verb search first")
-        run = self.run
-        search = self._make_search()
-        search.restore(run)
-        return self._derive(search)
+        return self._derive(self._searched())
+
+    def compare(self) -> dict:
+        """Compares the trained controller with chance; returns `compare.json`'s content."""
+        search, settings = self._searched(), self.settings
+        sizes = self.domain.sizes(self.data)
+        epochs = settings.compare.epochs
+        train = replace(settings.train, num_epochs=epochs, use_validation=False)
+        short = replace(settings, train=train)
+
+        def train_alone(arc: Arc, run: Run) -> dict:
+            training, _ = self._make_training(arc, short)
+            return training.run(run, str(arc), self.domain.count_params(arc, short, sizes))
+
+        result = compare(search, settings.compare, settings.derive, self.run, train_alone)
+        self._report()
+        return result
 
     def train(self) -> dict:
         """Trains one architecture from scratch; returns `train/result.json`'s content."""
         run, (_, arc) = self.run, self._arc()
-        training, _ = self._make_training(arc)
-        params = self.domain.count_params(arc, self.settings, self.domain.sizes(self.data))
-        result = training.run(run, str(arc), params)
+        training, network = self._make_training(arc, self.settings)
+        result = training.run(run, str(arc), count_params(network))
         test = ", ".join(f"{name} {value:.4f}" for name, value in result["test"].items())
         print(f"train: test {test} (params {result['params']:,}, {result['seconds']:.0f} s)")
         return result
@@ -169,7 +194,7 @@ class Experiment:
         """The architecture given, else the derived one; its text fixes its size."""
         text = self.settings.common.arc
         if text is None:
-            path = self.workdir / "arc.txt"
+            path = self._folder / "arc.txt"
             if not path.exists():
                 raise UserError(
                     f"no architecture: {path} is missing; run the verbs search and derive first, "
@@ -198,6 +223,15 @@ class Experiment:
             learner = Learner(supernet, supernet, task, settings.child)
         return Search(learner, reinforce, task, config, clock, settings.common.seed)
 
+    def _searched(self) -> Search:
+        """The search as its newest checkpoint holds it."""
+        if not (self.workdir / "search").exists():
+            raise UserError(f"{self.workdir} holds no search; run the verb search first")
+        run = self.run
+        search = self._make_search()
+        search.restore(run)
+        return search
+
     def _derive(self, search: Search) -> Arc:
         settings, sizes = self.settings, self.domain.sizes(self.data)
 
@@ -206,9 +240,9 @@ class Experiment:
 
         return derive(search, settings.space, settings.derive, self.run, params)
 
-    def _make_training(self, arc: Arc) -> tuple[Training, keras.Model]:
+    def _make_training(self, arc: Arc, settings: Settings) -> tuple[Training, keras.Model]:
         self._keep_labels()
-        settings, config = self.settings, self.settings.train
+        config = settings.train
         task = self.domain.train_task(settings, self.data)
         steps = task.steps_per_epoch(config.batch_size, config.max_steps) * config.num_epochs
         with self.strategy.scope():
@@ -218,12 +252,19 @@ class Experiment:
             learner = Learner(network, forward, task, child, settings.common.jit_compile)
         return Training(learner, task, config, clock, settings.common.seed), network
 
+    def _report(self) -> None:
+        """Writes `report.html`, of what the run's folder holds by now."""
+        preset = self.recipe.presets[self.settings.common.preset]
+        flags = flags_of(self.settings, preset, self.workdir)
+        write_report(self.run, self.recipe.name, flags, self._read)
+        print(f"report: {self.run.path('report.html')}")
+
     def _trained(self) -> tuple[Training, keras.Model, Arc]:
         """The training with its best weights restored."""
-        if not (self.workdir / "train/result.json").exists():
+        if not (self._folder / "train/result.json").exists():
             raise UserError(f"{self.workdir} holds no trained network; run the verb train first")
         run = self.run
         arc = self._read(run.read_json("train/result.json")["arc"])[1]
-        training, network = self._make_training(arc)
+        training, network = self._make_training(arc, self.settings)
         training.restore_best(run)
         return training, network, arc

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 from enas_tf.child import CellChildConfig, RnnChildConfig
+from enas_tf.compare import CompareConfig
 from enas_tf.controllers.base import Controller, ControllerConfig
 from enas_tf.controllers.macro import MacroController, MacroControllerConfig
 from enas_tf.controllers.micro import MicroController
@@ -53,6 +54,7 @@ _MICRO_PAPER = Settings(
     controller=ControllerConfig(),
     search=ImageSearchConfig(),
     derive=DeriveConfig(),
+    compare=CompareConfig(),
     train=CellTrainConfig(),
     data=DataConfig(),
 )
@@ -81,6 +83,7 @@ _MICRO_TINY = replace(
         num_epochs=30, batch_size=32, max_steps=40, updates_per_epoch=8, arcs_per_update=10
     ),
     derive=DeriveConfig(num_samples=30, num_batches=16),
+    compare=CompareConfig(num_samples=30, num_trained=4, epochs=2),
     train=CellTrainConfig(
         num_epochs=15,
         batch_size=64,
@@ -110,6 +113,7 @@ _MACRO_PAPER = Settings(
         num_epochs=310, batch_size=128, updates_per_epoch=50, arcs_per_update=20
     ),
     derive=DeriveConfig(),
+    compare=CompareConfig(),
     train=ImageTrainConfig(
         num_epochs=310,
         batch_size=100,
@@ -146,6 +150,7 @@ _MACRO_TINY = replace(
         num_epochs=30, batch_size=32, max_steps=40, updates_per_epoch=8, arcs_per_update=10
     ),
     derive=DeriveConfig(num_samples=30, num_batches=16),
+    compare=CompareConfig(num_samples=30, num_trained=4, epochs=2),
     train=replace(
         _MACRO_PAPER.train,
         num_epochs=15,
@@ -173,6 +178,7 @@ _RNN_PAPER = Settings(
     controller=RnnControllerConfig(),
     search=SearchConfig(num_epochs=600, batch_size=128, updates_per_epoch=25),
     derive=DeriveConfig(),
+    compare=CompareConfig(),
     train=RnnTrainConfig(),
     data=TextDataConfig(),
 )
@@ -204,6 +210,7 @@ _RNN_TINY = replace(
     controller=replace(_RNN_PAPER.controller, learning_rate=0.0035, baseline_decay=0.95),
     search=SearchConfig(num_epochs=10, batch_size=32, updates_per_epoch=8, arcs_per_update=10),
     derive=DeriveConfig(num_samples=30),
+    compare=CompareConfig(num_samples=30, num_trained=4, epochs=2),
     train=replace(
         _RNN_PAPER.train,
         num_epochs=30,

@@ -22,7 +22,7 @@ _CONFIG = "config.json"
 
 # What the verbs leave in a run's folder beside config.json.
 _CONTENTS = ("search", "train", "export", "labels.txt", "arcs.json", "arc.txt")
-_CONTENTS += ("compare.json", "report.html")
+_CONTENTS += ("compare", "compare.json", "report.html")
 
 # The parts of config.json that may change when a run goes on.
 _ENVIRONMENT = ("versions", "devices")

@@ -1,8 +1,11 @@
 """All settings of a run, from which the flags are made."""
 
-from dataclasses import asdict, dataclass
+import shlex
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
 from typing import Any, Literal
 
+from enas_tf.compare import CompareConfig
 from enas_tf.controllers.base import ControllerConfig
 from enas_tf.data.base import DataConfig
 from enas_tf.data.text import TextDataConfig
@@ -70,6 +73,7 @@ class Settings:
     controller: ControllerConfig
     search: SearchConfig
     derive: DeriveConfig
+    compare: CompareConfig
     train: TrainConfig
     data: DataConfig | TextDataConfig
 
@@ -82,9 +86,35 @@ class Settings:
 _OF_ONE_COMMAND = ("workdir", "data_dir", "strategy", "logical_devices")
 _OF_ONE_COMMAND += ("overwrite", "arc", "split", "output")
 
+# Those that say nothing of how the run goes on, or that a command line gives anyway.
+_LEFT_OUT = ("workdir", "preset", "overwrite", "arc", "split", "output")
+
 
 def run_config(settings: Settings) -> dict[str, Any]:
-    """What decides a run's results, as nested dicts, for its `config.json`."""
+    """What decides a run's results, as nested dicts, for its `config.json`.
+
+    A comparison changes nothing of a run; `compare.json` holds its own configuration.
+    """
     config = asdict(settings)
+    config.pop("compare")
     common = config.pop("common")
     return {n: v for n, v in common.items() if n not in _OF_ONE_COMMAND} | config
+
+
+def flags_of(settings: Settings, preset: Settings, workdir: Path) -> str:
+    """The flags that make these settings of a preset, in the given folder, for a command line.
+
+    What one command alone asks for, such as an architecture, is left out.
+    """
+    given = [f"--workdir={workdir}", f"--preset={settings.common.preset}"]
+    for part in fields(settings):
+        config, default = getattr(settings, part.name), getattr(preset, part.name)
+        prefix = "" if part.name == "common" else f"{part.name}."
+        for field in fields(config):
+            value = getattr(config, field.name)
+            is_flag = "help" in field.metadata and field.name not in _LEFT_OUT
+            if is_flag and value != getattr(default, field.name):
+                name = field.metadata.get("flag", field.name)
+                shown = str(value).lower() if value is None or isinstance(value, bool) else value
+                given.append(f"--{prefix}{name}={shown}")
+    return shlex.join(given)

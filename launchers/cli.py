@@ -24,6 +24,7 @@ VERBS: dict[str, Callable[["Experiment"], object]] = {
     "evaluate": lambda experiment: print(json.dumps(experiment.evaluate())),
     "export": lambda experiment: experiment.export(),
     "describe": lambda experiment: print(experiment.describe()),
+    "compare": lambda experiment: experiment.compare(),
 }
 
 _VERBS_HELP = """
@@ -35,6 +36,8 @@ Verbs:
   evaluate  prints the trained network's metrics on --split
   export    writes the trained network as a SavedModel
   describe  explains --arc, else the derived one, in words; draws it with --output
+  compare   asks whether the search is better than chance: the controller's architectures against
+            uniform draws, some of both trained from scratch; writes compare.json and report.html
 
 The same command in the same --workdir goes on where the last checkpoint stands.
 """
@@ -76,8 +79,17 @@ def launch(recipe_name: str, usage: str, argv: Sequence[str] | None = None) -> i
 
 def _run(recipe: "Recipe", settings: "Settings", verb: str) -> int:
     from enas_tf.experiment import Experiment
+    from enas_tf.workers import WORKER_LOST
 
-    VERBS[verb](Experiment(recipe, settings))
+    try:
+        VERBS[verb](Experiment(recipe, settings))
+    except WORKER_LOST as error:
+        if settings.common.strategy != "multiworker":
+            raise
+        raise UserError(
+            "another worker of this job has ended or cannot be reached; start all workers again "
+            "with the same command: the run goes on from the last checkpoint"
+        ) from error
     return 0
 
 
@@ -92,7 +104,8 @@ def import_tensorflow_quietly() -> None:
     with open(os.devnull, "w") as nowhere:
         os.dup2(nowhere.fileno(), 2)
     try:
-        importlib.import_module("tensorflow")
+        tensorflow = importlib.import_module("tensorflow")
+        tensorflow.get_logger().setLevel("ERROR")
     finally:
         os.dup2(stderr, 2)
         os.close(stderr)

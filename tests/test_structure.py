@@ -25,11 +25,20 @@ ROWS = [
     [["supernets", "networks", "controllers", "tasks"]],
     [
         ["optimizers", "averaging", "runs", "checkpoints", "progress", "strategies"],
-        ["reinforce", "learner", "loop"],
+        ["reinforce", "learner", "loop", "workers"],
     ],
-    [["search", "train", "export"], ["derive", "evaluate"], ["compare"]],
+    [
+        ["export.serving_files", "serving"],
+        ["search", "train", "export"],
+        ["derive", "evaluate"],
+        ["compare", "report"],
+    ],
     [["settings"], ["domains"], ["recipes"]],
-    [["experiment"]],
+    [
+        ["experiment", "benchmark.base", "benchmark.measuring", "benchmark.static"],
+        ["benchmark.subjects", "benchmark.serving"],
+        ["benchmark"],
+    ],
 ]
 LAUNCHERS = ["flags", "cli"]
 

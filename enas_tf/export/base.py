@@ -10,6 +10,7 @@ import keras
 import tensorflow as tf
 
 from enas_tf.errors import UserError
+from enas_tf.export.serving_files import WARMUP, Requests, server_configs, write_warmup
 
 Signatures = Mapping[str, "tf.types.experimental.ConcreteFunction"]
 
@@ -19,9 +20,13 @@ def write_version(
     model: keras.Model,
     signatures: Signatures,
     extra: Mapping[str, str],
+    warmup: Requests,
     tables: Sequence = (),
 ) -> Path:
-    """Writes the next version of a model, and `model.keras` beside the versions.
+    """Writes the next version of a model, and beside the versions what belongs to all of them.
+
+    That is `model.keras`, of the newest version; and `models.config` and `batching_params.pbtxt`,
+    which are left as they are where they exist, since users change them.
 
     Reference for the layout: TensorFlow Serving's model server, which polls `folder` and takes
     the highest version; it never sees half of one.
@@ -31,6 +36,7 @@ def write_version(
         model: what `signatures` run.
         signatures: by their names.
         extra: texts for `assets.extra`, which TensorFlow Serving leaves alone, by file name.
+        warmup: for each signature a request that a server runs before it serves.
         tables: lookup tables that the signatures use.
 
     Returns:
@@ -45,18 +51,30 @@ def write_version(
         aside.mkdir(parents=True)
         module = _Served(model, tables)
         tf.saved_model.save(module, str(aside / "version"), dict(signatures))
-        (aside / "version" / "assets.extra").mkdir()
+        extra_folder = aside / "version" / "assets.extra"
+        extra_folder.mkdir()
         for name, text in extra.items():
-            (aside / "version" / "assets.extra" / name).write_text(text, encoding="utf-8")
+            (extra_folder / name).write_text(text, encoding="utf-8")
+        write_warmup(extra_folder / WARMUP, folder.name, warmup)
         model.save(aside / "model.keras")
         (aside / "model.keras").replace(folder / "model.keras")
+        _add_server_configs(folder, aside)
         version = folder / str(1 + max(map(int, versions(folder)), default=0))
         (aside / "version").rename(version)
-    except OSError as error:
-        raise UserError(f"cannot export to {folder} ({error.strerror or error})") from error
+    except (OSError, tf.errors.OpError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise UserError(f"cannot export to {folder} ({reason})") from error
     finally:
         shutil.rmtree(aside, ignore_errors=True)
     return version
+
+
+def _add_server_configs(folder: Path, aside: Path) -> None:
+    """Writes a server's configurations where there are none yet."""
+    for name, text in server_configs(folder).items():
+        if not (folder / name).exists():
+            (aside / name).write_text(text, encoding="utf-8")
+            (aside / name).replace(folder / name)
 
 
 def extra_texts(arc: str, card: dict, lists: Mapping[str, Sequence[str]]) -> dict[str, str]:

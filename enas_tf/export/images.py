@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from enas_tf.data.base import ImageData
 from enas_tf.export.base import Signatures, extra_texts, write_version
+from enas_tf.export.serving_files import Requests
 from enas_tf.layers.dropout import Dropout, DropPath
 from enas_tf.layers.norm import BatchNorm
 
@@ -52,7 +53,7 @@ def _plain_layer(layer: keras.layers.Layer) -> keras.layers.Layer:
 def export_images(
     network: keras.Model, data: ImageData, folder: Path, arc: str, card: dict
 ) -> Path:
-    """Writes the next version of an image classifier, and `model.keras` beside the versions.
+    """Writes the next version of an image classifier; see `enas_tf.export.base.write_version`.
 
     Args:
         network: a trained one.
@@ -69,7 +70,8 @@ def export_images(
     """
     model = deployable(network, data)
     extra = extra_texts(arc, card, {"labels.txt": data.class_names})
-    return write_version(folder, model, _signatures(model, data.class_names), extra)
+    signatures = _signatures(model, data.class_names)
+    return write_version(folder, model, signatures, extra, _warmup(data))
 
 
 def predict(version: Path, images: np.ndarray) -> list[tuple[str, float]]:
@@ -83,6 +85,19 @@ def predict(version: Path, images: np.ndarray) -> list[tuple[str, float]]:
     outputs = signature(image=tf.constant(images))
     labels = [label.decode() for label in outputs["label"].numpy()]
     return list(zip(labels, outputs["probabilities"].numpy().max(axis=-1), strict=True))
+
+
+def _warmup(data: ImageData) -> Requests:
+    """A test image, as each signature takes it."""
+    images = data.splits["test"].images[:1]
+    encoded = tf.io.encode_png(images[0]).numpy()
+    example = tf.train.Example()
+    example.features.feature["image/encoded"].bytes_list.value.append(encoded)
+    return {
+        "serving_default": {"image": images},
+        "serve_bytes": {"image_bytes": [encoded]},
+        "classify": {"inputs": [example.SerializeToString()]},
+    }
 
 
 def _signatures(model: keras.Model, class_names: Sequence[str]) -> Signatures:

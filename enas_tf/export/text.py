@@ -8,10 +8,13 @@ import tensorflow as tf
 
 from enas_tf.data.text import END, TextData
 from enas_tf.export.base import Signatures, extra_texts, write_version
+from enas_tf.export.serving_files import Requests
+
+_WARMUP_WORDS = 20
 
 
 def export_text(model: keras.Model, data: TextData, folder: Path, arc: str, card: dict) -> Path:
-    """Writes the next version of a language model, and `model.keras` beside the versions.
+    """Writes the next version of a language model; see `enas_tf.export.base.write_version`.
 
     Args:
         model: of `enas_tf.networks.rnn.deployable`.
@@ -28,7 +31,8 @@ def export_text(model: keras.Model, data: TextData, folder: Path, arc: str, card
     """
     table = _table(data)
     extra = extra_texts(arc, card, {"labels.txt": data.vocabulary})
-    return write_version(folder, model, _signatures(model, data, table), extra, [table])
+    signatures = _signatures(model, data, table)
+    return write_version(folder, model, signatures, extra, _warmup(model, data), [table])
 
 
 def next_words(version: Path, words: np.ndarray, count: int) -> list[tuple[int, float]]:
@@ -48,6 +52,17 @@ def next_words(version: Path, words: np.ndarray, count: int) -> list[tuple[int, 
     log_probabilities = outputs["log_probabilities"].numpy()[0, -count:]
     best = log_probabilities.argmax(axis=-1)
     return [(int(w), float(np.exp(p[w]))) for w, p in zip(best, log_probabilities, strict=True)]
+
+
+def _warmup(model: keras.Model, data: TextData) -> Requests:
+    """The first test words, as each signature takes them."""
+    words = data.splits["test"][:_WARMUP_WORDS]
+    text = " ".join(data.vocabulary[word] for word in words)
+    state = np.zeros((1, model.input["state"].shape[1]), np.float32)
+    return {
+        "serving_default": {"tokens": words[np.newaxis], "state": state},
+        "score_text": {"text": [text.replace(f" {END} ", "\n")]},
+    }
 
 
 def _table(data: TextData) -> tf.lookup.StaticVocabularyTable | tf.lookup.StaticHashTable:

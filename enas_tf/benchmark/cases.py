@@ -1,0 +1,195 @@
+"""The cases: what is done over and over."""
+
+import math
+from collections.abc import Callable
+from dataclasses import fields, replace
+from functools import partial
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from enas_tf.benchmark.base import BenchmarkConfig
+from enas_tf.benchmark.measuring import WARM_UP, Work, measure
+from enas_tf.benchmark.subjects import SUBJECTS, Subject
+from enas_tf.domains.base import Domain
+from enas_tf.layers.dropout import Clock
+from enas_tf.learner import Learner
+from enas_tf.networks.cost import count_params
+from enas_tf.reinforce import Reinforce
+from enas_tf.search import Search
+from enas_tf.settings import Settings
+from enas_tf.spaces.base import Arc
+from enas_tf.spaces.zoo import resolve
+from enas_tf.strategies import make_strategy
+from enas_tf.tasks.base import Task
+
+_BATCHES = 20
+_ARCS_AT_ONCE = 100
+_BATCHES_AT_ONCE = 50
+
+
+def search(subject: Subject, total: int) -> Work:
+    """A step of the shared weights, on another architecture each time."""
+    _, tokens = _draw(subject, total)
+    task = subject.recipe.domain.search_task(subject.settings, subject.data())
+    clock, learner = _shared_weights(subject, task)
+    batch_size = subject.settings.search.batch_size
+    return _training(learner, task, clock, batch_size, lambda number: (tokens[number],))
+
+
+def static(subject: Subject, total: int) -> Work:
+    """The same step of a network that is one of the architectures which `search` takes.
+
+    It is the one in the middle by the number of its weights.
+    """
+    _, tokens = _draw(subject, total)
+    settings, domain = _of_search_sizes(subject.settings), subject.static_domain
+    data = subject.data()
+    sizes = domain.sizes(data)
+    arcs = [settings.space.parse(one) for one in tokens.numpy()[WARM_UP:]]
+    arcs.sort(key=lambda arc: domain.count_params(arc, settings, sizes))
+    task = domain.search_task(settings, data)
+    return _single_training(domain, settings, arcs[len(arcs) // 2], task, sizes)
+
+
+def final(subject: Subject, total: int) -> Work:
+    """A step of the final training, of a published architecture."""
+    settings, domain, data = subject.settings, subject.recipe.domain, subject.data()
+    arc = settings.space.of(resolve(subject.final_arc))[1]
+    task = domain.train_task(settings, data)
+    return _single_training(domain, settings, arc, task, domain.sizes(data))
+
+
+def controller(subject: Subject, total: int) -> Work:
+    """Draws architectures, rewards each on a validation batch of its own, and updates."""
+    settings = subject.settings
+    reinforce = _reinforce(subject)
+    task = subject.recipe.domain.search_task(settings, subject.data())
+    clock, learner = _shared_weights(subject, task)
+    search = Search(learner, reinforce, task, settings.search, clock, settings.common.seed)
+    count = settings.search.arcs_per_update
+    batches = search.reward_batches(0, count * total)
+
+    def step(number: int) -> dict[str, tf.Tensor]:
+        tokens = search.sample_to_derive(count, number)
+        rewards = search.rewards(tokens, batches)
+        with tf.device("CPU:0"):
+            return reinforce.learn(tokens, tf.constant(rewards))
+
+    return Work(step, "arcs", count, count, _size(reinforce))
+
+
+def sample(subject: Subject, total: int) -> Work:
+    """Draws a hundred architectures at once."""
+    reinforce, draw = _sampler(subject)
+    step = partial(draw, _ARCS_AT_ONCE)
+    return Work(step, "arcs", _ARCS_AT_ONCE, _ARCS_AT_ONCE, _size(reinforce))
+
+
+def input_pipeline(subject: Subject, total: int) -> Work:
+    """Makes augmented batches of the final training, and no more."""
+    settings = subject.settings
+    task = subject.recipe.domain.train_task(settings, subject.data())
+    batch_size = settings.train.batch_size
+    steps = range(_BATCHES_AT_ONCE * total)
+    batches = iter(task.train_batches(batch_size, seed=0, steps=steps, shard=(0, 1)))
+
+    def step(number: int) -> None:
+        for _ in range(_BATCHES_AT_ONCE):
+            next(batches)
+
+    return Work(step, task.unit, batch_size, batch_size, 0, _BATCHES_AT_ONCE)
+
+
+def run(case: str, config: BenchmarkConfig, started: float) -> dict[str, Any]:
+    """Measures one case of `CASES`; see `measure`."""
+    make, subject = TABLE[case]
+    subject = subject.with_batch(config.batch) if config.batch else subject
+    keras.utils.set_random_seed(subject.settings.common.seed)
+    work = make(subject, WARM_UP + config.steps)
+    return {"case": case, **measure(work, config.steps, started)}
+
+
+def _of_search_sizes(settings: Settings) -> Settings:
+    """The settings with a final network as large as the search's."""
+    train, child = settings.train, settings.child
+    names = {field.name for field in fields(train)} & {field.name for field in fields(child)}
+    sizes = {name: getattr(child, name) for name in names}
+    train = replace(train, batch_size=settings.search.batch_size, **sizes)
+    return replace(settings, train=train)
+
+
+def _reinforce(subject: Subject) -> Reinforce:
+    with tf.device("CPU:0"):
+        return Reinforce(
+            subject.recipe.controller(subject.settings.space, subject.settings.controller)
+        )
+
+
+def _sampler(subject: Subject) -> tuple[Reinforce, Callable[[int, int], tf.Tensor]]:
+    """A controller, and what draws tokens, `(n, num_tokens)`, from a count and a seed."""
+    reinforce = _reinforce(subject)
+    sample = tf.function(reinforce.controller.sample, autograph=False)
+
+    def draw(count: int, seed: int) -> tf.Tensor:
+        with tf.device("CPU:0"):
+            return sample(count, tf.constant([0, seed])).tokens
+
+    return reinforce, draw
+
+
+def _draw(subject: Subject, count: int) -> tuple[Reinforce, tf.Tensor]:
+    """Architectures of an untrained controller, the same ones at each call."""
+    keras.utils.set_random_seed(subject.settings.common.seed)
+    reinforce, draw = _sampler(subject)
+    return reinforce, draw(count, 0)
+
+
+def _shared_weights(subject: Subject, task: Task) -> tuple[Clock, Learner]:
+    settings, domain = subject.settings, subject.recipe.domain
+    with make_strategy("one").scope():
+        clock = Clock(_BATCHES, settings.common.seed)
+        supernet = domain.supernet(settings, domain.sizes(task.data), clock)
+        return clock, Learner(supernet, supernet, task, settings.child)
+
+
+def _single_training(
+    domain: Domain, settings: Settings, arc: Arc, task: Task, sizes: tuple
+) -> Work:
+    with make_strategy("one").scope():
+        clock = Clock(_BATCHES, settings.common.seed)
+        network = domain.network(arc, settings, sizes, clock)
+        config = settings.train.child(settings.child)
+        learner = Learner(network, domain.forward(network), task, config)
+    return _training(learner, task, clock, settings.train.batch_size, lambda number: ())
+
+
+def _training(
+    learner: Learner, task: Task, clock: Clock, batch_size: int, extra: Callable[[int], tuple]
+) -> Work:
+    """Steps of a learner on batches that are made beforehand."""
+    # Batches have a case of their own.
+    steps = range(_BATCHES)
+    batches = list(task.train_batches(batch_size, seed=0, steps=steps, shard=(0, 1)))
+
+    def step(number: int) -> dict[str, tf.Tensor]:
+        clock.step.assign(number)
+        return learner.train_step(batches[number % _BATCHES], *extra(number))
+
+    amount = task.units_per_step(batch_size)
+    return Work(step, task.unit, amount, batch_size, count_params(learner.child))
+
+
+def _size(reinforce: Reinforce) -> int:
+    return sum(math.prod(v.shape) for v in reinforce.controller.trainable_variables)
+
+
+_KINDS = (search, static, controller, sample, final)
+
+TABLE = {
+    f"{space}_{make.__name__}": (make, subject)
+    for make in _KINDS
+    for space, subject in SUBJECTS.items()
+} | {"input_pipeline": (input_pipeline, SUBJECTS["micro"])}
+"""What makes each case's work, and of what."""

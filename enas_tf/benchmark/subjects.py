@@ -1,0 +1,85 @@
+"""What the cases work on: the paper's sizes, and noise of the size of its data sets."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from enas_tf.benchmark.static import build_macro, build_micro
+from enas_tf.data.base import ImageData, Split
+from enas_tf.data.text import TextData
+from enas_tf.domains.base import Domain
+from enas_tf.domains.images import ImageDomain
+from enas_tf.networks import macro as macro_network
+from enas_tf.networks import micro as micro_network
+from enas_tf.recipes import CIFAR_MACRO, CIFAR_MICRO, PTB_RNN, Recipe
+from enas_tf.settings import Settings
+from enas_tf.supernets.macro import MacroSupernet
+from enas_tf.supernets.micro import MicroSupernet
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What the cases of one space work on.
+
+    Attributes:
+        recipe: whose parts are measured.
+        settings: of these parts.
+        data: makes the data set.
+        static_domain: builds the network of one architecture of the search.
+        final_arc: the published architecture that the final training is measured on.
+    """
+
+    recipe: Recipe
+    settings: Settings
+    data: Callable[[], ImageData | TextData]
+    static_domain: Domain
+    final_arc: str
+
+    def with_batch(self, size: int) -> "Subject":
+        """With batches of another size, of the search and of the final training."""
+        search = replace(self.settings.search, batch_size=size)
+        train = replace(self.settings.train, batch_size=size)
+        return replace(self, settings=replace(self.settings, search=search, train=train))
+
+
+def random_images(train: int = 45_000, valid: int = 5_000, test: int = 10_000) -> ImageData:
+    """Noise of CIFAR-10's shape."""
+    generator = np.random.default_rng(0)
+
+    def split(count: int) -> Split:
+        images = generator.integers(0, 256, (count, 32, 32, 3), np.uint8)
+        return Split(images, generator.integers(0, 10, count, np.int32))
+
+    splits = {"train": split(train), "valid": split(valid), "test": split(test)}
+    return ImageData("noise", splits, tuple(map(str, range(10))), flip=True)
+
+
+def random_text(
+    train: int = 929_589, valid: int = 73_760, test: int = 82_430, words: int = 10_000
+) -> TextData:
+    """Noise of the Penn Treebank's length and vocabulary."""
+    generator = np.random.default_rng(0)
+    counts = {"train": train, "valid": valid, "test": test}
+    splits = {name: generator.integers(0, words, n, np.int32) for name, n in counts.items()}
+    return TextData("noise", splits, tuple(map(str, range(words))))
+
+
+MICRO = Subject(
+    CIFAR_MICRO,
+    CIFAR_MICRO.presets["paper"],
+    random_images,
+    ImageDomain(MicroSupernet, build_micro, micro_network.count_params),
+    "micro_enas",
+)
+MACRO = Subject(
+    CIFAR_MACRO,
+    CIFAR_MACRO.presets["paper"],
+    random_images,
+    ImageDomain(MacroSupernet, build_macro, macro_network.count_params),
+    "macro_enas",
+)
+RNN = Subject(PTB_RNN, PTB_RNN.presets["paper"], random_text, PTB_RNN.domain, "rnn_enas")
+
+SUBJECTS = {"micro": MICRO, "macro": MACRO, "rnn": RNN}
+"""By the name of the space."""

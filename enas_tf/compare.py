@@ -1,0 +1,297 @@
+"""Is the search better than chance? Architectures of its controller against uniform draws.
+
+Both are rewarded with the same shared weights, on the same validation data. A few of both are
+trained from scratch, to see whether such rewards rank them as their own weights do. Reference: Li
+and Talwalkar, "Random Search and Reproducibility for Neural Architecture Search", 2019; Yu et al.,
+"Evaluating the Search Phase of Neural Architecture Search", 2020.
+"""
+
+import math
+import random
+import shutil
+import statistics
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict, dataclass
+
+import numpy as np
+import tensorflow as tf
+from scipy import stats
+
+from enas_tf.derive import DeriveConfig, draw_distinct, rewards_of
+from enas_tf.errors import UserError
+from enas_tf.options import option
+from enas_tf.progress import format_duration
+from enas_tf.runs import Run
+from enas_tf.search import Search
+from enas_tf.spaces.base import Arc, Space
+
+# Of the interval of the difference; a correlation is told from chance by the same measure.
+_LEVEL = 0.95
+
+Rewards = Mapping[str, float]
+"""Architectures' rewards by their text."""
+
+TrainAlone = Callable[[Arc, Run], dict]
+"""Trains an architecture from scratch in a folder; returns what its `train/result.json` holds."""
+
+
+@dataclass(frozen=True)
+class CompareConfig:
+    """The comparison of the controller's architectures with uniform draws."""
+
+    num_samples: int = option(
+        100, "distinct architectures to draw from the controller, and as many uniformly"
+    )
+    num_trained: int = option(8, "architectures to train from scratch, half of them from each")
+    epochs: int = option(5, "epochs of each of these trainings")
+
+    def __post_init__(self) -> None:
+        """Raises UserError for numbers that compare nothing."""
+        if self.num_samples < 2:
+            raise UserError(f"compare.num_samples must be at least 2, got {self.num_samples}")
+        if not 2 <= self.num_trained <= self.num_samples:
+            raise UserError(
+                "compare.num_trained must be between 2 and compare.num_samples, "
+                f"{self.num_samples}, got {self.num_trained}"
+            )
+        if self.epochs < 1:
+            raise UserError(f"compare.epochs must be at least 1, got {self.epochs}")
+
+
+def compare(
+    search: Search,
+    config: CompareConfig,
+    derive_config: DeriveConfig,
+    run: Run,
+    train_alone: TrainAlone,
+) -> dict:
+    """Compares a trained controller with chance.
+
+    What an earlier, killed call has done is not done again.
+
+    Args:
+        search: restored to its end.
+        config: how many architectures, and how long a training.
+        derive_config: says on how much validation data architectures are rewarded.
+        run: where the results go, and in `compare/` what they are made of.
+        train_alone: must hold the validation split out.
+
+    Returns:
+        What `compare.json` holds: the controller's `kind`; `controller` and `uniform`, as
+        `summary` gives them; `difference`, `draws` and `rank_correlation`, as the functions of
+        these names do; `trained`, the architectures trained from scratch; the `config`; and a
+        `verdict` in words.
+    """
+    controller = search.reinforce.controller
+    space, number = controller.space, config.num_samples
+    drawn = draw_distinct(search, number)
+    uniform = draw_uniformly(space, number, random.Random(search.seed))
+    arcs = {**drawn, **uniform}
+    known = rewards_of(search, arcs, derive_config, run, "compare/rewards.jsonl", "compare")
+    sets = [{text: known[text] for text in arcs} for arcs in (drawn, uniform)]
+    result = {
+        "kind": controller.config.kind,
+        "controller": summary(space, sets[0]),
+        "uniform": summary(space, sets[1]),
+        "difference": difference(*sets, search.seed),
+        "draws": draws(search, number),
+        "config": asdict(config),
+    }
+    print(f"compare: {difference_in_words(result)}")
+    chosen = choose(*sets, config.num_trained)
+    _remove_others(run, {"epochs": config.epochs, "arcs": list(chosen)})
+    trained = _train(chosen, known, search, run, train_alone)
+    result |= {"trained": trained, "rank_correlation": rank_correlation(trained)}
+    result["verdict"] = f"{difference_in_words(result)} {ranks_in_words(result)}"
+    run.write_json("compare.json", result)
+    print(f"compare: {ranks_in_words(result)}")
+    return result
+
+
+def draw_uniformly(space: Space, wanted: int, rng: random.Random) -> dict[str, tf.Tensor]:
+    """Distinct architectures of a space, all equally likely: their tokens by their text.
+
+    They are fewer than wanted where the space holds few.
+    """
+    found: dict[str, tf.Tensor] = {}
+    with tf.device("CPU:0"):
+        for _ in range(10 * wanted):
+            if len(found) < wanted:
+                arc = space.random(rng)
+                found.setdefault(str(arc), tf.constant(arc.tokens, tf.int32))
+    return found
+
+
+def summary(space: Space, rewards: Rewards) -> dict:
+    """A set of architectures in numbers.
+
+    Returns:
+        `count`, `mean`, standard `deviation` and `best` of the rewards; `ops`, how often each op
+        stands in the set; and `rewards`, a list of `{"arc": ..., "reward": ...}`, best first.
+    """
+    values = rewards.values()
+    ranking = sorted(rewards, key=rewards.get, reverse=True)
+    return {
+        "count": len(rewards),
+        "mean": statistics.fmean(values),
+        "deviation": statistics.pstdev(values),
+        "best": max(values),
+        "ops": count_ops(space, rewards),
+        "rewards": [{"arc": text, "reward": rewards[text]} for text in ranking],
+    }
+
+
+def count_ops(space: Space, texts: Iterable[str]) -> dict[str, int]:
+    """How often each op of a space stands in architectures, by its name."""
+    places = [place for place, slot in enumerate(space.slots) if slot.words == space.ops]
+    tokens = [space.parse(text).tokens for text in texts]
+    counts = Counter(space.ops[one[place]] for one in tokens for place in places)
+    return {op: counts[op] for op in space.ops}
+
+
+def difference(controller: Rewards, uniform: Rewards, seed: int) -> dict[str, float]:
+    """The controller's mean reward less that of uniform draws.
+
+    Returns:
+        The `mean`; and `low` and `high`, the ends of its 95 % bootstrap interval (percentiles).
+    """
+    samples = [np.array(list(rewards.values())) for rewards in (controller, uniform)]
+
+    def of_means(a: np.ndarray, b: np.ndarray, axis: int) -> np.ndarray:
+        return np.mean(a, axis=axis) - np.mean(b, axis=axis)
+
+    interval = stats.bootstrap(
+        # scipy wants two numbers at least; one and the same twice has the same distribution.
+        [np.repeat(sample, 2) if len(sample) == 1 else sample for sample in samples],
+        of_means,
+        confidence_level=_LEVEL,
+        method="percentile",
+        random_state=np.random.default_rng(seed),
+    ).confidence_interval
+    mean = of_means(*samples, axis=0)
+    return {"mean": float(mean), "low": float(interval.low), "high": float(interval.high)}
+
+
+def choose(controller: Rewards, uniform: Rewards, number: int) -> dict[str, str]:
+    """Architectures to train: half from each set, evenly over each set's rewards.
+
+    Returns:
+        By their text where they are from, `"controller"` or `"uniform"`. A controller that has
+        settled on few leaves its places to the others.
+    """
+    drawn = _spread(controller, number // 2)
+    others = {text: reward for text, reward in uniform.items() if text not in drawn}
+    random_ones = _spread(others, number - len(drawn))
+    return dict.fromkeys(drawn, "controller") | dict.fromkeys(random_ones, "uniform")
+
+
+def rank_correlation(trained: list[dict]) -> dict[str, float]:
+    """Kendall's `tau` and its `p_value` between shared-weight and stand-alone rewards.
+
+    Both are not a number where all rewards of one kind are equal.
+    """
+    pairs = [(one["reward"], one["stand_alone_reward"]) for one in trained]
+    found = stats.kendalltau(*zip(*pairs, strict=True))
+    return {"tau": float(found.statistic), "p_value": float(found.pvalue)}
+
+
+def difference_in_words(result: Mapping) -> str:
+    """What the rewards with shared weights say of the controller, with the uncertainty."""
+    gap, controller, uniform = (result[n] for n in ("difference", "controller", "uniform"))
+    text = (
+        f"The controller's architectures reach a reward of {controller['mean']:.4f} on average, "
+        f"uniform draws {uniform['mean']:.4f}: "
+    )
+    interval = f"{gap['mean']:+.4f} (95 % interval {gap['low']:+.4f} to {gap['high']:+.4f})"
+    if gap["low"] > 0:
+        text += f"better, {interval}."
+    elif gap["high"] < 0:
+        text += f"worse, {interval}."
+    else:
+        text += f"{interval}, no difference that this many draws could show."
+    if result["kind"] == "random":
+        text += " The controller is random and has learnt nothing, so that none is expected."
+    return text
+
+
+def ranks_in_words(result: Mapping) -> str:
+    """Whether shared-weight rewards rank architectures as trainings from scratch do."""
+    tau, p_value = (result["rank_correlation"][name] for name in ("tau", "p_value"))
+    epochs, number = result["config"]["epochs"], len(result["trained"])
+    text = f"Of {number} architectures trained from scratch (epochs: {epochs}), "
+    if math.isnan(tau):
+        return text + "the rewards of one kind are all equal, so that ranks say nothing."
+    text += f"the ranks agree with those by shared weights to Kendall's tau {tau:.2f}"
+    text += f" (p = {p_value:.3f}"
+    if p_value < 1 - _LEVEL:
+        return text + "), which chance alone would hardly give."
+    return text + "), which chance alone could give too."
+
+
+def draws(search: Search, number: int) -> dict[str, float]:
+    """How settled the controller is, by draws of which some may be the same.
+
+    Returns:
+        `count` and how many are `distinct`; the `entropy` of the controller's distribution of
+        architectures in nats, estimated by the mean of `-log p`; and `uniform_entropy`, the
+        largest that there can be.
+    """
+    controller = search.reinforce.controller
+    tokens = search.sample_to_derive(number, 0)
+    with tf.device("CPU:0"):
+        entropy = -tf.reduce_mean(controller.score(tokens).log_prob)
+    return {
+        "count": number,
+        "distinct": len(set(map(tuple, tokens.numpy().tolist()))),
+        "entropy": float(entropy),
+        "uniform_entropy": math.log(controller.space.count()),
+    }
+
+
+def _spread(rewards: Rewards, number: int) -> list[str]:
+    """As many architectures as there are up to a number, evenly over the range of rewards."""
+    left, chosen = dict(rewards), []
+    targets = np.linspace(min(left.values()), max(left.values()), min(number, len(left)))
+    for target in targets:
+        nearest = min(left, key=lambda text: abs(left[text] - target))
+        chosen.append(nearest)
+        del left[nearest]
+    return chosen
+
+
+def _train(
+    chosen: Mapping[str, str], rewards: Rewards, search: Search, run: Run, train_alone: TrainAlone
+) -> list[dict]:
+    """Trains the chosen architectures, each in a folder of its own, those that are left."""
+    space, trained = search.reinforce.controller.space, []
+    for number, (text, origin) in enumerate(chosen.items()):
+        folder = Run(run.path(f"compare/arc_{number:02d}"))
+        if not folder.path("train/result.json").exists():
+            print(f"compare: training {number + 1} of {len(chosen)}{_left(trained, len(chosen))}")
+            train_alone(space.parse(text), folder)
+        result = folder.read_json("train/result.json")
+        record = {"arc": text, "from": origin, "reward": rewards[text]}
+        record["stand_alone_reward"] = search.task.reward(result["best_valid"])
+        trained.append(
+            record | {name: result[name] for name in ("best_valid", "params", "seconds")}
+        )
+    return trained
+
+
+def _left(trained: list[dict], number: int) -> str:
+    """The time left, once there is a training to reckon it from."""
+    if not trained:
+        return ""
+    mean = statistics.fmean(one["seconds"] for one in trained)
+    return f", {format_duration(mean * (number - len(trained)))} left"
+
+
+def _remove_others(run: Run, plan: dict) -> None:
+    """Removes trainings that were for another comparison than the planned one."""
+    name = "compare/trained.json"
+    if run.path(name).exists() and run.read_json(name) != plan:
+        print("compare: another choice of architectures or epochs than before; trains them anew")
+        for folder in run.path("compare").glob("arc_*"):
+            shutil.rmtree(folder)
+    run.write_json(name, plan)

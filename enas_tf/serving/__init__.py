@@ -1,0 +1,1 @@
+"""Serving: starts TensorFlow Serving on an export, and asks a running server."""

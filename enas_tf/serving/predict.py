@@ -1,0 +1,162 @@
+"""Labels image files and scores lines of text by a running server; loads no TensorFlow."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
+
+from enas_tf.errors import UserError
+from enas_tf.options import option
+from enas_tf.serving.base import Client, RefusedError
+
+_SUFFIXES = (".jpeg", ".jpg", ".png")
+
+Item = TypeVar("Item")
+
+
+@dataclass(frozen=True)
+class PredictConfig:
+    """Which server to ask, and how."""
+
+    model: str | None = option(None, "name of the model: that of the export's folder; needed")
+    server: str | None = option(
+        None, "the server's HOST:PORT; none is localhost:8501, with --grpc localhost:8500"
+    )
+    grpc: bool = option(
+        False, "ask by gRPC, which sends bytes as they are; else by REST, which starts faster"
+    )
+    text: bool = option(
+        False, "score lines of text, of the files given or else of standard input, not images"
+    )
+    batch_size: int = option(64, "files or lines in a request; a server sets a limit, ours 128")
+    timeout: float = option(60.0, "seconds to wait for each answer")
+
+    def __post_init__(self) -> None:
+        """Raises UserError for values that no request can have."""
+        if self.batch_size < 1:
+            raise UserError(f"batch_size must be at least 1, got {self.batch_size}")
+        if self.timeout <= 0:
+            raise UserError(f"timeout must be above 0 seconds, got {self.timeout}")
+        host, _, port = self.address.rpartition(":")
+        if not host or "/" in host or not port.isdecimal():
+            raise UserError(f"server must be HOST:PORT, such as localhost:8501, got {self.server}")
+
+    @property
+    def address(self) -> str:
+        """The server's, `host:port`."""
+        return self.server or ("localhost:8500" if self.grpc else "localhost:8501")
+
+
+class Label(NamedTuple):
+    """What a classifier says of an image file: the likeliest label."""
+
+    file: str
+    label: str
+    probability: float
+
+
+class Score(NamedTuple):
+    """What a language model says of a line; the line's end is a token too."""
+
+    text: str
+    perplexity: float
+    num_tokens: int
+
+
+def label_images(client: Client, paths: Sequence[str], batch_size: int) -> Iterator[Label]:
+    """Labels image files, batch by batch.
+
+    Args:
+        client: of a server of an image classifier.
+        paths: JPEG or PNG files, and folders, which stand for all such files in them.
+        batch_size: files in a request.
+
+    Raises:
+        UserError: a file that cannot be read or is no image; no server; another kind of model.
+    """
+    images = ((str(path), _read(path)) for path in _image_files(paths))
+
+    def ask(values: Sequence[bytes]) -> list[dict[str, Any]]:
+        return client.predict("serve_bytes", "image_bytes", values)
+
+    for name, result in _in_batches(ask, images, batch_size):
+        yield Label(name, result["label"], max(result["probabilities"]))
+
+
+def score_lines(client: Client, lines: Iterator[str], batch_size: int) -> Iterator[Score]:
+    """Scores lines of text, batch by batch; passes over empty ones.
+
+    Args:
+        client: of a server of a language model.
+        lines: words with white space between, as in the training text.
+        batch_size: lines in a request.
+
+    Raises:
+        UserError: no server; another kind of model.
+    """
+    texts = (" ".join(line.split()) for line in lines)
+
+    def ask(values: Sequence[str]) -> list[dict[str, Any]]:
+        return client.predict("score_text", "text", values)
+
+    for text, result in _in_batches(ask, ((text, text) for text in texts if text), batch_size):
+        yield Score(text, result["perplexity"], result["num_tokens"])
+
+
+def read_lines(paths: Sequence[str]) -> Iterator[str]:
+    """The lines of text files, one file after the other.
+
+    Raises:
+        UserError: a file that cannot be read, or is not in UTF-8.
+    """
+    for path in paths:
+        try:
+            yield from _read(Path(path)).decode("utf-8").splitlines()
+        except UnicodeDecodeError as error:
+            raise UserError(f"{path} is no text in UTF-8; leave out --text for images") from error
+
+
+def _in_batches(
+    ask: Callable[[Sequence[Item]], list[dict[str, Any]]],
+    items: Iterator[tuple[str, Item]],
+    batch_size: int,
+) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The results of named items, by their names.
+
+    A server refuses a batch as a whole; so that the user learns which item is wrong, those of a
+    refused batch are sent again one by one.
+    """
+    while batch := list(islice(items, batch_size)):
+        names, values = zip(*batch, strict=True)
+        try:
+            yield from zip(names, ask(values), strict=True)
+        except RefusedError:
+            for name, value in batch:
+                yield name, _ask_for_one(ask, name, value)
+
+
+def _ask_for_one(ask: Callable, name: str, value: Item) -> dict[str, Any]:
+    try:
+        return ask([value])[0]
+    except RefusedError as error:
+        raise UserError(f"the server refuses {name}: {error}") from error
+
+
+def _image_files(paths: Sequence[str]) -> list[Path]:
+    files = []
+    for path in map(Path, paths):
+        found = [path]
+        if path.is_dir():
+            found = sorted(file for file in path.rglob("*") if file.suffix.lower() in _SUFFIXES)
+        if not found:
+            raise UserError(f"{path} holds no files named *{', *'.join(_SUFFIXES)}")
+        files += found
+    return files
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise UserError(f"cannot read {path} ({error.strerror})") from error

@@ -1,0 +1,85 @@
+"""Asks a running model server for the labels of images, or the scores of text.
+
+    python -m launchers.predict --model=NAME FILES_OR_FOLDERS... [flags]
+    python -m launchers.predict --model=NAME --text [FILES...] [flags]
+
+It prints a table, columns parted by tabs: file, likeliest label and its probability; or text,
+perplexity and number of tokens, where the end of a line is a token too.
+
+Examples:
+  python -m launchers.predict --model=cifar_micro photo.png photos
+      one file, and every JPEG and PNG file in a folder and the folders in it
+  python -m launchers.predict --server=models.example.org:8500 --grpc --model=cifar_micro photos
+      another machine's server, by gRPC
+  echo "some words" | python -m launchers.predict --model=ptb_rnn --text
+      a line of text
+"""
+
+import sys
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+from enas_tf.errors import UserError
+from enas_tf.serving.base import Client
+from enas_tf.serving.predict import (
+    Label,
+    PredictConfig,
+    Score,
+    label_images,
+    read_lines,
+    score_lines,
+)
+from enas_tf.serving.rest import RestClient
+from launchers.cli import import_tensorflow_quietly
+from launchers.flags import Flags
+
+
+def main(argv: Sequence[str]) -> int:
+    """Runs the command line.
+
+    Args:
+        argv: the program's name and its arguments.
+
+    Returns:
+        The exit status: 0; 2 after a user's mistake; 130 after Ctrl-C.
+    """
+    flags = Flags(__doc__)
+    flags.add("", {"default": PredictConfig()})
+    paths = flags.parse(argv)
+    try:
+        config = flags.config("")
+        rows = _rows(config, paths)
+        print(*(Score if config.text else Label)._fields, sep="\t")
+        for row in rows:
+            print(*(f"{x:.4f}" if isinstance(x, float) else x for x in row), sep="\t", flush=True)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
+
+def _rows(config: PredictConfig, paths: Sequence[str]) -> Iterator[NamedTuple]:
+    if config.model is None:
+        raise UserError("give the model's name, --model=NAME: that of the export's folder")
+    if config.text:
+        lines = read_lines(paths) if paths else iter(sys.stdin)
+        return score_lines(_client(config), lines, config.batch_size)
+    if not paths:
+        raise UserError("give image files or folders of them; for text, --text")
+    return label_images(_client(config), paths, config.batch_size)
+
+
+def _client(config: PredictConfig) -> Client:
+    if not config.grpc:
+        return RestClient(config.address, config.model, config.timeout)
+    # Its messages are TensorFlow's; a client by REST starts without.
+    import_tensorflow_quietly()
+    from enas_tf.serving.grpc_client import GrpcClient
+
+    return GrpcClient(config.address, config.model, config.timeout)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv))

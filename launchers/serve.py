@@ -1,0 +1,53 @@
+"""Starts TensorFlow Serving on an exported model.
+
+    python -m launchers.serve --export_dir=runs/.../export/NAME [flags]
+
+It takes tensorflow_model_server where that is on the PATH, else the image tensorflow/serving by
+docker or podman; waits until the model answers; prints where, with an example of a request; and
+stays until Ctrl-C or SIGTERM, which stop the server too. A version exported in the meantime is
+served as soon as it is there.
+
+Examples:
+  python -m launchers.serve --export_dir=runs/cifar_micro/export/cifar_micro
+      gRPC on port 8500, REST on port 8501
+  python -m launchers.serve --export_dir=runs/ptb_rnn/export/ptb_rnn --port=9500 --rest_port=9501
+      another model beside it
+"""
+
+import signal
+import sys
+from collections.abc import Sequence
+
+from enas_tf.errors import UserError
+from enas_tf.serving.server import ServeConfig, serve
+from launchers.flags import Flags
+
+
+def main(argv: Sequence[str]) -> int:
+    """Runs the command line.
+
+    Args:
+        argv: the program's name and its arguments.
+
+    Returns:
+        The exit status: 0 once it was stopped, or 2 after a user's mistake.
+    """
+    flags = Flags(__doc__)
+    flags.add("", {"default": ServeConfig()})
+    words = flags.parse(argv)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.default_int_handler)
+    try:
+        if words:
+            raise UserError(f"give the folder by --export_dir; got {' '.join(words)!r}")
+        serve(flags.config(""))
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("stopped")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv))

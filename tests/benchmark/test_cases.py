@@ -1,0 +1,109 @@
+import time
+from dataclasses import replace
+from functools import partial
+
+import pytest
+
+from enas_tf.benchmark import cases
+from enas_tf.benchmark.base import CASES, BenchmarkConfig
+from enas_tf.benchmark.measuring import WARM_UP
+from enas_tf.benchmark.subjects import SUBJECTS, random_images, random_text
+from enas_tf.spaces.macro import MacroSpace
+from enas_tf.spaces.micro import MicroSpace
+from enas_tf.spaces.rnn import RnnSpace
+
+STEPS = 3
+
+
+def tiny(space):
+    """A space's subject with a small network, little data and two architectures an update."""
+    settings = {
+        "micro": {"space": MicroSpace(1)},
+        "macro": {"space": MacroSpace(3)},
+        "rnn": {"space": RnnSpace(2)},
+    }[space]
+    subject = SUBJECTS[space]
+    size = {"hidden_size": 8} if space == "rnn" else {"out_filters": 4}
+    paper = subject.settings
+    settings["child"] = replace(paper.child, **size)
+    settings["train"] = replace(paper.train, **size)
+    settings["search"] = replace(paper.search, arcs_per_update=2)
+    data = partial(random_text, 3000, 300, 300, 50)
+    if space != "rnn":
+        data = partial(random_images, 60, 20, 10)
+    return replace(subject, settings=replace(paper, **settings), data=data).with_batch(4)
+
+
+def test_every_name_has_its_case():
+    assert tuple(cases.TABLE) == CASES
+    assert cases.TABLE["rnn_static"] == (cases.static, SUBJECTS["rnn"])
+
+
+@pytest.mark.parametrize(
+    ("case", "unit", "amount", "batch", "params"),
+    [
+        # Embedding, entry kernel, and per op and earlier node a kernel of each node.
+        ("rnn_search", "tokens", None, 4, 50 * 8 + 2 * 8 * 16 + 4 * (1 + 2) * 8 * 16),
+        # One kernel a node.
+        ("rnn_static", "tokens", None, 4, 50 * 8 + 2 * 8 * 16 + 2 * 8 * 16),
+        ("macro_static", "images", 4, 4, None),
+        ("rnn_controller", "arcs", 2, 2, None),
+        ("macro_sample", "arcs", 100, 100, None),
+        ("input_pipeline", "images", 4, 4, 0),
+    ],
+)
+def test_measures(monkeypatch, case, unit, amount, batch, params):
+    space = case.split("_")[0] if case != "input_pipeline" else "micro"
+    monkeypatch.setitem(cases.TABLE, case, (cases.TABLE[case][0], tiny(space)))
+    monkeypatch.setattr(cases, "_BATCHES_AT_ONCE", 2)
+    started = time.time()
+    result = cases.run(case, BenchmarkConfig(case=case, steps=1), started)
+    assert list(result) == [
+        "case",
+        "batch",
+        "step_seconds",
+        "step_cpu_seconds",
+        f"{unit}_per_second",
+        "trace_seconds",
+        "first_step_seconds",
+        "peak_rss_mb",
+        "params",
+    ]
+    assert (result["case"], result["batch"]) == (case, batch)
+    # 3,000 words make 749 a row, in 22 sequences.
+    amount = amount or 4 * 749 / 22
+    assert result[f"{unit}_per_second"] == pytest.approx(amount / result["step_seconds"])
+    assert 0 < result["step_seconds"] < time.time() - started
+    assert 0 < result["first_step_seconds"] < time.time() - started
+    assert params in (None, result["params"])
+
+
+def test_final_is_of_the_published_architecture_at_the_final_sizes(monkeypatch):
+    monkeypatch.setattr(cases, "_single_training", lambda domain, settings, arc, *_: arc)
+    assert str(cases.final(tiny("rnn"), 1)) == "0 2 1 0 2 1 2 2 4 0 5 0 3 2 6 2"
+
+
+def test_batch_size_is_of_search_and_training(monkeypatch):
+    def make(subject, total):
+        settings = subject.settings
+        assert (settings.search.batch_size, settings.train.batch_size) == (6, 6)
+        assert total == WARM_UP + 2
+        raise InterruptedError
+
+    monkeypatch.setitem(cases.TABLE, "rnn_search", (make, tiny("rnn")))
+    with pytest.raises(InterruptedError):
+        cases.run("rnn_search", BenchmarkConfig(batch=6, steps=2), time.time())
+
+
+def test_static_holds_the_middle_one_of_the_architectures_that_search_takes(monkeypatch):
+    monkeypatch.setattr(cases, "_training", lambda *args: args[-1])
+    monkeypatch.setattr(cases, "_single_training", lambda domain, settings, arc, *_: arc)
+    subject = tiny("macro")
+    tokens_of = cases.search(subject, WARM_UP + STEPS)
+    arcs = [subject.settings.space.parse(tokens_of(WARM_UP + n)[0].numpy()) for n in range(STEPS)]
+    assert len(set(arcs)) == STEPS
+
+    def params(arc):
+        return subject.recipe.domain.count_params(arc, subject.settings, ((32, 32, 3), 10))
+
+    assert cases.static(subject, WARM_UP + STEPS) == sorted(arcs, key=params)[1]

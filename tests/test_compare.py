@@ -1,0 +1,274 @@
+import json
+import math
+import random
+from dataclasses import asdict
+
+import numpy as np
+import pytest
+
+from enas_tf import compare as comparison
+from enas_tf import derive as derivation
+from enas_tf.compare import (
+    CompareConfig,
+    choose,
+    compare,
+    count_ops,
+    difference,
+    difference_in_words,
+    draw_uniformly,
+    rank_correlation,
+    ranks_in_words,
+    summary,
+)
+from enas_tf.derive import DeriveConfig
+from enas_tf.errors import UserError
+from enas_tf.runs import Run
+from enas_tf.spaces.macro import MacroSpace
+from enas_tf.spaces.micro import MicroSpace
+from enas_tf.spaces.rnn import RnnSpace
+from tests import tiny
+
+CONFIG = CompareConfig(num_samples=6, num_trained=4, epochs=2)
+SPACES = [MicroSpace(2), MacroSpace(4), MacroSpace(3, 7), RnnSpace(3)]
+
+
+def rewards(values):
+    return {str(place): value for place, value in enumerate(values)}
+
+
+def test_the_interval_is_that_of_a_difference_of_means():
+    generator = np.random.default_rng(1)
+    a, b = generator.normal(0.5, 0.1, 100), generator.normal(0.3, 0.2, 100)
+    found = difference(rewards(a), rewards(b), seed=0)
+    assert found["mean"] == pytest.approx(a.mean() - b.mean())
+    half = 1.96 * math.sqrt(a.var() / 100 + b.var() / 100)
+    assert found["low"] == pytest.approx(found["mean"] - half, abs=0.1 * half)
+    assert found["high"] == pytest.approx(found["mean"] + half, abs=0.1 * half)
+    assert found == difference(rewards(a), rewards(b), seed=0)
+
+
+def test_a_controller_that_has_settled_on_one_has_no_deviation():
+    # The mean of two draws of 0.1 and 0.3 is one of 0.1, 0.2 and 0.3.
+    found = difference({"one": 0.5}, rewards([0.1, 0.3]), seed=0)
+    assert found == pytest.approx({"mean": 0.3, "low": 0.2, "high": 0.4})
+
+
+@pytest.mark.parametrize(
+    ("alone", "tau", "p_value"),
+    [
+        ([1.0, 2.0, 3.0, 4.0], 1.0, 2 / 24),
+        # One of six pairs is the other way round; four of 24 orders have at most one such pair.
+        ([1.0, 2.0, 4.0, 3.0], 4 / 6, 2 * 4 / 24),
+        ([4.0, 3.0, 2.0, 1.0], -1.0, 2 / 24),
+        ([1.0, 1.0, 1.0, 1.0], math.nan, math.nan),
+    ],
+)
+def test_rank_correlation(alone, tau, p_value):
+    pairs = zip([0.1, 0.2, 0.3, 0.4], alone, strict=True)
+    trained = [{"reward": shared, "stand_alone_reward": own} for shared, own in pairs]
+    found = rank_correlation(trained)
+    assert found == pytest.approx({"tau": tau, "p_value": p_value}, nan_ok=True)
+
+
+def test_chooses_half_from_each_set_evenly_over_its_rewards():
+    controller = {"a": 0.5, "b": 0.58, "c": 0.69, "d": 0.7, "e": 0.9}
+    uniform = {"a": 0.5, "v": 0.1, "w": 0.11, "x": 0.3}
+    # Of the controller's the nearest to 0.5, 0.7 and 0.9; a is then taken.
+    wanted = {"a": "controller", "d": "controller", "e": "controller"}
+    wanted |= {"v": "uniform", "w": "uniform", "x": "uniform"}
+    assert choose(controller, uniform, 6) == wanted
+    assert list(choose({"a": 0.5}, uniform, 4)) == ["a", "v", "w", "x"]
+
+
+@pytest.mark.parametrize(
+    ("space", "texts", "counts"),
+    [
+        (MicroSpace(1), ["0 2 1 2 0 4 1 0", "1 1 1 1 1 1 1 1"], [1, 4, 2, 0, 1]),
+        (MacroSpace(3), ["1 2 1 3 1 1", "5 5 0 5 0 0"], [0, 1, 1, 1, 0, 3]),
+        (RnnSpace(2), ["0 3 1 1", "0 1 1 1"], [0, 3, 0, 1]),
+    ],
+)
+def test_counts_ops_and_nothing_else(space, texts, counts):
+    assert list(count_ops(space, texts).values()) == counts
+    assert tuple(count_ops(space, texts)) == space.ops
+
+
+@pytest.mark.parametrize("space", SPACES)
+def test_uniform_draws_are_distinct_and_of_the_space(space):
+    drawn = draw_uniformly(space, 300, random.Random(0))
+    assert len(drawn) == 300 <= space.count()
+    for text, tokens in drawn.items():
+        assert space.parse(text).tokens == tuple(tokens.numpy().tolist())
+    # 300 draws of a token of n values: each comes about 300 / n times.
+    tokens = np.array([tokens.numpy() for tokens in drawn.values()])
+    for column, size in zip(tokens.T, space.sizes, strict=True):
+        shares = np.bincount(column, minlength=size) / 300
+        assert shares == pytest.approx(np.full(size, 1 / size), abs=0.12)
+    assert list(drawn) == list(draw_uniformly(space, 300, random.Random(0)))
+
+
+def test_a_small_space_gives_what_it_has():
+    assert len(draw_uniformly(RnnSpace(1), 20, random.Random(0))) == 4
+
+
+def test_summary():
+    found = summary(RnnSpace(1), {"0 0": 0.2, "0 3": 0.6})
+    assert found.pop("rewards") == [{"arc": "0 3", "reward": 0.6}, {"arc": "0 0", "reward": 0.2}]
+    assert found.pop("ops") == {"tanh": 1, "relu": 0, "sigmoid": 0, "identity": 1}
+    assert found == pytest.approx({"count": 2, "mean": 0.4, "deviation": 0.2, "best": 0.6})
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "kind", "wanted"),
+    [
+        (0.005, 0.072, "lstm", "better, +0.0380 (95 % interval +0.0050 to +0.0720)."),
+        (-0.09, -0.01, "lstm", "worse, +0.0380 (95 % interval -0.0900 to -0.0100)."),
+        (-0.01, 0.08, "lstm", "no difference that this many draws could show."),
+        (-0.01, 0.08, "random", "random and has learnt nothing, so that none is expected."),
+    ],
+)
+def test_the_verdict_in_words(low, high, kind, wanted):
+    result = {
+        "kind": kind,
+        "controller": {"mean": 0.538},
+        "uniform": {"mean": 0.5},
+        "difference": {"mean": 0.038, "low": low, "high": high},
+    }
+    text = difference_in_words(result)
+    assert text.startswith("The controller's architectures reach a reward of 0.5380 on average, ")
+    assert "uniform draws 0.5000: " in text
+    assert text.endswith(wanted)
+
+
+@pytest.mark.parametrize(
+    ("tau", "p_value", "wanted"),
+    [
+        (0.857, 0.002, "tau 0.86 (p = 0.002), which chance alone would hardly give."),
+        (0.33, 0.4, "tau 0.33 (p = 0.400), which chance alone could give too."),
+        (math.nan, math.nan, "the rewards of one kind are all equal, so that ranks say nothing."),
+    ],
+)
+def test_the_ranks_in_words(tau, p_value, wanted):
+    result = {
+        "rank_correlation": {"tau": tau, "p_value": p_value},
+        "config": asdict(CONFIG),
+        "trained": [{}] * 4,
+    }
+    text = ranks_in_words(result)
+    assert text.startswith("Of 4 architectures trained from scratch (epochs: 2), the r")
+    assert text.endswith(wanted)
+
+
+@pytest.fixture(scope="module")
+def search():
+    return tiny.search()
+
+
+class Trainings:
+    """Stands in for trainings; ends at a given one as if killed."""
+
+    def __init__(self, killed_at=None):
+        self.arcs, self.killed_at = [], killed_at
+
+    def __call__(self, arc, run):
+        if len(self.arcs) == self.killed_at:
+            raise tiny.Killed
+        self.arcs.append(str(arc))
+        best = {"epoch": 1, "loss": 1.0, "accuracy": sum(arc.tokens) / 100}
+        run.write_json("train/result.json", {"best_valid": best, "params": 7, "seconds": 60.0})
+
+
+def compared(search, run, trainings, config=CONFIG):
+    return compare(search, config, DeriveConfig(), run, trainings)
+
+
+@pytest.fixture
+def rewarded(monkeypatch):
+    """The architectures whose rewards are computed."""
+    reward, texts = derivation._reward, []
+
+    def watching(search, tokens, config):
+        texts.append(" ".join(map(str, tokens.numpy())))
+        return reward(search, tokens, config)
+
+    monkeypatch.setattr(derivation, "_reward", watching)
+    return texts
+
+
+def test_compares_both_sets_on_the_same_validation_data(search, tmp_path, capsys):
+    result = compared(search, Run(tmp_path), trainings := Trainings())
+    assert json.loads((tmp_path / "compare.json").read_text()) == result
+    [(images, labels)] = search.task.eval_batches("valid", 24, (0, 1))
+    for name in ("controller", "uniform"):
+        records = result[name]["rewards"]
+        assert len({one["arc"] for one in records}) == len(records) == 6
+        for one in records:
+            logits, _ = search.learner.child(images, np.array(one["arc"].split(), np.int32))
+            accuracy = np.mean(np.argmax(logits, axis=-1) == labels)
+            assert one["reward"] == pytest.approx(accuracy)
+    means = [result[name]["mean"] for name in ("controller", "uniform")]
+    assert result["difference"]["mean"] == pytest.approx(means[0] - means[1])
+    assert [one["arc"] for one in result["trained"]] == trainings.arcs
+    assert [one["from"] for one in result["trained"]] == ["controller"] * 2 + ["uniform"] * 2
+    for one in result["trained"]:
+        assert one["stand_alone_reward"] == sum(map(int, one["arc"].split())) / 100
+    shown = capsys.readouterr().out
+    assert result["verdict"] == difference_in_words(result) + " " + ranks_in_words(result)
+    assert f"compare: {difference_in_words(result)}\n" in shown
+    assert "training 1 of 4\n" in shown and "training 2 of 4, 3m 00s left" in shown
+
+
+def test_goes_on_behind_what_a_killed_call_has_done(search, tmp_path, rewarded):
+    wanted = compared(search, Run(tmp_path / "whole"), Trainings())
+    run = Run(tmp_path / "killed")
+    with pytest.raises(tiny.Killed):
+        compared(search, run, Trainings(killed_at=1))
+    path = run.path("compare/rewards.jsonl")
+    # Ten whole lines and the half of another one.
+    path.write_bytes(b"\n".join(path.read_bytes().split(b"\n")[:11])[:-9])
+    rewarded.clear()
+    assert compared(search, run, trainings := Trainings()) == wanted
+    assert len(rewarded) == 2
+    assert trainings.arcs == [one["arc"] for one in wanted["trained"][1:]]
+    compared(search, run, trainings := Trainings())
+    assert len(rewarded) == 2 and not trainings.arcs
+
+
+def test_other_epochs_are_trained_anew(search, tmp_path, capsys):
+    run, longer = Run(tmp_path), CompareConfig(num_samples=6, num_trained=4, epochs=3)
+    compared(search, run, Trainings())
+    compared(search, run, trainings := Trainings(), longer)
+    assert len(trainings.arcs) == 4
+    assert "another choice of architectures or epochs than before" in capsys.readouterr().out
+
+
+def test_a_random_controller_draws_as_uniformly_as_can_be(tmp_path):
+    result = compared(tiny.search(kind="random"), Run(tmp_path), Trainings())
+    assert result["draws"]["entropy"] == pytest.approx(math.log(tiny.SPACE.count()), rel=1e-5)
+    assert result["draws"]["uniform_entropy"] == math.log(10_000)
+    assert "The controller is random" in result["verdict"]
+
+
+def test_counts_distinct_draws(search, monkeypatch):
+    tokens = search.sample_to_derive(3, 0).numpy()[[0, 1, 0, 0]]
+    assert not np.array_equal(tokens[0], tokens[1])
+    again = comparison.tf.constant(tokens)
+    monkeypatch.setattr(search, "sample_to_derive", lambda n, block: again)
+    found = comparison.draws(search, 4)
+    assert (found["count"], found["distinct"]) == (4, 2)
+    log_prob = search.reinforce.controller.score(again).log_prob.numpy()
+    assert found["entropy"] == pytest.approx(-log_prob.mean())
+
+
+@pytest.mark.parametrize(
+    ("numbers", "message"),
+    [
+        ({"num_samples": 1}, "compare.num_samples must be at least 2, got 1"),
+        ({"num_trained": 1}, "num_trained must be between 2 and compare.num_samples, 100, got 1"),
+        ({"num_samples": 4, "num_trained": 5}, "num_samples, 4, got 5"),
+        ({"epochs": 0}, "compare.epochs must be at least 1, got 0"),
+    ],
+)
+def test_wrong_numbers(numbers, message):
+    with pytest.raises(UserError, match=message):
+        CompareConfig(**numbers)

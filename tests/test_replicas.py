@@ -1,0 +1,87 @@
+"""Every space on two devices, step by step like one device on the joined batch."""
+
+from dataclasses import replace
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from enas_tf.layers.dropout import Clock
+from enas_tf.learner import Learner
+from enas_tf.recipes import CIFAR_MACRO, CIFAR_MICRO, PTB_RNN
+from tests import tiny
+
+STEPS = 20
+NO_DROPOUT = {f"drop_{place}": 0.0 for place in ("word", "embedding", "input", "node", "output")}
+CASES = {
+    # Steep steps would make rounding grow.
+    "micro": (CIFAR_MICRO, {"num_nodes": 1}, {"out_filters": 4, "lr_max": 0.001}, ((8, 8, 3), 3)),
+    "macro": (CIFAR_MACRO, {"num_layers": 4}, {"out_filters": 4, "lr_max": 0.01}, ((6, 6, 3), 3)),
+    "rnn": (PTB_RNN, {"num_nodes": 3}, {"hidden_size": 6, "init_range": 0.5, **NO_DROPOUT}, (9,)),
+}
+
+
+def settings_of(recipe, space, child):
+    settings = recipe.presets["tiny"]
+    return replace(
+        settings,
+        space=replace(settings.space, **space),
+        child=replace(settings.child, **child),
+        search=replace(settings.search, batch_size=8),
+    )
+
+
+def batches_of(sizes):
+    """A batch for one replica in each step."""
+    generator = np.random.default_rng(0)
+    for step in range(STEPS):
+        if len(sizes) == 2:
+            images = generator.normal(size=(4, *sizes[0])).astype(np.float32)
+            yield images, generator.integers(0, sizes[1], 4).astype(np.int32)
+        else:
+            words = generator.integers(0, sizes[0], (4, 6)).astype(np.int32)
+            yield words[:, :-1], words[:, 1:], np.bool_(step % 5 == 0)
+
+
+def doubled(batch):
+    """The batch of both replicas, of which each has the same half: batch norm then sees no more."""
+    return tuple(tf.constant(np.concatenate([a, a]) if a.ndim else a) for a in batch)
+
+
+def trained(strategy, recipe, settings, sizes):
+    """The losses of all steps and the weights behind them."""
+    keras.utils.set_random_seed(0)
+    with strategy.scope():
+        supernet = recipe.domain.supernet(settings, sizes, Clock(STEPS, 0))
+        task = recipe.domain.search_task(settings, None)
+        learner = Learner(supernet, supernet, task, settings.child)
+    controller = recipe.controller(settings.space, settings.controller)
+    tokens = controller.sample(STEPS, tf.constant([0, 0])).tokens
+    losses = []
+    for step, batch in enumerate(batches_of(sizes)):
+        if strategy.num_replicas_in_sync == 1:
+            given = doubled(batch)
+        else:
+            given = tuple(
+                strategy.experimental_distribute_values_from_function(lambda _, a=a: tf.constant(a))
+                for a in batch
+            )
+        losses.append(float(learner.train_step(given, tokens[step])["loss"]))
+    return losses, [np.array(variable) for variable in learner.trained]
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_two_devices_train_shared_weights_like_one(name, record_property):
+    recipe, space, child, sizes = CASES[name]
+    settings = settings_of(recipe, space, child)
+    one = trained(tf.distribute.OneDeviceStrategy("CPU:0"), recipe, settings, sizes)
+    two = trained(tiny.two_devices(), recipe, settings, sizes)
+    np.testing.assert_allclose(two[0], one[0], rtol=1e-4)
+    scale = max(np.abs(weights).max() for weights in one[1])
+    difference = max(np.abs(a - b).max() for a, b in zip(one[1], two[1], strict=True)) / scale
+    record_property("largest difference", f"{difference:.1e}")
+    print(f"\n  {name}: largest difference {difference:.1e} of the largest weight")
+    assert difference < 1e-4
+    # They did learn.
+    assert abs(one[0][0] - one[0][-1]) > 1e-3
