@@ -15,12 +15,15 @@ from enas_tf.child import CellChildConfig
 from enas_tf.data.base import ImageData, Split
 from enas_tf.export.images import export_images, predict
 from enas_tf.layers.dropout import Clock
-from enas_tf.networks import micro
+from enas_tf.networks import macro, micro
+from enas_tf.spaces.macro import MacroSpace
 from enas_tf.spaces.micro import MicroSpace
 
 # Every op, on both inputs of the reduction cell too.
 ARC = "0 0 1 1 0 2 1 3 2 4 0 0, 0 0 1 1 0 2 1 3 0 4 1 4"
 CONFIG = CellChildConfig(num_layers=3, out_filters=4, keep_prob=0.5, drop_path_keep_prob=0.5)
+MACRO_ARC = "0  1 1  2 0 1  3 1 0 1  4 0 1 0 1  5 1 1 0 0 1"
+MACRO_CONFIG = macro.MacroChildConfig(out_filters=4, keep_prob=0.5, aux_head=True)
 CARD = {"accuracy": 0.5}
 NAMES = ("cat", "dog", "Übergröße")
 
@@ -66,15 +69,21 @@ def image_data(channels):
 
 
 def build(data):
-    """A network whose weights and moving averages are all different."""
+    """A network, a macro one for grey images; its weights and moving averages all differ."""
     keras.utils.set_random_seed(4)
-    arc = MicroSpace.of(ARC)[1]
-    network = micro.build(arc, CONFIG, data.image_shape, 3, Clock(10, 0))
+    if data.image_shape[-1] == 1:
+        build, arc, config = macro.build, MacroSpace.of(MACRO_ARC)[1], MACRO_CONFIG
+    else:
+        build, arc, config = micro.build, MicroSpace.of(ARC)[1], CONFIG
+    network = build(arc, config, data.image_shape, 3, Clock(10, 0))
     generator = np.random.default_rng(5)
     for variable in network.variables:
         positive = "variance" in variable.path or "scale" in variable.path
         noise = generator.normal(0, 0.1, variable.shape)
         variable.assign(variable + np.abs(noise) if positive else variable + noise)
+    # Logits of a few, so that no probability is all but 1.
+    kernel = network.get_layer("classifier").kernel
+    kernel.assign(kernel / (8 if data.image_shape[-1] == 1 else 1))
     return network
 
 
