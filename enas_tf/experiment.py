@@ -104,7 +104,7 @@ class Experiment:
             self.train()
         if not versions(self._export_folder):
             self.export()
-        self._report()
+            self._report()
 
     def _is_derived(self) -> bool:
         """Whether an architecture was derived from a search that had ended."""

@@ -121,7 +121,7 @@ def test_a_joined_entry_gets_a_gradient():
     np.testing.assert_array_equal(second, tf.ones((1, 2, 2, 1)))
 
 
-@pytest.mark.parametrize("shape", [(8, 8, 1), (7, 9, 1), (28, 28, 1), (48, 48, 3)])
+@pytest.mark.parametrize("shape", [(7, 9, 1), (28, 28, 1), (48, 48, 3)])
 def test_images_of_any_size(shape):
     net = supernet(shape)
     images = tf.random.normal((2, *shape))

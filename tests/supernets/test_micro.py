@@ -73,7 +73,7 @@ def test_only_the_drawn_weights_get_a_gradient():
     assert moved.tolist() == [False, True, False, False]
 
 
-@pytest.mark.parametrize("shape", [(8, 8, 1), (7, 9, 1), (28, 28, 1), (64, 64, 3)])
+@pytest.mark.parametrize("shape", [(7, 9, 1), (28, 28, 1), (48, 48, 3)])
 def test_images_of_any_size(shape):
     net = supernet(shape)
     images = tf.random.normal((2, *shape))
