@@ -98,8 +98,10 @@ class Learner:
 
     def sums(self, inputs: tf.Tensor, targets: tf.Tensor, *extra: tf.Tensor) -> dict:
         """The task's sums over one replica's batch, each `(1,)`."""
-        # A replica's share of the last batch may be empty; Keras fails where it knows that it is.
-        inputs = tf.compat.v1.placeholder_with_default(inputs, [None, *inputs.shape[1:]])
+        if self.strategy.num_replicas_in_sync > 1:
+            # A replica's share of the last batch may be empty; Keras fails where it knows that it
+            # is. One device always has examples, and is faster where it knows how many.
+            inputs = tf.compat.v1.placeholder_with_default(inputs, [None, *inputs.shape[1:]])
         sums = self._task.sums(self._forward(inputs, *extra, training=False), targets)
         return {name: value[tf.newaxis] for name, value in sums.items()}
 

@@ -1,11 +1,13 @@
 """A controller with the original's weights, which scores and learns as the original did."""
 
+from collections.abc import Iterator
+
 import numpy as np
 import tensorflow as tf
 
 from enas_tf.controllers.base import Controller
 from enas_tf.reinforce import Reinforce
-from tests.reference.cases import GRADIENTS, RATES, VALUES, Case, Comparison, NameMap
+from tests.reference.cases import GRADIENTS, RATES, VALUES, Case, Comparison, Link, NameMap
 
 # Options that enas_lm names otherwise than the CIFAR code.
 RNN_NAMES = {"hidden": "lstm_size", "learning_rate": "lr_init", "baseline_dec": "bl_dec"}
@@ -25,6 +27,21 @@ def controller_options(case: Case) -> dict:
         "learning_rate": config["lr_init"],
         "baseline_decay": config["bl_dec"],
     }
+
+
+# Keras' gates are input, forget, candidate, output; for each of them its place in theirs.
+_GATES = [0, 1, 3, 2]
+
+
+def lstm_links(controller: Controller, name: str) -> Iterator[Link]:
+    """Of the LSTM, which the original has in one matrix, the input's rows before the state's."""
+    size = controller.config.lstm_size
+    kernels = controller.lstm.kernel, controller.lstm.recurrent_kernel
+    for number, kernel in enumerate(kernels):
+        rows = slice(number * size, (number + 1) * size)
+        for gates in enumerate(_GATES):
+            ours, theirs = (slice(gate * size, (gate + 1) * size) for gate in gates)
+            yield Link(name, kernel, (..., ours), (rows, theirs))
 
 
 class ControllerUnderTest:

@@ -10,7 +10,7 @@ from enas_tf.layers.layer_banks import NORM_ROWS
 from enas_tf.layers.norm import MovingAverages
 from enas_tf.supernets.macro import MacroSupernet
 from tests.reference.cases import Link
-from tests.reference.micro_names import GATES
+from tests.reference.controllers import lstm_links
 
 
 def supernet_links(net: MacroSupernet) -> Iterator[Link]:
@@ -96,14 +96,8 @@ def network_links(net: keras.Model, names: Iterable[str]) -> Iterator[Link]:
 
 
 def controller_links(controller: MacroController) -> Iterator[Link]:
-    """Of the controller. Theirs has the LSTM's input and state in one matrix."""
-    size = controller.config.lstm_size
-    kernels = controller.lstm.kernel, controller.lstm.recurrent_kernel
-    for number, kernel in enumerate(kernels):
-        rows = slice(number * size, (number + 1) * size)
-        for gates in enumerate(GATES):
-            ours, theirs = (slice(gate * size, (gate + 1) * size) for gate in gates)
-            yield Link("controller/lstm/layer_0/w", kernel, (..., ours), (rows, theirs))
+    """Of the controller."""
+    yield from lstm_links(controller, "controller/lstm/layer_0/w")
     yield Link("controller/g_emb", controller.start)
     yield Link("controller/emb/w", controller.op_embedding)
     yield Link("controller/softmax/w", controller.op_kernel)

@@ -9,18 +9,12 @@ from enas_tf.layers.language_model import LanguageModel
 from enas_tf.networks.rnn import RnnNetwork
 from enas_tf.supernets.rnn import RnnSupernet
 from tests.reference.cases import Link
-from tests.reference.micro_names import GATES
+from tests.reference.controllers import lstm_links
 
 
 def controller_links(controller: RnnController) -> Iterator[Link]:
-    """Of the controller. Theirs has the LSTM's input and state in one matrix."""
-    size = controller.config.lstm_size
-    kernels = controller.lstm.kernel, controller.lstm.recurrent_kernel
-    for number, kernel in enumerate(kernels):
-        rows = slice(number * size, (number + 1) * size)
-        for gates in enumerate(GATES):
-            ours, theirs = (slice(gate * size, (gate + 1) * size) for gate in gates)
-            yield Link("controller/lstm/w", kernel, (..., ours), (rows, theirs))
+    """Of the controller."""
+    yield from lstm_links(controller, "controller/lstm/w")
     yield Link("controller/embedding/g", controller.start)
     yield Link("controller/embedding/w", controller.op_embedding)
     yield Link("controller/attention/w_1", controller.key_kernel)
