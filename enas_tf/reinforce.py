@@ -73,7 +73,12 @@ class Reinforce:
             self._updates.assign_add(1)
             return tf.zeros([])
         variables = self.controller.trainable_variables
-        gradients = tape.gradient(loss, [variable.value for variable in variables])
+        gradients = tape.gradient(
+            loss,
+            [variable.value for variable in variables],
+            # A single layer has no skip connections, and so no use for the attention's weights.
+            unconnected_gradients=tf.UnconnectedGradients.ZERO,
+        )
         # As the authors report it: of an embedding's slices, even where several are of one row.
         norm = tf.linalg.global_norm(gradients)
         # Keras' Adam would square these slices one by one, not their sum.

@@ -124,6 +124,15 @@ def test_the_seventh_op_can_be_drawn():
     assert controller.score(tf.constant([arc.tokens])).log_prob[0] < 0
 
 
+def test_a_single_layer_has_an_op_to_learn():
+    keras.utils.set_random_seed(0)
+    reinforce = Reinforce(MacroController(MacroSpace(1), MacroControllerConfig()))
+    before = float(reinforce.controller.score(tf.constant([[4]])).log_prob[0])
+    for _ in range(5):
+        reinforce.learn(tf.constant([[4]]), tf.constant([1.0]))
+    assert float(reinforce.controller.score(tf.constant([[4]])).log_prob[0]) > before
+
+
 @pytest.mark.parametrize(
     ("field", "value"), [("skip_target", 0.0), ("skip_target", 1.0), ("skip_weight", -1.0)]
 )
