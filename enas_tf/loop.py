@@ -85,7 +85,7 @@ class Loop:
 
     def resume(self) -> None:
         """Goes back to the newest checkpoint, or to the start where there is none."""
-        if self._restore() and self.step < self.total_steps:
+        if self._restore() and not self.done:
             self.progress.note(f"resuming at step {self.step:,} of {self.total_steps:,}")
 
     @property

@@ -54,7 +54,7 @@ class TextDomain:
 
     def sizes(self, data: TextData) -> Sizes:
         """Of the vocabulary."""
-        return (len(data.vocabulary),)
+        return (data.vocab_size,)
 
     def known_sizes(self, settings: Settings) -> Sizes | None:
         """That of the whole Penn Treebank."""
