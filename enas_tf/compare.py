@@ -10,8 +10,7 @@ import math
 import random
 import shutil
 import statistics
-from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 
 import numpy as np
@@ -19,6 +18,7 @@ import tensorflow as tf
 from scipy import stats
 
 from enas_tf.derive import DeriveConfig, draw_distinct, rewards_of
+from enas_tf.diagnostics import count_ops
 from enas_tf.errors import UserError
 from enas_tf.options import option
 from enas_tf.progress import format_duration
@@ -137,17 +137,9 @@ def summary(space: Space, rewards: Rewards) -> dict:
         "mean": statistics.fmean(values),
         "deviation": statistics.pstdev(values),
         "best": max(values),
-        "ops": count_ops(space, rewards),
+        "ops": count_ops(space, map(space.parse, rewards)),
         "rewards": [{"arc": text, "reward": rewards[text]} for text in ranking],
     }
-
-
-def count_ops(space: Space, texts: Iterable[str]) -> dict[str, int]:
-    """How often each op of a space stands in architectures, by its name."""
-    places = [place for place, slot in enumerate(space.slots) if slot.words == space.ops]
-    tokens = [space.parse(text).tokens for text in texts]
-    counts = Counter(space.ops[one[place]] for one in tokens for place in places)
-    return {op: counts[op] for op in space.ops}
 
 
 def difference(controller: Rewards, uniform: Rewards, seed: int) -> dict[str, float]:

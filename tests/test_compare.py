@@ -12,7 +12,6 @@ from enas_tf.compare import (
     CompareConfig,
     choose,
     compare,
-    count_ops,
     difference,
     difference_in_words,
     draw_uniformly,
@@ -78,19 +77,6 @@ def test_chooses_half_from_each_set_evenly_over_its_rewards():
     wanted |= {"v": "uniform", "w": "uniform", "x": "uniform"}
     assert choose(controller, uniform, 6) == wanted
     assert list(choose({"a": 0.5}, uniform, 4)) == ["a", "v", "w", "x"]
-
-
-@pytest.mark.parametrize(
-    ("space", "texts", "counts"),
-    [
-        (MicroSpace(1), ["0 2 1 2 0 4 1 0", "1 1 1 1 1 1 1 1"], [1, 4, 2, 0, 1]),
-        (MacroSpace(3), ["1 2 1 3 1 1", "5 5 0 5 0 0"], [0, 1, 1, 1, 0, 3]),
-        (RnnSpace(2), ["0 3 1 1", "0 1 1 1"], [0, 3, 0, 1]),
-    ],
-)
-def test_counts_ops_and_nothing_else(space, texts, counts):
-    assert list(count_ops(space, texts).values()) == counts
-    assert tuple(count_ops(space, texts)) == space.ops
 
 
 @pytest.mark.parametrize("space", SPACES)
