@@ -130,3 +130,10 @@ class Metrics:
         with write_errors_told(self._path):
             self._file.close()
             self._events.close()
+
+
+def read_metrics(folder: Path) -> list[dict[str, Any]]:
+    """A phase's records, without the half line that a killed process may have left."""
+    path = folder / "metrics.jsonl"
+    text = path.read_text(encoding="utf-8") if path.exists() else ""
+    return [json.loads(line) for line in text.rpartition("\n")[0].splitlines()]

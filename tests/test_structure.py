@@ -31,13 +31,14 @@ ROWS = [
     ],
     [
         ["export.serving_files", "serving"],
-        ["search", "train", "export"],
+        ["search", "train", "export", "plots"],
         ["derive", "evaluate"],
         ["compare", "report"],
     ],
     [["settings"], ["domains"], ["recipes"]],
     [
-        ["experiment", "benchmark.base", "benchmark.measuring", "benchmark.static"],
+        ["experiment"],
+        ["seeds", "benchmark.base", "benchmark.measuring", "benchmark.static"],
         ["benchmark.subjects", "benchmark.serving"],
         ["benchmark"],
     ],
