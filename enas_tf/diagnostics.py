@@ -101,8 +101,8 @@ class Watch:
             yield (
                 "warning: three quarters of the search are over, and the controller still draws "
                 f"as it did at the start (divergence {moved:.4f} nats); try a higher "
-                "--controller.learning_rate, more --search.updates_per_epoch or more epochs in "
-                "another --workdir"
+                "--controller.learning_rate, a lower --controller.epsilon or more "
+                "--search.updates_per_epoch in another --workdir"
             )
 
 
