@@ -31,19 +31,25 @@ from enas_tf.workers import is_chief, scratch_copy, wait_for_copies
 class Experiment:
     """One run of a recipe, in a folder.
 
-    Made once in a process, before TensorFlow has started its devices.
+    The first one of a process is made before TensorFlow has started its devices.
 
     Args:
         recipe: what goes with what.
         settings: of the run.
+        strategy: that of an earlier run of this process, if any; there can be no other one.
     """
 
-    def __init__(self, recipe: Recipe, settings: Settings) -> None:
+    def __init__(
+        self,
+        recipe: Recipe,
+        settings: Settings,
+        strategy: tf.distribute.Strategy | None = None,
+    ) -> None:
         self.recipe = recipe
         self.domain = recipe.domain
         self.settings = settings
         common = settings.common
-        self.strategy = make_strategy(common.strategy, common.logical_devices)
+        self.strategy = strategy or make_strategy(common.strategy, common.logical_devices)
         keras.utils.set_random_seed(common.seed)
         if common.deterministic:
             tf.config.experimental.enable_op_determinism()
@@ -96,15 +102,20 @@ class Experiment:
         run, settings = self.run, self.settings
         # What would stop the training is told now, not after the search.
         self.domain.train_task(settings, self.data).steps_per_epoch(settings.train.batch_size)
-        if not settings.common.arc and not self._is_derived():
-            search = self._make_search()
-            search.run(run)
-            self._derive(search)
+        if not settings.common.arc:
+            self.search_and_derive()
         if not run.path("train/result.json").exists() or self._is_another_arc():
             self.train()
         if not versions(self._export_folder):
             self.export()
             self._report()
+
+    def search_and_derive(self) -> None:
+        """Search and derivation, in turn; skips what is done."""
+        if not self._is_derived():
+            search = self._make_search()
+            search.run(self.run)
+            self._derive(search)
 
     def _is_derived(self) -> bool:
         """Whether an architecture was derived from a search that had ended."""
@@ -135,7 +146,8 @@ class Experiment:
 
         def train_alone(arc: Arc, run: Run) -> dict:
             training, _ = self._make_training(arc, short)
-            return training.run(run, str(arc), self.domain.count_params(arc, short, sizes))
+            params = self.domain.count_params(arc, short, sizes)
+            return training.run(run, str(arc), params, tests=False)
 
         result = compare(search, settings.compare, settings.derive, self.run, train_alone)
         self._report()
