@@ -35,7 +35,6 @@ def take_rows(bank: tf.Tensor, rows: tf.Tensor):
     return tf.gather(bank, rows), gradient
 
 
-@graph_function
 def separable_conv(
     x: tf.Tensor,
     depthwise: tf.Tensor,
@@ -61,17 +60,18 @@ def separable_conv(
         The output, of `x`'s shape; with statistics also means and variances, `(2, channels)`.
     """
     statistics = []
-    for stack in range(2):
-        x = tf.nn.depthwise_conv2d(tf.nn.relu(x), depthwise[stack], [1, 1, 1, 1], "SAME")
-        x = tf.nn.conv2d(x, pointwise[stack, tf.newaxis, tf.newaxis], 1, "SAME")
-        of_stack = tuple(values[stack] for values in averages) or None
-        x, *of_stack = normalize(x, scale[stack], offset[stack], averages=of_stack)
+    stacks = zip(*map(tf.unstack, (depthwise, pointwise, scale, offset, *averages)), strict=True)
+    for depthwise, pointwise, scale, offset, *averages in stacks:
+        x = tf.nn.depthwise_conv2d(tf.nn.relu(x), depthwise, [1, 1, 1, 1], "SAME")
+        x = tf.nn.conv2d(x, pointwise[tf.newaxis, tf.newaxis], 1, "SAME")
+        x, *of_stack = normalize(x, scale, offset, averages=tuple(averages) or None)
         statistics.append(of_stack)
     if not with_statistics:
         return (x,)
     return x, *map(tf.stack, zip(*statistics, strict=True))
 
 
+@graph_function
 def run_op(
     x: tf.Tensor, op: tf.Tensor, conv_3x3: Weights, conv_5x5: Weights, with_statistics: bool
 ) -> tuple[tf.Tensor, ...]:
