@@ -20,7 +20,7 @@ ROWS = [
         ["layers.initial", "layers.dropout", "layers.norm"],
         ["layers.conv", "layers.recurrence"],
         ["layers.banks", "layers.aux_head", "layers.language_model"],
-        ["layers.layer_banks"],
+        ["layers.layer_banks", "layers.shared_cell"],
     ],
     [["supernets", "networks", "controllers", "tasks"]],
     [

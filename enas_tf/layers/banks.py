@@ -35,6 +35,16 @@ def take_rows(bank: tf.Tensor, rows: tf.Tensor):
     return tf.gather(bank, rows), gradient
 
 
+def take_sets(bank: Weights, rows: tf.Tensor) -> list[Weights]:
+    """Some of the sets of a bank, each apart.
+
+    Args:
+        bank: tensors with all sets along axis 0.
+        rows: `(n,)`, int32: the sets wanted, all different.
+    """
+    return list(zip(*(tf.unstack(take_rows(tensor, rows)) for tensor in bank), strict=True))
+
+
 def separable_conv(
     x: tf.Tensor,
     depthwise: tf.Tensor,
@@ -110,12 +120,8 @@ class SeparableConvBank(keras.layers.Layer):
         sets: how many.
         channels: of input and output.
         kernel_size: 3 or 5.
-        moving: whether to keep moving averages of every set, and to give them out where `training`
-            is false.
+        moving: whether to keep moving averages of every set.
 
-    Call arguments:
-        rows: `(n,)`, int32: the sets wanted, all different.
-        training: whether they are to normalise by the batch's statistics all the same.
     """
 
     def __init__(self, sets: int, channels: int, kernel_size: int, moving: bool, **kwargs) -> None:
@@ -141,12 +147,15 @@ class SeparableConvBank(keras.layers.Layer):
         if self.moving:
             self.averages = MovingAverages((self.sets, 2, channels), name="averages")
 
-    def call(self, rows: tf.Tensor, training: bool = False) -> list[Weights]:
-        """For each row the arguments of `separable_conv` behind `x`."""
+    def read(self, training: bool = False) -> Weights:
+        """The arguments of `separable_conv` behind `x`, of all sets along axis 0.
+
+        Args:
+            training: whether to normalise by the batch's statistics all the same.
+        """
         by_averages = self.moving and not training
-        bank = [*self.bank, *self.averages.read()] if by_averages else self.bank
-        taken = [tf.unstack(take_rows(tf.convert_to_tensor(w), rows)) for w in bank]
-        return list(zip(*taken, strict=True))
+        averages = self.averages.read() if by_averages else ()
+        return *map(tf.convert_to_tensor, self.bank), *averages
 
     def update(self, rows: tf.Tensor, used: tf.Tensor, statistics: Statistics) -> None:
         """Takes a batch's statistics into the moving averages of the sets that were used.
