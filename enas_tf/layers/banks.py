@@ -3,17 +3,11 @@
 import keras
 import tensorflow as tf
 
+from enas_tf.layers.graph import graph_function
 from enas_tf.layers.initial import he_normal
 from enas_tf.layers.norm import MovingAverages, Statistics, normalize
 
 Weights = tuple[tf.Tensor, ...]
-
-# Traced once per shape and called wherever it is needed: the graph stays small. An output that
-# nothing is computed from costs: its gradient is a constant, and TensorFlow then optimises the
-# gradient function for each call afresh.
-graph_function = tf.function(
-    autograph=False, experimental_attributes={"_noinline": True}, reduce_retracing=False
-)
 
 
 @tf.custom_gradient

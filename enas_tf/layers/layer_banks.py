@@ -7,8 +7,9 @@ take them in outside.
 import keras
 import tensorflow as tf
 
-from enas_tf.layers.banks import graph_function, take_rows
+from enas_tf.layers.banks import take_rows
 from enas_tf.layers.conv import halve
+from enas_tf.layers.graph import graph_function
 from enas_tf.layers.initial import he_normal
 from enas_tf.layers.norm import MovingAverages, Statistics, normalize
 

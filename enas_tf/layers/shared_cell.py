@@ -9,12 +9,12 @@ import tensorflow as tf
 from enas_tf.layers.banks import (
     SeparableConvBank,
     Weights,
-    graph_function,
     run_op,
     take_rows,
     take_sets,
 )
 from enas_tf.layers.dropout import DropPath
+from enas_tf.layers.graph import graph_function
 from enas_tf.layers.initial import he_normal
 from enas_tf.layers.norm import MovingAverages, Statistics, normalize
 from enas_tf.spaces.micro import MicroSpace
