@@ -3,6 +3,7 @@
 import keras
 import tensorflow as tf
 
+from enas_tf.layers.conv import max_pool
 from enas_tf.layers.graph import graph_function
 from enas_tf.layers.initial import he_normal
 from enas_tf.layers.norm import MovingAverages, Statistics, normalize
@@ -100,7 +101,7 @@ def run_op(
             lambda: separable_conv(x, *conv_3x3, with_statistics=with_statistics),
             lambda: separable_conv(x, *conv_5x5, with_statistics=with_statistics),
             lambda: (tf.nn.avg_pool2d(x, 3, 1, "SAME"), *zeros),
-            lambda: (tf.nn.max_pool2d(x, 3, 1, "SAME"), *zeros),
+            lambda: (max_pool(x), *zeros),
             lambda: (x, *zeros),
         ],
     )

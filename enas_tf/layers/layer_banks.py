@@ -8,7 +8,7 @@ import keras
 import tensorflow as tf
 
 from enas_tf.layers.banks import take_rows
-from enas_tf.layers.conv import halve
+from enas_tf.layers.conv import halve, max_pool
 from enas_tf.layers.graph import graph_function
 from enas_tf.layers.initial import he_normal
 from enas_tf.layers.norm import MovingAverages, Statistics, normalize
@@ -60,7 +60,7 @@ def run_op(
         lambda: _normalized(tf.nn.conv2d(x, weights["conv_5x5"], 1, "SAME"), 2, weights, averages),
         lambda: _normalized(_separable(x, 1, weights), 3, weights, averages),
         lambda: (tf.nn.avg_pool2d(x, 3, 1, "SAME"), *map(tf.zeros_like, of_input)),
-        lambda: (tf.nn.max_pool2d(x, 3, 1, "SAME"), *map(tf.zeros_like, of_input)),
+        lambda: (max_pool(x), *map(tf.zeros_like, of_input)),
         lambda: _excited(x, weights, averages),
     ]
     num_ops = weights["input_kernel"].shape[0]
