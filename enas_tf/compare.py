@@ -15,7 +15,6 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 import tensorflow as tf
-from scipy import stats
 
 from enas_tf.derive import DeriveConfig, draw_distinct, rewards_of
 from enas_tf.diagnostics import count_ops
@@ -149,6 +148,8 @@ def difference(controller: Rewards, uniform: Rewards, seed: int) -> dict[str, fl
     Returns:
         The `mean`; and `low` and `high`, the ends of its 95 % bootstrap interval (percentiles).
     """
+    from scipy import stats  # half a second, which a search does not need
+
     samples = [np.array(list(rewards.values())) for rewards in (controller, uniform)]
 
     def of_means(a: np.ndarray, b: np.ndarray, axis: int) -> np.ndarray:
@@ -185,6 +186,8 @@ def rank_correlation(trained: list[dict]) -> dict[str, float]:
     Both are not a number where there are no two architectures, or all rewards of one kind are
     equal.
     """
+    from scipy import stats
+
     pairs = [(one["reward"], one["stand_alone_reward"]) for one in trained]
     if len(pairs) < 2:
         return {"tau": math.nan, "p_value": math.nan}
