@@ -3,6 +3,7 @@
 from dataclasses import fields, replace
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import keras
 import tensorflow as tf
@@ -31,14 +32,19 @@ from enas_tf.workers import is_chief, scratch_copy, wait_for_copies
 class Experiment:
     """One run of a recipe, in a folder.
 
-    Made once in a process, before TensorFlow has started its devices.
+    To be made before TensorFlow has started its devices, where the settings split the CPU or name
+    several machines.
 
     Args:
         recipe: what goes with what.
         settings: of the run.
+        data: `ImageData` or `TextData`; None loads the data set that the settings name.
     """
 
-    def __init__(self, recipe: Recipe, settings: Settings) -> None:
+    def __init__(self, recipe: Recipe, settings: Settings, data: Any = None) -> None:
+        if data is not None:
+            settings = settings.changed({"dataset": data.name})
+            self.data = data
         self.recipe = recipe
         self.domain = recipe.domain
         self.settings = settings
