@@ -1,7 +1,6 @@
 """Checkpoints that a killed process cannot leave half written."""
 
 import json
-import re
 import shutil
 import sys
 from collections.abc import Mapping
@@ -9,7 +8,7 @@ from pathlib import Path
 
 import tensorflow as tf
 
-from enas_tf.errors import UserError
+from enas_tf.errors import UserError, one_line
 
 _KEPT = 2
 
@@ -57,7 +56,7 @@ class Checkpoints:
         except (OSError, tf.errors.OpError) as error:
             shutil.rmtree(aside, ignore_errors=True)
             raise UserError(
-                f"cannot write the checkpoint {path} ({_one_line(error)}); earlier ones are kept: "
+                f"cannot write the checkpoint {path} ({one_line(error)}); earlier ones are kept: "
                 "make room or give the folder back its rights, then give the same command again"
             ) from error
 
@@ -98,14 +97,8 @@ class Checkpoints:
             state = json.loads((path / "state.json").read_text())
             self._checkpoint.read(str(path / "variables")).assert_consumed()
         except _DAMAGE as error:
-            raise UserError(f"the checkpoint {path} cannot be read ({_one_line(error)})") from error
+            raise UserError(f"the checkpoint {path} cannot be read ({one_line(error)})") from error
         return state
 
     def _paths(self) -> list[Path]:
         return sorted(self.folder.glob("step_*"))
-
-
-def _one_line(error: Exception) -> str:
-    # Without the names of TensorFlow's graph nodes.
-    text = re.sub(r"\{\{.*?\}\} ?", "", str(getattr(error, "message", error)))
-    return text.split("\n")[0].strip()[:200] or type(error).__name__

@@ -98,15 +98,12 @@ def rewards_of(
     # Rewards of a search that has gone on since are not this one's.
     updates = int(search.reinforce.optimizer.iterations.numpy())
     rewards = _known_rewards(run, name, updates)
-    partial = run.path(name)
-    partial.parent.mkdir(parents=True, exist_ok=True)
     with Progress(len(arcs), "architectures", label) as progress:
         for step, (text, tokens) in enumerate(arcs.items(), 1):
             if text not in rewards:
                 rewards[text] = _reward(search, tokens, config)
                 record = {"updates": updates, "arc": text, "reward": rewards[text]}
-                with partial.open("a") as file:
-                    file.write(json.dumps(record) + "\n")
+                run.append_line(name, json.dumps(record))
             progress.update(step, epoch=0, amount=1, reward=rewards[text])
     return rewards
 

@@ -50,10 +50,8 @@ class Learner:
         if keras.mixed_precision.dtype_policy().name == "mixed_float16":
             self.optimizer = keras.optimizers.LossScaleOptimizer(self.optimizer)
             self.optimizer.build(self.trained)
-        # Sequences are of many lengths, which one graph serves.
-        graph = {"autograph": False, "reduce_retracing": True}
-        self.train_step = tf.function(self._train_step, **graph)
-        self.eval_step = tf.function(self._eval_step, **graph)
+        self.train_step = tf.function(self._train_step, autograph=False)
+        self.eval_step = tf.function(self._eval_step, autograph=False)
         # Replicas meet where moving averages are kept, which no nested function may do.
         meet = tf.distribute.MirroredStrategy, tf.distribute.MultiWorkerMirroredStrategy
         if not isinstance(self.strategy, meet):
@@ -88,8 +86,21 @@ class Learner:
         totals = self._reduce("sum", sums)
         return {name: tf.reduce_sum(total) for name, total in totals.items()}
 
+    def trace(self, batches, *extra: tf.Tensor) -> None:
+        """Traces the training step for all shapes that batches of a data set may have.
+
+        A graph for the shape of the first batch alone rounds otherwise than one for all, so that
+        results would depend on the batch that a resumed run begins with.
+
+        Args:
+            batches: a data set, of one device or distributed.
+            *extra: as for `train_step`; of these, shapes and dtypes count.
+        """
+        self.train_step.get_concrete_function(batches.element_spec, *extra)
+
     def evaluate(self, batches, *extra: tf.Tensor) -> dict[str, float]:
-        """The task's metrics over batches."""
+        """The task's metrics over the batches of a data set."""
+        self.eval_step.get_concrete_function(batches.element_spec, *extra)
         totals: dict[str, float] = {}
         for batch in batches:
             for name, value in self.eval_step(batch, *extra).items():
@@ -98,10 +109,6 @@ class Learner:
 
     def sums(self, inputs: tf.Tensor, targets: tf.Tensor, *extra: tf.Tensor) -> dict:
         """The task's sums over one replica's batch, each `(1,)`."""
-        if self.strategy.num_replicas_in_sync > 1:
-            # A replica's share of the last batch may be empty; Keras fails where it knows that it
-            # is. One device always has examples, and is faster where it knows how many.
-            inputs = tf.compat.v1.placeholder_with_default(inputs, [None, *inputs.shape[1:]])
         sums = self._task.sums(self._forward(inputs, *extra, training=False), targets)
         return {name: value[tf.newaxis] for name, value in sums.items()}
 

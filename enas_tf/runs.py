@@ -3,20 +3,17 @@
 TensorFlow is imported where it is used: `--help` should not wait for it.
 """
 
-import errno
 import json
 import math
 import os
 import platform
 import shutil
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from enas_tf import __version__
-from enas_tf.errors import UserError
+from enas_tf.errors import UserError, write_errors_told
 
 _CONFIG = "config.json"
 
@@ -82,7 +79,7 @@ class Run:
         """
         path = self.path(name)
         aside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-        with _write_errors_told(path):
+        with write_errors_told(path):
             path.parent.mkdir(parents=True, exist_ok=True)
             try:
                 with aside.open("w", encoding="utf-8") as file:
@@ -92,6 +89,20 @@ class Run:
                 aside.replace(path)
             finally:
                 aside.unlink(missing_ok=True)
+
+    def append_line(self, name: str, line: str) -> None:
+        """Adds a line to a text file, which is made where it is missing.
+
+        A killed process may leave half of it.
+
+        Raises:
+            UserError: it cannot be written, or the disk is full.
+        """
+        path = self.path(name)
+        with write_errors_told(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with path.open("a", encoding="utf-8") as file:
+                file.write(line + "\n")
 
     def write_json(self, name: str, obj: Any) -> None:
         """Writes a JSON file as `write_text` does; numbers that are not finite become null."""
@@ -136,7 +147,7 @@ class Run:
             )
 
     def _remove_contents(self) -> None:
-        with _write_errors_told(self.folder):
+        with write_errors_told(self.folder):
             for name in _CONTENTS:
                 path = self.path(name)
                 # A link's target is not the run's to remove.
@@ -167,7 +178,7 @@ class Metrics:
         import tensorflow as tf
 
         self._path = Path(folder) / "metrics.jsonl"
-        with _write_errors_told(self._path):
+        with write_errors_told(self._path):
             self._path.parent.mkdir(parents=True, exist_ok=True)
             self._file = self._path.open("ab")
         self._summary = tf.summary
@@ -197,7 +208,7 @@ class Metrics:
         record = {"phase": phase, "step": int(step), "epoch": int(epoch)}
         record["seconds"] = round(seconds, 3)
         record |= {name: v if math.isfinite(v) else None for name, v in values.items()}
-        with _write_errors_told(self._path):
+        with write_errors_told(self._path):
             self._file.write(json.dumps(record).encode() + b"\n")
             self._file.flush()
             with self._events.as_default(int(step)):
@@ -227,36 +238,16 @@ class Metrics:
         Raises:
             UserError: the disk is full, or the files cannot be written.
         """
-        with _write_errors_told(self._path):
+        with write_errors_told(self._path):
             os.fsync(self._file.fileno())
             self._events.flush()
 
     def close(self) -> None:
         """Flushes and closes the files; nothing can be written afterwards."""
         self.flush()
-        with _write_errors_told(self._path):
+        with write_errors_told(self._path):
             self._file.close()
             self._events.close()
-
-
-@contextmanager
-def _write_errors_told(path: Path) -> Iterator[None]:
-    """Turns the operating system's refusal to write into the user's one line."""
-    import tensorflow as tf
-
-    full = (errno.ENOSPC, errno.EDQUOT)
-    try:
-        yield
-    except (OSError, tf.errors.ResourceExhaustedError) as error:
-        if not isinstance(error, OSError) or error.errno in full:
-            raise UserError(
-                f"the disk is full: cannot write {path}; free some space and give the same "
-                "command again: it goes on from the last checkpoint"
-            ) from error
-        raise UserError(
-            f"cannot write {path} ({error.strerror}: {error.filename or path}); "
-            "use a --workdir that can be written"
-        ) from error
 
 
 def _plain(obj: Any) -> Any:

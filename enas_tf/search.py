@@ -190,11 +190,16 @@ class Search:
         first = epoch * self.steps_per_epoch
         arcs = self._replicas if self.config.arcs_per_step == "replica" else 1
         tokens = self._draw(self.steps_per_epoch * arcs, _CHILD_DRAWS, epoch)
-        for step, batch in zip(steps, self._train_batches(first, steps), strict=True):
+
+        def of_step(step: int):
+            mine = tokens[step * arcs : (step + 1) * arcs]
+            return mine[0] if arcs == 1 else self._per_replica(mine)
+
+        batches = self._train_batches(first, steps)
+        self.learner.trace(batches, of_step(steps[0]))
+        for step, batch in zip(steps, batches, strict=True):
             self.clock.step.assign(first + step)
-            mine = tokens[step] if arcs == 1 else tokens[step * arcs : (step + 1) * arcs]
-            extra = mine if arcs == 1 else self._per_replica(mine)
-            numbers = self.learner.train_step(batch, extra)
+            numbers = self.learner.train_step(batch, of_step(step))
             last = step == steps[-1]
             amount = self.task.units_per_step(self.config.batch_size)
             loop.advance("child", epoch, amount, numbers, last, learning_rate=rate)

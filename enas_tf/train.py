@@ -206,6 +206,7 @@ class Training:
                 shard=shard,
             ),
         )
+        self.learner.trace(batches)
         for step, batch in zip(wanted, batches, strict=True):
             self.clock.step.assign(step)
             numbers = self.learner.train_step(batch)

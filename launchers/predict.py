@@ -21,14 +21,7 @@ from typing import NamedTuple
 
 from enas_tf.errors import UserError
 from enas_tf.serving.base import Client
-from enas_tf.serving.predict import (
-    Label,
-    PredictConfig,
-    Score,
-    label_images,
-    read_lines,
-    score_lines,
-)
+from enas_tf.serving.predict import PredictConfig, label_images, read_lines, score_lines
 from enas_tf.serving.rest import RestClient
 from launchers.cli import import_tensorflow_quietly
 from launchers.flags import Flags
@@ -48,9 +41,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     paths = flags.parse(sys.argv if argv is None else argv)
     try:
         config = flags.config("")
-        rows = _rows(config, paths)
-        print(*(Score if config.text else Label)._fields, sep="\t")
-        for row in rows:
+        for number, row in enumerate(_rows(config, paths)):
+            if number == 0:
+                print(*row._fields, sep="\t")
             print(*(f"{x:.4f}" if isinstance(x, float) else x for x in row), sep="\t", flush=True)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)

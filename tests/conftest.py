@@ -1,10 +1,14 @@
 """What all tests share: TensorFlow with two devices, and a finished run."""
 
+import os
 import sys
 
 import pytest
 
 from tests.launching import launch
+
+# What the runtime says of the machine is no word of the project's; some tests read its stderr.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -146,6 +146,15 @@ def test_a_full_disk_leaves_the_earlier_file_and_no_half_one(tmp_path, monkeypat
     assert run.path("arc.txt").read_text() == "0 1"
 
 
+def test_lines_are_added_one_by_one_and_a_folder_in_the_way_is_told(tmp_path):
+    run = Run(tmp_path)
+    for line in ("one", "two"):
+        run.append_line("search/lines", line)
+    assert run.path("search/lines").read_text() == "one\ntwo\n"
+    with pytest.raises(UserError, match=r"^cannot write .*/search \(Is a directory"):
+        run.append_line("search", "three")
+
+
 def test_write_json_has_null_for_what_is_not_finite_and_takes_numpy(tmp_path):
     run = Run(tmp_path)
     run.write_json("train/result.json", {"a": math.nan, "b": [-math.inf, np.float32(0.5)], "c": 1})

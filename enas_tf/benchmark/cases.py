@@ -171,7 +171,9 @@ def _training(
     """Steps of a learner on batches that are made beforehand."""
     # Batches have a case of their own.
     steps = range(_BATCHES)
-    batches = list(task.train_batches(batch_size, seed=0, steps=steps, shard=(0, 1)))
+    batches = task.train_batches(batch_size, seed=0, steps=steps, shard=(0, 1))
+    learner.trace(batches, *extra(0))
+    batches = list(batches)
 
     def step(number: int) -> dict[str, tf.Tensor]:
         clock.step.assign(number)

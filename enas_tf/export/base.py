@@ -9,7 +9,7 @@ from pathlib import Path
 import keras
 import tensorflow as tf
 
-from enas_tf.errors import UserError
+from enas_tf.errors import UserError, one_line
 from enas_tf.export.serving_files import WARMUP, Requests, server_configs, write_warmup
 
 Signatures = Mapping[str, "tf.types.experimental.ConcreteFunction"]
@@ -62,8 +62,11 @@ def write_version(
         version = folder / str(1 + max(map(int, versions(folder)), default=0))
         (aside / "version").rename(version)
     except (OSError, tf.errors.OpError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise UserError(f"cannot export to {folder} ({reason})") from error
+        reason = getattr(error, "strerror", None) or one_line(error)
+        raise UserError(
+            f"cannot export to {folder} ({reason}); make room or give the folder back its rights, "
+            "then export again"
+        ) from error
     finally:
         shutil.rmtree(aside, ignore_errors=True)
     return version

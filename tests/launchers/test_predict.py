@@ -1,5 +1,6 @@
 """The client, as a user gives its commands, against a real export behind the documented API."""
 
+import shutil
 import socket
 import subprocess
 import sys
@@ -31,6 +32,25 @@ def images(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
+def real_server(images):
+    """A running `tensorflow_model_server` of the same classifier."""
+    if not shutil.which("tensorflow_model_server"):
+        pytest.skip("no tensorflow_model_server on the PATH: no real server is asked")
+    ports = free_port(), free_port()
+    command = [sys.executable, "-m", "launchers.serve", f"--export_dir={images['folder']}/pictures"]
+    command += [f"--port={ports[0]}", f"--rest_port={ports[1]}"]
+    process = subprocess.Popen(
+        command, cwd=ROOT, env=environment(), stdout=subprocess.PIPE, text=True
+    )
+    try:
+        assert process.stdout.readline().startswith("serving pictures, version 1;")
+        yield {"grpc": f"localhost:{ports[0]}", "rest": f"localhost:{ports[1]}"}
+    finally:
+        process.terminate()
+        process.wait()
+
+
+@pytest.fixture(scope="module")
 def text(tmp_path_factory):
     """A running server of a language model."""
     version, _ = export_small_text(tmp_path_factory.mktemp("text") / "prose")
@@ -43,6 +63,12 @@ def ask(capfd, *arguments):
     status = predict.main(["predict", *map(str, arguments)])
     out, err = capfd.readouterr()
     return status, [line.split("\t") for line in out.splitlines()], err
+
+
+def free_port():
+    with socket.socket() as listener:
+        listener.bind(("", 0))
+        return listener.getsockname()[1]
 
 
 def address(server, way):
@@ -71,6 +97,13 @@ def test_labels_of_files_and_folders(images, way, capfd):
         rows[1:], [*files, files[0]], [*wanted, wanted[0]], strict=True
     ):
         assert row == [str(folder / file), label, f"{probability:.4f}"]
+
+
+@pytest.mark.parametrize("way", ["rest", "grpc"])
+def test_a_real_server_answers_as_the_stand_in_does(images, real_server, way, capfd):
+    arguments = ["--model=pictures", images["folder"] / "files"]
+    answers = [ask(capfd, *address(server, way), *arguments) for server in (images, real_server)]
+    assert answers[0] == answers[1] and len(answers[0][1]) == 11
 
 
 @pytest.mark.parametrize("way", ["rest", "grpc"])

@@ -13,6 +13,7 @@ from enas_tf.layers.dropout import Clock
 from enas_tf.learner import Learner
 from enas_tf.networks.rnn import RnnNetwork, count_params
 from enas_tf.spaces.rnn import RnnSpace
+from enas_tf.strategies import distribute
 from enas_tf.supernets.rnn import DrawnWiring, RnnSupernet
 from enas_tf.tasks.language import LanguageTask
 from tests import tiny
@@ -135,15 +136,19 @@ def learner(config, strategy):
 def batches(strategy, shapes):
     """The same batches for any number of replicas, each with its rows."""
     generator = np.random.default_rng(5)
-    for rows, time, starts in shapes:
-        text = generator.integers(0, WORDS, (rows, time + 1)).astype(np.int32)
+    texts = [generator.integers(0, WORDS, (rows, time + 1)) for rows, time, _ in shapes]
 
-        def part(context, text=text, starts=starts):
-            place, count = context.replica_id_in_sync_group, context.num_replicas_in_sync
-            mine = text[len(text) * place // count : len(text) * (place + 1) // count]
-            return tf.constant(mine[:, :-1]), tf.constant(mine[:, 1:]), tf.constant(starts)
+    def part(shard):
+        def of_shard():
+            for text, (rows, _, starts) in zip(texts, shapes, strict=True):
+                mine = text[rows * shard[0] // shard[1] : rows * (shard[0] + 1) // shard[1]]
+                yield mine[:, :-1], mine[:, 1:], starts
 
-        yield strategy.experimental_distribute_values_from_function(part)
+        words = tf.TensorSpec([None, None], tf.int32)
+        signature = (words, words, tf.TensorSpec([], tf.bool))
+        return tf.data.Dataset.from_generator(of_shard, output_signature=signature)
+
+    return distribute(strategy, part)
 
 
 def test_two_devices_train_and_evaluate_like_one_and_carry_the_same_state():
@@ -152,9 +157,13 @@ def test_two_devices_train_and_evaluate_like_one_and_carry_the_same_state():
     for strategy in (tf.distribute.OneDeviceStrategy("CPU:0"), tiny.two_devices()):
         trained = learner(config, strategy)
         tokens, found = tf.constant([0, 2, 1, 0, 0, 1]), []
-        for batch in batches(strategy, [(ROWS, 3, STARTS), (ROWS, 3, GOES_ON)]):
+        given = batches(strategy, [(ROWS, 3, STARTS), (ROWS, 4, GOES_ON)])
+        trained.trace(given, tokens)
+        for batch in given:
             metrics = trained.train_step(batch, tokens)
             found.append({name: float(metrics[name]) for name in ("loss", "grad_norm")})
+        # The batch that comes first must not matter to the graph.
+        assert trained.train_step.experimental_get_tracing_count() == 1
         # In the last batch the first of two replicas has no row.
         evaluated = batches(strategy, [(3, 3, STARTS), (3, 3, GOES_ON), (1, 3, STARTS)])
         found.append(trained.evaluate(evaluated, tokens))
