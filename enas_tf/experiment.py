@@ -99,10 +99,11 @@ class Experiment:
 
     def pipeline(self) -> None:
         """Search, derive, train and export, in turn; skips what is done."""
-        run, settings = self.run, self.settings
+        is_given = bool(self.settings.common.arc)
         # What would stop the training is told now, not after the search.
-        self.domain.train_task(settings, self.data).steps_per_epoch(settings.train.batch_size)
-        if not settings.common.arc and not self._is_derived():
+        self._check_batches(search=not is_given, train=True)
+        run = self.run
+        if not is_given and not self._is_derived():
             search = self._make_search()
             search.run(run)
             self._derive(search)
@@ -122,8 +123,18 @@ class Experiment:
         trained = self.run.read_json("train/result.json")["arc"]
         return self.settings.common.arc is not None and str(self._arc()[1]) != trained
 
+    def _check_batches(self, search: bool = False, train: bool = False) -> None:
+        """Raises UserError for data without a full batch, before a folder holds the mistake."""
+        settings, domain = self.settings, self.domain
+        if search:
+            task = domain.search_task(settings, self.data)
+            task.reward_batches(settings.search.batch_size, seed=0, steps=range(1))
+        if train:
+            domain.train_task(settings, self.data).steps_per_epoch(settings.train.batch_size)
+
     def search(self) -> None:
         """Trains shared weights and controller."""
+        self._check_batches(search=True)
         run = self.run
         self._make_search().run(run)
 
@@ -149,6 +160,7 @@ class Experiment:
 
     def train(self) -> dict:
         """Trains one architecture from scratch; returns `train/result.json`'s content."""
+        self._check_batches(train=True)
         run, (_, arc) = self.run, self._arc()
         training, network = self._make_training(arc, self.settings)
         result = training.run(run, str(arc), count_params(network))
