@@ -52,9 +52,11 @@ def read_blocks(page):
     text = (ROOT / page).read_text()
     blocks = []
     for match in _BLOCK.finditer(text):
-        line = 1 + text[: match.end("mark" if match["mark"] else 0)].count("\n")
-        body = match["fenced"] if match["indented"] is None else match["indented"]
-        language = "bash" if match["language"] is None else match["language"]
+        if match["indented"]:
+            start, language, body = match.start(), "bash", match["indented"]
+        else:
+            start, language, body = match.start("language"), match["language"], match["fenced"]
+        line = 1 + text[:start].count("\n")
         blocks.append(Block(page, line, language, match["mark"] or "", body))
     return blocks
 

@@ -22,6 +22,7 @@ from tests.launching import environment
 from tests.stand_in_server import stand_in_server
 
 BLOCKS = [block for page in PAGES for block in read_blocks(page)]
+RUN = [block for block in BLOCKS if block.language == "python" or block.mark == "run"]
 
 SHOWN = {
     "text": "files, grammar and other things that are no commands",
@@ -51,7 +52,6 @@ NOT_RUN = {
 }
 
 CONFIGS = {"benchmark": BenchmarkConfig, "predict": PredictConfig, "serve": ServeConfig}
-COMPLETE = ["architectures", "extending", "python", "your_data"]
 
 
 def check_command(words):
@@ -108,7 +108,7 @@ def test_a_shells_text_is_split_into_commands():
 def ran(tmp_path_factory):
     """What came of the pages' blocks, by their places; and the folder of the pages' folders."""
     folder = tmp_path_factory.mktemp("pages")
-    pages = [f"docs/{name}.md" for name in COMPLETE]
+    pages = dict.fromkeys(block.page for block in RUN)
     subprocess.run(
         [sys.executable, "-m", "tests.docs.run_pages", str(folder), *pages],
         cwd=ROOT,
@@ -116,9 +116,6 @@ def ran(tmp_path_factory):
         check=True,
     )
     return json.loads((folder / "results.json").read_text()), folder / "docs"
-
-
-RUN = [b for b in BLOCKS if b.language == "python" or b.mark == "run"]
 
 
 @pytest.mark.parametrize("block", RUN, ids=str)
