@@ -10,8 +10,7 @@ import math
 import random
 import shutil
 import statistics
-from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 
 import numpy as np
@@ -19,7 +18,9 @@ import tensorflow as tf
 from scipy import stats
 
 from enas_tf.derive import DeriveConfig, draw_distinct, rewards_of
+from enas_tf.diagnostics import count_ops
 from enas_tf.errors import UserError
+from enas_tf.loop import NotFinite
 from enas_tf.options import option
 from enas_tf.progress import format_duration
 from enas_tf.runs import Run
@@ -80,8 +81,8 @@ def compare(
     Returns:
         What `compare.json` holds: the controller's `kind`; `controller` and `uniform`, as
         `summary` gives them; `difference`, `draws` and `rank_correlation`, as the functions of
-        these names do; `trained`, the architectures trained from scratch; the `config`; and a
-        `verdict` in words.
+        these names do; `trained`, the architectures trained from scratch, and `failed`, those
+        whose loss was not finite; the `config`; and a `verdict` in words.
     """
     controller = search.reinforce.controller
     space, number = controller.space, config.num_samples
@@ -101,8 +102,8 @@ def compare(
     print(f"compare: {difference_in_words(result)}")
     chosen = choose(*sets, config.num_trained)
     _remove_others(run, {"epochs": config.epochs, "arcs": list(chosen)})
-    trained = _train(chosen, known, search, run, train_alone)
-    result |= {"trained": trained, "rank_correlation": rank_correlation(trained)}
+    trained, failed = _train(chosen, known, search, run, train_alone)
+    result |= {"trained": trained, "failed": failed, "rank_correlation": rank_correlation(trained)}
     result["verdict"] = f"{difference_in_words(result)} {ranks_in_words(result)}"
     run.write_json("compare.json", result)
     print(f"compare: {ranks_in_words(result)}")
@@ -137,17 +138,9 @@ def summary(space: Space, rewards: Rewards) -> dict:
         "mean": statistics.fmean(values),
         "deviation": statistics.pstdev(values),
         "best": max(values),
-        "ops": count_ops(space, rewards),
+        "ops": count_ops(space, map(space.parse, rewards)),
         "rewards": [{"arc": text, "reward": rewards[text]} for text in ranking],
     }
-
-
-def count_ops(space: Space, texts: Iterable[str]) -> dict[str, int]:
-    """How often each op of a space stands in architectures, by its name."""
-    places = [place for place, slot in enumerate(space.slots) if slot.words == space.ops]
-    tokens = [space.parse(text).tokens for text in texts]
-    counts = Counter(space.ops[one[place]] for one in tokens for place in places)
-    return {op: counts[op] for op in space.ops}
 
 
 def difference(controller: Rewards, uniform: Rewards, seed: int) -> dict[str, float]:
@@ -189,9 +182,12 @@ def choose(controller: Rewards, uniform: Rewards, number: int) -> dict[str, str]
 def rank_correlation(trained: list[dict]) -> dict[str, float]:
     """Kendall's `tau` and its `p_value` between shared-weight and stand-alone rewards.
 
-    Both are not a number where all rewards of one kind are equal.
+    Both are not a number where there are no two architectures, or all rewards of one kind are
+    equal.
     """
     pairs = [(one["reward"], one["stand_alone_reward"]) for one in trained]
+    if len(pairs) < 2:
+        return {"tau": math.nan, "p_value": math.nan}
     found = stats.kendalltau(*zip(*pairs, strict=True))
     return {"tau": float(found.statistic), "p_value": float(found.pvalue)}
 
@@ -219,6 +215,8 @@ def ranks_in_words(result: Mapping) -> str:
     """Whether shared-weight rewards rank architectures as trainings from scratch do."""
     tau, p_value = (result["rank_correlation"][name] for name in ("tau", "p_value"))
     epochs, number = result["config"]["epochs"], len(result["trained"])
+    if number < 2:
+        return "Too few trainings from scratch ended well to say anything of ranks."
     text = f"Of {number} architectures trained from scratch (epochs: {epochs}), "
     if math.isnan(tau):
         return text + "the rewards of one kind are all equal, so that ranks say nothing."
@@ -262,21 +260,26 @@ def _spread(rewards: Rewards, number: int) -> list[str]:
 
 def _train(
     chosen: Mapping[str, str], rewards: Rewards, search: Search, run: Run, train_alone: TrainAlone
-) -> list[dict]:
-    """Trains the chosen architectures, each in a folder of its own, those that are left."""
-    space, trained = search.reinforce.controller.space, []
+) -> tuple[list[dict], list[dict]]:
+    """Trains the chosen that are left, each in its own folder; returns the good and the failed."""
+    space, trained, failed = search.reinforce.controller.space, [], []
     for number, (text, origin) in enumerate(chosen.items()):
         folder = Run(run.path(f"compare/arc_{number:02d}"))
+        record = {"arc": text, "from": origin, "reward": rewards[text]}
         if not folder.path("train/result.json").exists():
             print(f"compare: training {number + 1} of {len(chosen)}{_left(trained, len(chosen))}")
-            train_alone(space.parse(text), folder)
+            try:
+                train_alone(space.parse(text), folder)
+            except NotFinite as error:
+                print(f"warning: {error}; compare goes on without this architecture, {text}")
+                failed.append(record | {"error": str(error)})
+                continue
         result = folder.read_json("train/result.json")
-        record = {"arc": text, "from": origin, "reward": rewards[text]}
         record["stand_alone_reward"] = search.task.reward(result["best_valid"])
         trained.append(
             record | {name: result[name] for name in ("best_valid", "params", "seconds")}
         )
-    return trained
+    return trained, failed
 
 
 def _left(trained: list[dict], number: int) -> str:

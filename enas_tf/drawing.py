@@ -24,7 +24,7 @@ from matplotlib.transforms import Bbox
 from scipy.optimize import isotonic_regression
 
 from enas_tf.errors import UserError
-from enas_tf.spaces.base import Edge, Graph
+from enas_tf.spaces.graphs import Edge, Graph
 
 BOX_HEIGHT = 0.28
 PADDING = 0.14  # at both sides of a box's text

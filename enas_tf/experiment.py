@@ -39,9 +39,16 @@ class Experiment:
         recipe: what goes with what.
         settings: of the run.
         data: `ImageData` or `TextData`; None loads the data set that the settings name.
+        strategy: that of an earlier run of this process on several devices; there can be no other.
     """
 
-    def __init__(self, recipe: Recipe, settings: Settings, data: Any = None) -> None:
+    def __init__(
+        self,
+        recipe: Recipe,
+        settings: Settings,
+        data: Any = None,
+        strategy: tf.distribute.Strategy | None = None,
+    ) -> None:
         if data is not None:
             settings = settings.changed({"dataset": data.name})
             self.data = data
@@ -49,7 +56,7 @@ class Experiment:
         self.domain = recipe.domain
         self.settings = settings
         common = settings.common
-        self.strategy = make_strategy(common.strategy, common.logical_devices)
+        self.strategy = strategy or make_strategy(common.strategy, common.logical_devices)
         keras.utils.set_random_seed(common.seed)
         if common.deterministic:
             tf.config.experimental.enable_op_determinism()
@@ -99,19 +106,23 @@ class Experiment:
 
     def pipeline(self) -> None:
         """Search, derive, train and export, in turn; skips what is done."""
-        is_given = bool(self.settings.common.arc)
         # What would stop the training is told now, not after the search.
-        self._check_batches(search=not is_given, train=True)
+        self._check_batches(search=not self.settings.common.arc, train=True)
         run = self.run
-        if not is_given and not self._is_derived():
-            search = self._make_search()
-            search.run(run)
-            self._derive(search)
+        if not self.settings.common.arc:
+            self.search_and_derive()
         if not run.path("train/result.json").exists() or self._is_another_arc():
             self.train()
         if not versions(self._export_folder):
             self.export()
             self._report()
+
+    def search_and_derive(self) -> None:
+        """Search and derivation, in turn; skips what is done."""
+        if not self._is_derived():
+            search = self._make_search()
+            search.run(self.run)
+            self._derive(search)
 
     def _is_derived(self) -> bool:
         """Whether an architecture was derived from a search that had ended."""
@@ -135,8 +146,7 @@ class Experiment:
     def search(self) -> None:
         """Trains shared weights and controller."""
         self._check_batches(search=True)
-        run = self.run
-        self._make_search().run(run)
+        self._make_search().run(self.run)
 
     def derive(self) -> Arc:
         """Ranks architectures that the trained controller draws; returns the best one."""
@@ -152,7 +162,8 @@ class Experiment:
 
         def train_alone(arc: Arc, run: Run) -> dict:
             training, _ = self._make_training(arc, short)
-            return training.run(run, str(arc), self.domain.count_params(arc, short, sizes))
+            params = self.domain.count_params(arc, short, sizes)
+            return training.run(run, str(arc), params, tests=False)
 
         result = compare(search, settings.compare, settings.derive, self.run, train_alone)
         self._report()

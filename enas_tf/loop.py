@@ -9,8 +9,8 @@ import tensorflow as tf
 
 from enas_tf.checkpoints import Checkpoints
 from enas_tf.errors import Preempted, UserError
+from enas_tf.metrics import Counts, Metrics
 from enas_tf.progress import Progress
-from enas_tf.runs import Metrics
 
 LOG_EVERY = 50
 """Steps between two records of metrics."""
@@ -128,9 +128,18 @@ class Loop:
             self._save()
             raise Preempted(f"stopped at step {self.step:,} of {self.total_steps:,}")
 
-    def record(self, phase: str, epoch: int, **numbers: float) -> None:
-        """Records numbers of no step's own, such as an epoch's validation accuracy."""
-        self.metrics.write(phase, step=self.step, epoch=epoch, **numbers)
+    def record(
+        self, phase: str, epoch: int, counts: Counts | None = None, **numbers: float
+    ) -> None:
+        """Records numbers of no step's own, such as an epoch's validation accuracy.
+
+        Args:
+            phase: as in `metrics.jsonl`.
+            epoch: that they belong to.
+            counts: as `Metrics.write` takes them.
+            **numbers: by name; also shown.
+        """
+        self.metrics.write(phase, step=self.step, epoch=epoch, counts=counts, **numbers)
         shown = ", ".join(f"{name} {value:.4g}" for name, value in numbers.items())
         self.progress.note(f"epoch {epoch} {phase}: {shown}")
 

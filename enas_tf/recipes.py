@@ -79,6 +79,8 @@ _MICRO_TINY = replace(
     space=MicroSpace(2),
     # Few steps must do, so the rate is high and falls once.
     child=CellChildConfig(num_layers=3, out_filters=16, keep_prob=1.0, lr_max=0.1, lr_period=30),
+    # The paper's epsilon makes the steps of small gradients small: 240 updates would move nothing.
+    controller=ControllerConfig(epsilon=1e-8),
     search=ImageSearchConfig(
         num_epochs=30, batch_size=32, max_steps=40, updates_per_epoch=8, arcs_per_update=10
     ),
@@ -146,6 +148,8 @@ _MACRO_TINY = replace(
     space=MacroSpace(6),
     # Few steps must do, so the rate is high and falls once.
     child=replace(_MACRO_PAPER.child, out_filters=16, keep_prob=1.0, lr_max=0.1, lr_period=30),
+    # As in the micro space's tiny form.
+    controller=replace(_MACRO_PAPER.controller, epsilon=1e-8),
     search=ImageSearchConfig(
         num_epochs=30, batch_size=32, max_steps=40, updates_per_epoch=8, arcs_per_update=10
     ),

@@ -1,50 +1,18 @@
 """A run in one page: `report.html`, a file that needs no other one, and no network."""
 
-import base64
 import html
-import io
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from string import Template
 
-import matplotlib
-import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-
 from enas_tf.derive import NOTE
 from enas_tf.drawing import figure
+from enas_tf.metrics import read_metrics
+from enas_tf.plots import comparison_plots, image, search_plots, training_plots
 from enas_tf.runs import Run
 from enas_tf.spaces.base import Arc, Space
 
 _SHOWN_ARCS = 10
-
-# Lines are told apart by these, not by colours.
-_STYLES = [
-    {"color": "0.1", "ls": "-"},
-    {"color": "0.45", "ls": "--"},
-    {"color": "0.1", "ls": ":", "marker": "o", "ms": 3},
-]
-
-# Title, and phase, number and label of each line; left out where the run has no such numbers.
-_SEARCH_PLOTS = [
-    ("Loss of the shared weights", [("child", "loss", "training")]),
-    ("Accuracy of the shared weights", [("child", "accuracy", "training")]),
-    ("Perplexity of the shared weights", [("child", "perplexity", "training")]),
-    (
-        "Reward of drawn architectures",
-        [
-            ("controller", "reward", "reward"),
-            ("controller", "baseline", "baseline"),
-            ("valid", "best_reward", "best of ten"),
-        ],
-    ),
-    ("Entropy of the controller", [("controller", "entropy", "entropy")]),
-]
-_TRAIN_PLOTS = [
-    (name.capitalize(), [("train", name, "training"), ("valid", name, "validation")])
-    for name in ("loss", "accuracy", "perplexity")
-]
 
 _PAGE = Template("""<!DOCTYPE html>
 <html lang="en">
@@ -59,7 +27,8 @@ h1, h2 { line-height: 1.2; overflow-wrap: anywhere; }
 h2 { margin-top: 2.5rem; border-top: 1px solid #999; padding-top: 1rem; }
 table { border-collapse: collapse; }
 th, td { padding: .3rem .8rem .3rem 0; border-bottom: 1px solid #ccc; text-align: left;
-  vertical-align: top; overflow-wrap: anywhere; }
+  vertical-align: top; }
+td:last-child { overflow-wrap: anywhere; }
 pre, code { font: .85rem/1.5 ui-monospace, monospace; white-space: pre-wrap;
   overflow-wrap: anywhere; }
 pre { background: #f2f2f2; padding: .8rem; }
@@ -93,12 +62,12 @@ def write_report(
     """
     stored = {name: _stored(run, name) for name in ("arcs", "compare", "train/result")}
     stored["config"] = run.read_json("config.json")
-    metrics = {phase: _metrics(run, phase) for phase in ("search", "train")}
+    metrics = {phase: read_metrics(run.path(phase)) for phase in ("search", "train")}
     text, searched = _architecture(run, stored), metrics["search"]
     title = f"{launcher} on {stored['config']['config']['dataset']}"
     sections = [
         _setting(launcher, stored["config"]),
-        _section("The search", _curves(searched, _SEARCH_PLOTS)) if searched else "",
+        _section("The search", search_plots(searched)) if searched else "",
         _best(*read(text)) if text else "",
         _ranking(stored["arcs"]),
         _comparison(stored["compare"]),
@@ -112,13 +81,6 @@ def write_report(
 
 def _stored(run: Run, name: str) -> object:
     return run.read_json(f"{name}.json") if run.path(f"{name}.json").exists() else None
-
-
-def _metrics(run: Run, phase: str) -> list[dict]:
-    """The records of a phase, without the half line that a killed process may have left."""
-    path = run.path(phase, "metrics.jsonl")
-    text = path.read_text(encoding="utf-8") if path.exists() else ""
-    return [json.loads(line) for line in text.rpartition("\n")[0].splitlines()]
 
 
 def _architecture(run: Run, stored: Mapping) -> str | None:
@@ -151,11 +113,11 @@ def _trained(records: Sequence[Mapping], result: Mapping | None) -> str:
     best = result["best_valid"] or {}
     rows += [(f"best on validation: {name}", f"{value:.4g}") for name, value in best.items()]
     rows += [("parameters", f"{result['params']:,}"), ("epochs", result["epochs"])]
-    return _section("Training from scratch", _table([], rows), _curves(records, _TRAIN_PLOTS))
+    return _section("Training from scratch", _table([], rows), training_plots(records))
 
 
 def _best(space: Space, arc: Arc) -> str:
-    drawing = _image(figure(space.graphs(arc)), "drawing of the architecture; words follow below")
+    drawing = image(figure(space.graphs(arc)), "drawing of the architecture; words follow below")
     return _section(
         "The architecture",
         f"<p><code>{html.escape(str(arc))}</code></p>",
@@ -184,87 +146,12 @@ def _comparison(result: Mapping | None) -> str:
     rows.insert(0, ("distinct architectures", *(result[c]["count"] for c in columns)))
     rows.append(("entropy in nats", f"{draws['entropy']:.2f}", f"{draws['uniform_entropy']:.2f}"))
     rows.append(("distinct among as many draws", f"{draws['distinct']} of {draws['count']}", ""))
-    x, y = "reward with shared weights", "reward trained alone"
-    plots = [
-        _plot("Rewards with shared weights", "reward", "architectures", _draw_rewards, result),
-        _plot("Ops", "share of the set's ops", "", _draw_ops, result),
-        _plot("Trained from scratch", x, y, _draw_trained, result["trained"]),
-    ]
     return _section(
         "Is the search better than chance?",
         f'<p class="verdict">{html.escape(result["verdict"])}</p>',
         _table(["", "the controller's", "uniform draws"], rows),
-        f'<div class="plots">{"".join(plots)}</div>',
+        comparison_plots(result),
     )
-
-
-def _draw_rewards(axes: Axes, result: Mapping) -> None:
-    sets = [[one["reward"] for one in result[n]["rewards"]] for n in ("controller", "uniform")]
-    edges = np.histogram_bin_edges(np.concatenate(sets), bins=15)
-    axes.hist(sets[0], edges, color="0.7", label="controller, mean dashed")
-    axes.hist(sets[1], edges, histtype="step", color="0.1", lw=1.5, label="uniform, mean dotted")
-    axes.axvline(result["controller"]["mean"], color="0.4", ls="--")
-    axes.axvline(result["uniform"]["mean"], color="0.1", ls=":")
-
-
-def _draw_ops(axes: Axes, result: Mapping) -> None:
-    for name, fill, shift in (("controller", "0.7", 0.0), ("uniform", "white", 0.4)):
-        counts = result[name]["ops"]
-        shares = np.array(list(counts.values())) / sum(counts.values())
-        heights = np.arange(len(counts)) + shift
-        axes.barh(heights, shares, 0.38, color=fill, edgecolor="0.1", label=name)
-    axes.set_yticks(heights - 0.2, list(counts))
-    axes.invert_yaxis()
-
-
-def _draw_trained(axes: Axes, trained: Sequence[Mapping]) -> None:
-    for name, fill, marker in (("controller", "0.1", "o"), ("uniform", "white", "s")):
-        mine = [one for one in trained if one["from"] == name]
-        x, y = ([one[n] for one in mine] for n in ("reward", "stand_alone_reward"))
-        axes.scatter(x, y, color=fill, edgecolor="0.1", marker=marker, label=name)
-
-
-def _curves(records: Sequence[Mapping], wanted: Sequence) -> str:
-    """Plots by the step, of all numbers that the records have."""
-    images = []
-    for caption, lines in wanted:
-        found = [(_series(records, phase, name), label) for phase, name, label in lines]
-        found = [(points, label) for points, label in found if points]
-        if found:
-            is_log = caption.startswith("Perplexity")
-            images.append(_plot(caption, "step", "", _draw_lines, found, is_log))
-    return f'<div class="plots">{"".join(images)}</div>'
-
-
-def _series(records: Iterable[Mapping], phase: str, name: str) -> list[tuple[int, float]]:
-    """Steps and finite values of one number of a phase."""
-    mine = (record for record in records if record["phase"] == phase)
-    return [(r["step"], r[name]) for r in mine if r.get(name) is not None]
-
-
-def _draw_lines(axes: Axes, lines: Sequence, is_log: bool) -> None:
-    for (points, label), style in zip(lines, _STYLES, strict=False):
-        axes.plot(*zip(*points, strict=True), label=label, **style)
-    axes.set_yscale("log" if is_log else "linear")
-
-
-def _plot(caption: str, x: str, y: str, draw: Callable[..., None], *data: object) -> str:
-    picture = Figure(figsize=(4.6, 2.9), facecolor="white", layout="constrained")
-    axes = picture.add_subplot(xlabel=x, ylabel=y)
-    draw(axes, *data)
-    axes.legend(frameon=False)
-    axes.spines[["top", "right"]].set_visible(False)
-    image = _image(picture, f"plot: {caption}")
-    return f"<figure><figcaption>{html.escape(caption)}</figcaption>{image}</figure>"
-
-
-def _image(picture: Figure, words: str) -> str:
-    """An SVG image within the page; as a picture of its own, its names meet no others."""
-    file = io.BytesIO()
-    with matplotlib.rc_context({"svg.hashsalt": "enas_tf"}):
-        picture.savefig(file, format="svg", metadata={"Date": None})
-    data = base64.b64encode(file.getvalue()).decode()
-    return f'<img alt="{html.escape(words)}" src="data:image/svg+xml;base64,{data}">'
 
 
 def _costs(metrics: Mapping[str, Sequence[Mapping]], stored: Mapping) -> str:

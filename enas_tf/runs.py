@@ -1,14 +1,12 @@
-"""A run's folder: its configuration, its files, and the numbers that it writes as it works.
+"""A run's folder: its configuration and its files.
 
 TensorFlow is imported where it is used: `--help` should not wait for it.
 """
 
 import json
-import math
 import os
 import platform
 import shutil
-import time
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +17,7 @@ _CONFIG = "config.json"
 
 # What the verbs leave in a run's folder beside config.json.
 _CONTENTS = ("search", "train", "export", "labels.txt", "arcs.json", "arc.txt")
-_CONTENTS += ("compare", "compare.json", "report.html")
+_CONTENTS += ("compare", "compare.json", "report.html", "events.*")
 
 # The parts of config.json that may change when a run goes on.
 _ENVIRONMENT = ("versions", "devices")
@@ -37,6 +35,7 @@ class Run:
 
         `config.json` holds `config`, its `seed`, the `versions` of Python, TensorFlow, Keras and
         enas_tf, the physical `devices`, and under `earlier` those that a change replaced.
+        TensorBoard shows `config` among its hyper-parameters.
 
         Args:
             workdir: the folder; made with its parents where it is missing.
@@ -61,6 +60,8 @@ class Run:
         # A run that stays the same can so be read from a folder that cannot be written.
         if record != stored:
             run.write_json(_CONFIG, record)
+        if not stored:
+            _write_hparams(run.folder, config)
         return run
 
     def path(self, *parts: str) -> Path:
@@ -148,8 +149,7 @@ class Run:
 
     def _remove_contents(self) -> None:
         with write_errors_told(self.folder):
-            for name in _CONTENTS:
-                path = self.path(name)
+            for path in (path for name in _CONTENTS for path in self.folder.glob(name)):
                 # A link's target is not the run's to remove.
                 if path.is_dir() and not path.is_symlink():
                     shutil.rmtree(path)
@@ -159,95 +159,20 @@ class Run:
             self.path(_CONFIG).unlink()
 
 
-class Metrics:
-    """The numbers of one phase folder: `metrics.jsonl`, and TensorBoard scalars beside it.
+def _write_hparams(folder: Path, config: dict[str, Any]) -> None:
+    """Writes the configuration for TensorBoard, which shows runs side by side by it.
 
-    To resume exactly, save `position()` with each checkpoint and `rewind` to it when the
-    checkpoint is restored (to 0 where there is none). TensorBoard's event files are not rewound:
-    it may show the steps between the checkpoint and the kill twice.
-
-    Args:
-        folder: the phase's folder; made where it is missing. What it already holds is kept, but
-            for the half line that a killed process may have left.
-
-    Raises:
-        UserError: the folder cannot be written.
+    The numbers of a run's phases belong to it, since their folders lie below.
     """
+    import tensorflow as tf
+    from tensorboard.plugins.hparams import api
 
-    def __init__(self, folder: Path | str) -> None:
-        import tensorflow as tf
-
-        self._path = Path(folder) / "metrics.jsonl"
-        with write_errors_told(self._path):
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            self._file = self._path.open("ab")
-        self._summary = tf.summary
-        self._events = tf.summary.create_file_writer(str(folder))
-        # tf.summary.scalar is TensorBoard's own, which TensorFlow 2.21 no longer installs.
-        self._scalar = tf.compat.v1.SummaryMetadata(data_class="DATA_CLASS_SCALAR")
-        self._scalar.plugin_data.plugin_name = "scalars"
-        self.rewind(self._path.stat().st_size)
-
-    def write(self, phase: str, *, step: int, epoch: int, **numbers: Any) -> None:
-        """Adds a record to `metrics.jsonl`, and a scalar `phase/name` for each number.
-
-        A record holds `phase`, `step`, `epoch`, `seconds` and the numbers. `seconds` counts the
-        work in this folder; after a rewind it goes on from the last record kept.
-
-        Args:
-            phase: `child`, `controller`, `valid`, `test` or `train`.
-            step: the phase's global step.
-            epoch: the epoch that the step belongs to.
-            **numbers: whatever `float` takes; what is not finite is written as null.
-
-        Raises:
-            UserError: the disk is full, or the file cannot be written.
-        """
-        seconds = self._seconds_before + time.monotonic() - self._start
-        values = {name: float(value) for name, value in numbers.items()}
-        record = {"phase": phase, "step": int(step), "epoch": int(epoch)}
-        record["seconds"] = round(seconds, 3)
-        record |= {name: v if math.isfinite(v) else None for name, v in values.items()}
-        with write_errors_told(self._path):
-            self._file.write(json.dumps(record).encode() + b"\n")
-            self._file.flush()
-            with self._events.as_default(int(step)):
-                for name, value in values.items():
-                    self._summary.write(f"{phase}/{name}", value, metadata=self._scalar)
-
-    def position(self) -> int:
-        """The length of `metrics.jsonl` in bytes, flushed, for `rewind`."""
-        self.flush()
-        return self._path.stat().st_size
-
-    def rewind(self, position: int) -> None:
-        """Drops the records behind `position`, a value of `position()`.
-
-        So a resumed run's file has each record once. A file that is shorter by now is kept.
-        """
-        kept = self._path.read_bytes()[:position]
-        kept = kept[: kept.rfind(b"\n") + 1]
-        self._file.truncate(len(kept))
-        records = kept.splitlines()
-        self._seconds_before = json.loads(records[-1])["seconds"] if records else 0.0
-        self._start = time.monotonic()
-
-    def flush(self) -> None:
-        """Waits until all that was written is on the disk.
-
-        Raises:
-            UserError: the disk is full, or the files cannot be written.
-        """
-        with write_errors_told(self._path):
-            os.fsync(self._file.fileno())
-            self._events.flush()
-
-    def close(self) -> None:
-        """Flushes and closes the files; nothing can be written afterwards."""
-        self.flush()
-        with write_errors_told(self._path):
-            self._file.close()
-            self._events.close()
+    values = {name: json.loads(text) for name, text in _dotted(config).items()}
+    # TensorBoard knows neither null nor lists.
+    shown = {n: v if isinstance(v, bool | int | float | str) else str(v) for n, v in values.items()}
+    with write_errors_told(folder), tf.summary.create_file_writer(str(folder)).as_default():
+        # Runs of the same configuration stay apart by their folders.
+        api.hparams(shown, trial_id=str(folder))
 
 
 def _plain(obj: Any) -> Any:

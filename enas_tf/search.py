@@ -4,13 +4,16 @@ Reference: Pham et al. 2018, section 2.2.
 """
 
 import json
-from collections.abc import Iterator, Mapping
+import random
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import tensorflow as tf
 
 from enas_tf.checkpoints import Checkpoints
+from enas_tf.controllers.base import Draws
+from enas_tf.diagnostics import Watch
 from enas_tf.errors import UserError
 from enas_tf.layers.dropout import Clock, attempt_offset
 from enas_tf.learner import Learner
@@ -18,10 +21,13 @@ from enas_tf.loop import Loop
 from enas_tf.options import option
 from enas_tf.reinforce import Reinforce
 from enas_tf.runs import Run
+from enas_tf.spaces.base import Arc
 from enas_tf.strategies import distribute
 from enas_tf.tasks.base import Task
 
+# Draws after each epoch: so many are rewarded, and more, which cost nothing, are counted.
 _REPORTED_ARCS = 10
+_COUNTED_ARCS = 100
 
 # Streams of random numbers; each is counted up by steps, so that a resumed run draws the same.
 _CHILD_DRAWS, _UPDATE_DRAWS, _REPORT_DRAWS, _DERIVE_DRAWS = range(4)
@@ -115,6 +121,9 @@ class Search:
         per_epoch = self.steps_per_epoch + self.config.updates_per_epoch
         total = self.config.num_epochs * per_epoch
         loop = Loop(run.path("search"), self.variables, total, self.task.unit, "search")
+        # Before a checkpoint is restored: what the controller draws that knows nothing yet.
+        start = self._draw(_COUNTED_ARCS, _REPORT_DRAWS, 0)
+        watch = Watch(self.reinforce.controller, start, self.config.num_epochs)
 
         def search() -> None:
             self._start_attempt(loop.attempt)
@@ -123,7 +132,7 @@ class Search:
                 self._train_child(loop, epoch, range(done, self.steps_per_epoch))
                 done = max(0, done - self.steps_per_epoch)
                 self._train_controller(loop, epoch, range(done, self.config.updates_per_epoch))
-                self._report(loop, epoch, run)
+                self._report(loop, epoch, run, watch)
                 loop.save()
 
         try:
@@ -148,15 +157,21 @@ class Search:
 
     def sample_to_derive(self, n: int, block: int) -> tf.Tensor:
         """Tokens of `n` architectures that the search has not drawn, `(n, num_tokens)`."""
-        return self._draw(n, _DERIVE_DRAWS, block)
+        return self._draw(n, _DERIVE_DRAWS, block).tokens
 
-    def _draw(self, n: int, stream: int, count: int) -> tf.Tensor:
-        """Tokens of `n` drawn architectures, `(n, num_tokens)`, int32.
-
-        They are drawn on the host, where switch_case asks for them.
-        """
+    def _draw(self, n: int, stream: int, count: int) -> Draws:
+        """Draws `n` architectures on the host, where switch_case asks for their tokens."""
+        seed = [4 * self._attempt_seed + stream, count]
         with tf.device("CPU:0"):
-            return self._sample(n, tf.constant([4 * self._attempt_seed + stream, count])).tokens
+            # The number is a tensor, so that the function is traced once.
+            return self._sample(tf.constant(n), tf.constant(seed))
+
+    def _draw_uniformly(self, n: int, epoch: int) -> tf.Tensor:
+        """Tokens of `n` architectures of the space, all equally likely, `(n, num_tokens)`."""
+        space = self.reinforce.controller.space
+        rng = random.Random(f"{self._attempt_seed} {epoch}")
+        with tf.device("CPU:0"):
+            return tf.constant([space.random(rng).tokens for _ in range(n)], tf.int32)
 
     def rewards(self, tokens: tf.Tensor, batches: Iterator) -> list[float]:
         """The rewards of architectures, each on the next validation batch.
@@ -189,7 +204,7 @@ class Search:
         self.learner.optimizer.learning_rate = rate
         first = epoch * self.steps_per_epoch
         arcs = self._replicas if self.config.arcs_per_step == "replica" else 1
-        tokens = self._draw(self.steps_per_epoch * arcs, _CHILD_DRAWS, epoch)
+        tokens = self._draw(self.steps_per_epoch * arcs, _CHILD_DRAWS, epoch).tokens
 
         def of_step(step: int):
             mine = tokens[step * arcs : (step + 1) * arcs]
@@ -223,7 +238,8 @@ class Search:
         first = (epoch * self.config.updates_per_epoch + updates.start) * n
         batches = self.reward_batches(first + epoch * _REPORTED_ARCS, n * len(updates))
         for number in updates:
-            tokens = self._draw(n, _UPDATE_DRAWS, epoch * self.config.updates_per_epoch + number)
+            count = epoch * self.config.updates_per_epoch + number
+            tokens = self._draw(n, _UPDATE_DRAWS, count).tokens
             rewards = self.rewards(tokens, batches)
             with tf.device("CPU:0"):
                 numbers = self.reinforce.learn(tokens, tf.constant(rewards))
@@ -232,19 +248,23 @@ class Search:
             rate = self.reinforce.controller.config.learning_rate
             loop.advance("controller", epoch, amount, numbers, last, learning_rate=rate)
 
-    def _report(self, loop: Loop, epoch: int, run: Run) -> None:
-        """Adds ten drawn architectures and their rewards to `search/arcs.jsonl`."""
+    def _report(self, loop: Loop, epoch: int, run: Run, watch: Watch) -> None:
+        """Tells how the controller does, beside uniform draws.
+
+        Adds ten of its architectures and their rewards to `search/arcs.jsonl`.
+        """
         n = -(-_REPORTED_ARCS // self._replicas) * self._replicas
-        tokens = self._draw(n, _REPORT_DRAWS, epoch)
+        tokens = self._draw(max(n, _COUNTED_ARCS), _REPORT_DRAWS, epoch).tokens
         updates = (epoch + 1) * self.config.updates_per_epoch
         first = updates * self.config.arcs_per_update + epoch * _REPORTED_ARCS
-        rewards = self.rewards(tokens, self.reward_batches(first, n))[:_REPORTED_ARCS]
-        loop.record("valid", epoch, reward=sum(rewards) / len(rewards), best_reward=max(rewards))
-        lines = [line for line in _read_lines(run) if json.loads(line)["epoch"] < epoch]
-        for one, reward in zip(tokens.numpy().tolist(), rewards, strict=False):
-            record = {"epoch": epoch, "arc": " ".join(map(str, one)), "reward": reward}
-            lines.append(json.dumps(record))
-        run.write_text("search/arcs.jsonl", "\n".join(lines) + "\n")
+        # Both on the same batches, so that the gap does not depend on how hard these are.
+        rewards, uniform = (
+            self.rewards(some, self.reward_batches(first, n))[:_REPORTED_ARCS]
+            for some in (tokens[:n], self._draw_uniformly(n, epoch))
+        )
+        arcs = [self.reinforce.controller.space.parse(one) for one in tokens.numpy().tolist()]
+        watch.tell(loop, epoch, arcs, rewards, uniform)
+        _keep(run, epoch, arcs, rewards)
 
     def _sums_by_replica(self, batch: tuple, tokens) -> dict[str, tf.Tensor]:
         """The task's sums of each replica's batch and architecture, `(replicas,)`."""
@@ -262,6 +282,14 @@ def is_finished(run: Run, config: SearchConfig) -> bool:
     """Whether a run's folder holds all epochs of a search."""
     lines = _read_lines(run)
     return bool(lines) and json.loads(lines[-1])["epoch"] == config.num_epochs - 1
+
+
+def _keep(run: Run, epoch: int, arcs: Sequence[Arc], rewards: Sequence[float]) -> None:
+    """Adds an epoch's rewarded architectures to `search/arcs.jsonl`."""
+    lines = [line for line in _read_lines(run) if json.loads(line)["epoch"] < epoch]
+    for arc, reward in zip(arcs, rewards, strict=False):
+        lines.append(json.dumps({"epoch": epoch, "arc": str(arc), "reward": reward}))
+    run.write_text("search/arcs.jsonl", "\n".join(lines) + "\n")
 
 
 def _read_lines(run: Run) -> list[str]:

@@ -36,6 +36,11 @@ class CommonConfig:
     )
     data_dir: str | None = option(None, "the TFDS directory; unset: TFDS's own default")
     seed: int = option(0, "of all random numbers")
+    seeds: int = option(
+        1,
+        "for search (with its derivation) or no verb: repeat it with as many seeds, from seed on, "
+        "each in a folder of its own, and report means and deviations",
+    )
     deterministic: bool = option(False, "repeat a run bit for bit; slower on GPUs")
     strategy: StrategyName = option(
         "auto", "devices: auto takes all GPUs; one; mirrored: several; multiworker: by TF_CONFIG"
@@ -51,6 +56,11 @@ class CommonConfig:
     )
     split: Literal["train", "valid", "test"] = option("test", "what evaluate evaluates on")
     output: str | None = option(None, "where describe draws to: a name ending in .svg or .png")
+
+    def __post_init__(self) -> None:
+        """Raises UserError for a number of seeds that repeats nothing."""
+        if self.seeds < 1:
+            raise UserError(f"seeds must be at least 1, got {self.seeds}")
 
 
 @dataclass(frozen=True)
@@ -115,10 +125,10 @@ class Settings:
 
 # Settings of one command, which may change when a run goes on.
 _OF_ONE_COMMAND = ("workdir", "data_dir", "strategy", "logical_devices")
-_OF_ONE_COMMAND += ("overwrite", "arc", "split", "output")
+_OF_ONE_COMMAND += ("overwrite", "arc", "split", "output", "seeds")
 
 # Those that say nothing of how the run goes on, or that a command line gives anyway.
-_LEFT_OUT = ("workdir", "preset", "overwrite", "arc", "split", "output")
+_LEFT_OUT = ("workdir", "preset", "overwrite", "arc", "split", "output", "seeds")
 
 
 def run_config(settings: Settings) -> dict[str, Any]:

@@ -139,13 +139,14 @@ class Training:
         averages = self.average.variables if self.average else {}
         return {**self.learner.variables, **averages}
 
-    def run(self, run: Run, arc: str, params: int) -> dict:
+    def run(self, run: Run, arc: str, params: int, tests: bool = True) -> dict:
         """Trains to the end, from the last checkpoint on, then tests once.
 
         Args:
             run: where checkpoints, metrics and `train/result.json` go.
             arc: the architecture's text, which a checkpoint of another one does not fit.
             params: of the network, for the result.
+            tests: whether to touch the test split at the end; else the result has no `test`.
 
         Returns:
             What `train/result.json` holds.
@@ -163,7 +164,7 @@ class Training:
 
         try:
             loop.run(train, self.task.max_rollbacks)
-            return self._finish(loop, run, arc, params)
+            return self._finish(loop, run, arc, params, tests)
         finally:
             loop.close()
 
@@ -244,20 +245,18 @@ class Training:
             loop.state["averaging"] = True
             loop.progress.note("no better validation lately: averaging the weights from now on")
 
-    def _finish(self, loop: Loop, run: Run, arc: str, params: int) -> dict:
-        """Tests the best weights and writes the result."""
+    def _finish(self, loop: Loop, run: Run, arc: str, params: int, tests: bool) -> dict:
+        """Puts the best weights in place, tests them if asked to, and writes the result."""
         if self.config.use_validation:
             loop.checkpoints.write(BEST, loop.state)
         else:
             loop.checkpoints.read(BEST)
-        test = self.evaluate("test")
-        epoch = self.config.num_epochs - 1
+        result: dict = {"arc": arc, "params": params}
+        if tests:
+            result["test"] = self.evaluate("test")
+            loop.record("test", self.config.num_epochs - 1, **result["test"])
         units = self.task.units_per_step(self.config.batch_size)
-        loop.record("test", epoch, **test)
-        result = {
-            "arc": arc,
-            "params": params,
-            "test": test,
+        result |= {
             "best_valid": loop.state.get("best"),
             "epochs": self.config.num_epochs,
             "seconds": round(loop.state["seconds"], 1),

@@ -27,6 +27,12 @@ VERBS: dict[str, Callable[["Experiment"], object]] = {
     "compare": lambda experiment: experiment.compare(),
 }
 
+# What --seeds repeats; a search alone would give no architecture to compare.
+_REPEATED: dict[str, Callable[["Experiment"], object]] = {
+    "": VERBS[""],
+    "search": lambda experiment: experiment.search_and_derive(),
+}
+
 _VERBS_HELP = """
 Verbs:
   (none)    search, derive, train and export, in turn; skips what is done
@@ -89,15 +95,20 @@ def read_command(recipe: "Recipe", usage: str, argv: Sequence[str]) -> tuple["Se
     verb = _verb(flags.parse(argv))
     settings = _settings(flags, recipe, parts)
     _refuse_overwrite(settings, verb)
+    _refuse_seeds(settings, verb)
     return settings, verb
 
 
 def _run(recipe: "Recipe", settings: "Settings", verb: str) -> int:
     from enas_tf.experiment import Experiment
+    from enas_tf.seeds import repeat
     from enas_tf.workers import WORKER_LOST
 
     try:
-        VERBS[verb](Experiment(recipe, settings))
+        if settings.common.seeds > 1:
+            repeat(recipe, settings, _REPEATED[verb])
+        else:
+            VERBS[verb](Experiment(recipe, settings))
     except WORKER_LOST as error:
         if settings.common.strategy != "multiworker":
             raise
@@ -150,6 +161,14 @@ def _refuse_overwrite(settings: "Settings", verb: str) -> None:
         raise UserError(
             f"--overwrite would remove what {verb} works on; leave it out, or start afresh with "
             "the verb search, with none, or with train and --arc"
+        )
+
+
+def _refuse_seeds(settings: "Settings", verb: str) -> None:
+    if settings.common.seeds > 1 and verb not in _REPEATED:
+        raise UserError(
+            f"--seeds repeats a search, so it goes with the verb search or with none, not {verb}; "
+            "leave it out, and name the folder of one seed by --workdir"
         )
 
 

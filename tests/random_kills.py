@@ -9,6 +9,7 @@ metrics, architectures and weights, to the last bit; the next kills go to a fres
 """
 
 import argparse
+import itertools
 import json
 import random
 import shutil
@@ -102,9 +103,9 @@ def kill(launcher: str, phase: str, root: Path, kills: int, moments: random.Rand
     before, whole, verb = root / f"before_{phase}", root / "whole", _VERBS[phase][-1]
     shutil.copytree(whole, before)
     _, lasts = run(launcher, verb, whole, None)
-    found, behind = [], []
+    found, behind, folders = [], [], itertools.count()
     while len(behind) < kills:
-        folder = root / f"{phase}_{len(behind)}"
+        folder = root / f"{phase}_{next(folders)}"
         shutil.copytree(before, folder)
         has_ended = False
         while not has_ended:

@@ -13,7 +13,7 @@ from PIL import Image
 
 from enas_tf.drawing import draw, figure, layout
 from enas_tf.errors import UserError
-from enas_tf.spaces.base import Edge, Graph, Node
+from enas_tf.spaces.graphs import Edge, Graph, Node
 from enas_tf.spaces.macro import MacroSpace
 from enas_tf.spaces.micro import MicroSpace
 from enas_tf.spaces.rnn import RnnSpace

@@ -89,6 +89,12 @@ def record(phase, step, seconds, **numbers):
     return {"phase": phase, "step": step, "epoch": 0, "seconds": seconds, **numbers}
 
 
+def described(gap):
+    ops = {"tanh": 150, "relu": 50, "sigmoid": 0, "identity": 0}
+    inputs = {"node 0": 180, "node 1": 20}
+    return {"reward": 0.3, "gap": gap, "gap_error": 0.05, "ops": ops, "inputs": inputs}
+
+
 def comparison():
     space = RnnSpace(2)
     trained = [
@@ -137,7 +143,8 @@ def whole(tmp_path_factory):
         record("child", 5, 30.0, loss=6.0, perplexity=400.0),
         record("child", 10, 60.0, loss=5.0, perplexity=None),
         record("controller", 12, 90.0, reward=0.2, baseline=0.1, entropy=1.0, loss=0.0),
-        record("valid", 12, 900.0, reward=0.2, best_reward=0.3),
+        record("valid", 12, 900.0, best_reward=0.3, divergence=0.1, **described(0.1)),
+        record("valid", 24, 900.0, best_reward=0.4, divergence=0.2, **described(0.2)),
     ]
     write_lines(run, "search/metrics.jsonl", search)
     train = [record(phase, 3, 36.0, loss=5.0, perplexity=150.0) for phase in ("train", "valid")]
@@ -174,6 +181,10 @@ def test_shows_all_that_a_run_holds(whole):
         "plot: Perplexity of the shared weights",
         "plot: Reward of drawn architectures",
         "plot: Entropy of the controller",
+        "plot: Divergence from the controller at the start",
+        "plot: Controller's draws less uniform ones",
+        "plot: Ops that the controller draws",
+        "plot: Inputs that it chooses",
         "drawing of the architecture; words follow below",
         "plot: Rewards with shared weights",
         "plot: Ops",
@@ -248,7 +259,7 @@ def test_a_browser_shows_it_on_wide_and_narrow_screens(whole, tmp_path):
     assert set(found) == {400, 1280}
     for width, one in found.items():
         assert one["needed"] <= width
-        assert one["shown"] == one["images"] == 10
+        assert one["shown"] == one["images"] == 14
         assert one["verdict"] == "Better, 0.1 < 0.2 & so on."
     # A plot takes the whole of a narrow screen, and one column of a wide one.
     assert 330 <= found[400]["plot"] <= 400

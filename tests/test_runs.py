@@ -9,25 +9,22 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 
-from enas_tf import runs
 from enas_tf.errors import UserError
-from enas_tf.runs import Metrics, Run
+from enas_tf.runs import Run
 
 CONFIG = {"seed": 7, "dataset": "digits", "child": {"out_filters": 20, "sizes": (3, 5)}}
 
 
-def records(folder):
-    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
-
-
-@pytest.fixture
-def clock(monkeypatch):
-    """A clock of the metrics' own, in seconds, that the test moves on."""
-    now = [1000.0]
-    fake = type("Clock", (), {"monotonic": staticmethod(lambda: now[0])})
-    monkeypatch.setattr(runs, "time", fake)
-    return now
+def hparams(folder):
+    """TensorBoard's hyper-parameters of a run."""
+    [events] = folder.glob("events.*")
+    for raw in tf.data.TFRecordDataset(str(events)):
+        for value in tf.compat.v1.Event.FromString(raw.numpy()).summary.value:
+            content = value.metadata.plugin_data.content
+            stored = HParamsPluginData.FromString(content).session_start_info.hparams
+            return {name: getattr(v, v.WhichOneof("kind")) for name, v in stored.items()}
 
 
 def test_open_writes_config_versions_seed_and_devices(tmp_path):
@@ -48,7 +45,13 @@ def test_open_writes_config_versions_seed_and_devices(tmp_path):
         "devices": [d.name[len("/physical_device:") :] for d in tf.config.list_physical_devices()],
         "earlier": [],
     }
-    assert os.listdir(run.folder) == ["config.json"]
+    assert sorted(os.listdir(run.folder))[0] == "config.json"
+    assert hparams(run.folder) == {
+        "seed": 7.0,
+        "dataset": "digits",
+        "child.out_filters": 20.0,
+        "child.sizes": "[3, 5]",
+    }
 
 
 def test_open_with_the_same_config_goes_on_and_touches_nothing(tmp_path):
@@ -98,7 +101,10 @@ def test_overwrite_removes_what_a_run_writes_and_nothing_else(tmp_path):
     run.path("export").symlink_to(outside)
 
     Run.open(run.folder, {"seed": 8}, overwrite=True)
-    assert sorted(os.listdir(run.folder)) == ["config.json", "data", "mine.txt", "training"]
+    # And TensorBoard's hyper-parameters, of the new run.
+    [events, *others] = sorted(os.listdir(run.folder), key=lambda name: name[0] != "e")
+    assert sorted(others) == ["config.json", "data", "mine.txt", "training"]
+    assert events.startswith("events.") and hparams(run.folder) == {"seed": 8.0}
     assert run.read_json("config.json")["config"] == {"seed": 8}
     assert os.listdir(outside) == ["x"]
 
@@ -172,95 +178,3 @@ def test_read_json_says_why_it_cannot(tmp_path, content, reason):
         (tmp_path / "arcs.json").write_bytes(content)
     with pytest.raises(UserError, match=rf"^cannot read .*arcs\.json: {reason}"):
         Run(tmp_path).read_json("arcs.json")
-
-
-def test_metrics_records_hold_plain_numbers(tmp_path, clock):
-    metrics = Metrics(tmp_path / "search")
-    clock[0] += 1.25
-    metrics.write("child", step=np.int64(3), epoch=0, loss=tf.constant(0.5), grad_norm=math.nan)
-    clock[0] += 2
-    metrics.write("controller", step=4, epoch=1, reward=1, entropy=math.inf)
-    metrics.close()
-    assert (tmp_path / "search" / "metrics.jsonl").read_text() == (
-        '{"phase": "child", "step": 3, "epoch": 0, "seconds": 1.25, '
-        '"loss": 0.5, "grad_norm": null}\n'
-        '{"phase": "controller", "step": 4, "epoch": 1, "seconds": 3.25, '
-        '"reward": 1.0, "entropy": null}\n'
-    )
-
-
-def test_metrics_writes_tensorboard_scalars(tmp_path):
-    metrics = Metrics(tmp_path)
-    metrics.write("child", step=3, epoch=0, loss=0.5)
-    metrics.write("valid", step=4, epoch=0, accuracy=0.25)
-    metrics.close()
-    (events,) = tmp_path.glob("events.out.tfevents.*")
-    scalars = {}
-    for raw in tf.data.TFRecordDataset(str(events)):
-        event = tf.compat.v1.Event.FromString(raw.numpy())
-        for value in event.summary.value:
-            assert value.metadata.plugin_data.plugin_name == "scalars"
-            scalars[value.tag, event.step] = float(tf.make_ndarray(value.tensor))
-    assert scalars == {("child/loss", 3): 0.5, ("valid/accuracy", 4): 0.25}
-
-
-def test_metrics_resumes_with_each_record_once(tmp_path, clock):
-    first = Metrics(tmp_path)
-    clock[0] += 10
-    first.write("child", step=1, epoch=0, loss=1.0)
-    checkpoint = first.position()
-    clock[0] += 10
-    first.write("child", step=2, epoch=0, loss=2.0)
-    # The process is killed while it writes.
-    with (tmp_path / "metrics.jsonl").open("ab") as file:
-        file.write(b'{"phase": "child", "st')
-
-    clock[0] += 500
-    second = Metrics(tmp_path)
-    assert [r["step"] for r in records(tmp_path)] == [1, 2]
-    second.rewind(checkpoint)
-    assert [r["step"] for r in records(tmp_path)] == [1]
-    clock[0] += 4
-    second.write("child", step=2, epoch=0, loss=2.0)
-    assert [(r["step"], r["seconds"]) for r in records(tmp_path)] == [(1, 10.0), (2, 14.0)]
-
-
-def test_metrics_rewound_to_zero_starts_afresh(tmp_path, clock):
-    first = Metrics(tmp_path)
-    clock[0] += 10
-    first.write("child", step=1, epoch=0, loss=1.0)
-    second = Metrics(tmp_path)
-    second.rewind(0)
-    clock[0] += 3
-    second.write("child", step=1, epoch=0, loss=1.0)
-    assert [(r["step"], r["seconds"]) for r in records(tmp_path)] == [(1, 3.0)]
-
-
-def test_metrics_keeps_a_file_shorter_than_the_checkpoint_says(tmp_path):
-    metrics = Metrics(tmp_path)
-    metrics.write("child", step=1, epoch=0, loss=1.0)
-    metrics.rewind(10_000)
-    metrics.write("child", step=2, epoch=0, loss=1.0)
-    assert [r["step"] for r in records(tmp_path)] == [1, 2]
-
-
-def test_metrics_in_a_folder_that_is_a_file_is_the_users_one_line(tmp_path):
-    (tmp_path / "search").write_text("mine")
-    with pytest.raises(UserError, match=r"^cannot write .*metrics\.jsonl \(File exists"):
-        Metrics(tmp_path / "search")
-
-
-@pytest.mark.parametrize(
-    "failure",
-    [OSError(errno.ENOSPC, "full"), tf.errors.ResourceExhaustedError(None, None, "full")],
-    ids=["file", "events"],
-)
-def test_metrics_on_a_full_disk_is_the_users_one_line(tmp_path, monkeypatch, failure):
-    metrics = Metrics(tmp_path)
-
-    def full(descriptor):
-        raise failure
-
-    monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(UserError, match=r"^the disk is full: cannot write .*metrics\.jsonl"):
-        metrics.position()

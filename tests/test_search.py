@@ -1,3 +1,5 @@
+import contextlib
+import io
 import json
 from dataclasses import replace
 from itertools import pairwise
@@ -31,18 +33,25 @@ class Unbroken(NamedTuple):
         seen: each step's phase, with all variables behind it.
         last: all variables at the end.
         reward_batches: numbers of the validation batches that rewards were computed on.
+        rewarded: all rewarded tokens, with their rewards.
+        shown: what was printed.
+        search: as it was at the end.
     """
 
     run: Run
     seen: list
     last: dict
     reward_batches: list
+    rewarded: list
+    shown: str
+    search: Search
 
 
 @pytest.fixture(scope="module")
 def unbroken(tmp_path_factory):
-    run, search, seen, asked = Run(tmp_path_factory.mktemp("unbroken")), tiny.search(), [], []
-    advance, reward_batches = loops.Loop.advance, Search.reward_batches
+    run, search = Run(tmp_path_factory.mktemp("unbroken")), tiny.search()
+    seen, asked, rewarded, shown = [], [], [], io.StringIO()
+    advance, reward_batches, rewards = loops.Loop.advance, Search.reward_batches, Search.rewards
 
     def watching_steps(self, phase, *args, **kwargs):
         seen.append((phase, copies(search)))
@@ -52,11 +61,20 @@ def unbroken(tmp_path_factory):
         asked.extend(range(first, first + count))
         return reward_batches(self, first, count)
 
-    with pytest.MonkeyPatch.context() as patch, tiny.many_checkpoints():
+    def watching_rewards(self, tokens, batches):
+        rewarded.append((tokens.numpy(), rewards(self, tokens, batches)))
+        return rewarded[-1][1]
+
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        tiny.many_checkpoints(),
+        contextlib.redirect_stdout(shown),
+    ):
+        patch.setattr(Search, "rewards", watching_rewards)
         patch.setattr(loops.Loop, "advance", watching_steps)
         patch.setattr(Search, "reward_batches", watching_batches)
         search.run(run)
-    return Unbroken(run, seen, copies(search), asked)
+    return Unbroken(run, seen, copies(search), asked, rewarded, shown.getvalue(), search)
 
 
 @pytest.mark.parametrize(
@@ -149,6 +167,12 @@ def test_ten_architectures_are_reported_an_epoch(unbroken):
     rewards = [line["reward"] for line in lines[10:]]
     assert reported[1]["reward"] == pytest.approx(sum(rewards) / 10)
     assert reported[1]["best_reward"] == max(rewards)
+    for record in reported:
+        assert record["gap"] == pytest.approx(record["reward"] - record["uniform_reward"])
+        # A hundred draws of four ops and four indices each.
+        assert sum(record["ops"].values()) == sum(record["inputs"].values()) == 400
+        assert tuple(record["ops"]) == tiny.SPACE.ops and 50 < record["distinct"] <= 100
+    assert 0 < reported[0]["divergence"] < reported[1]["divergence"] < 0.02
 
 
 def accuracies(search, tokens, batches):
@@ -156,6 +180,24 @@ def accuracies(search, tokens, batches):
     for one, (images, labels) in zip(tokens, batches, strict=True):
         logits, _ = search.learner.child(images, one)
         yield float(np.mean(np.argmax(logits, axis=-1) == labels.numpy()))
+
+
+def test_the_gap_is_to_uniform_draws_on_the_same_batches(unbroken):
+    (drawn, mine), (uniform, others) = unbroken.rewarded[-2:]
+    assert not np.array_equal(drawn, uniform)
+    search = unbroken.search
+    batches = list(search.task.reward_batches(4, seed=3, steps=range(26, 36)))
+    assert mine == pytest.approx(list(accuracies(search, drawn, batches)))
+    assert others == pytest.approx(list(accuracies(search, uniform, batches)))
+    reported = [one for one in tiny.records(unbroken.run, "search") if one["phase"] == "valid"]
+    differences = np.subtract(mine, others)
+    assert reported[-1]["gap"] == pytest.approx(differences.mean())
+    assert reported[-1]["gap_error"] == pytest.approx(differences.std(ddof=1) / np.sqrt(10))
+
+
+def test_says_once_that_so_short_a_search_has_not_moved_the_controller(unbroken):
+    assert unbroken.shown.count("warning: ") == 1
+    assert "still draws as it did at the start (divergence 0.0" in unbroken.shown
 
 
 @pytest.mark.parametrize("strategy", [None, tiny.two_devices], ids=["one device", "two devices"])
@@ -168,9 +210,13 @@ def test_a_reward_is_the_accuracy_on_one_validation_batch_per_architecture(strat
     assert search.rewards(tokens, search.reward_batches(7, 6)) == pytest.approx(wanted)
 
 
-def test_no_validation_batch_is_used_twice(unbroken):
-    # In an epoch, four updates of two architectures, and ten to report.
-    assert unbroken.reward_batches == list(range(2 * (4 * 2 + 10)))
+def test_no_validation_batch_is_used_twice_but_by_pairs(unbroken):
+    wanted = []
+    for first in (0, 18):
+        # Four updates of two architectures; then ten to report, each beside a uniform draw.
+        updates, reported = range(first, first + 8), range(first + 8, first + 18)
+        wanted += [*updates, *reported, *reported]
+    assert unbroken.reward_batches == wanted
 
 
 def test_two_devices_search_like_one(tmp_path):
@@ -210,12 +256,13 @@ def test_replicas_may_train_an_architecture_each(tmp_path):
     assert set(np.flatnonzero(moved)) == set(np.concatenate([t + first_rows for t in tokens]))
 
 
-def test_a_random_controller_never_learns(tmp_path):
+def test_a_random_controller_never_learns(tmp_path, capsys):
     search = tiny.search(config=replace(tiny.SEARCH, num_epochs=1), kind="random")
     before = [weight.numpy() for weight in search.reinforce.controller.variables]
     search.run(Run(tmp_path))
     for weight, value in zip(search.reinforce.controller.variables, before, strict=True):
         np.testing.assert_array_equal(weight, value)
+    assert "warning" not in capsys.readouterr().out
     # Its draws are spread evenly: no bias for separable convolutions.
     tokens = search.sample_to_derive(2000, 0).numpy()
     shares = np.bincount(tokens[:, 1], minlength=5) / 2000

@@ -13,7 +13,7 @@ SOURCES = sorted([*ROOT.glob("enas_tf/**/*.py"), *ROOT.glob("launchers/**/*.py")
 # Rows of files and folders of enas_tf, the lowest first. A file imports from lower rows, and from
 # the lists before its own in its row; in its own list from a base.py in its folder alone.
 ROWS = [
-    [["errors", "options", "schedules"], ["spaces"]],
+    [["errors", "options", "schedules"], ["spaces.graphs"], ["spaces"]],
     [
         ["data.text"],
         ["child", "drawing", "data"],
@@ -25,17 +25,20 @@ ROWS = [
     [["supernets", "networks", "controllers", "tasks"]],
     [
         ["optimizers", "averaging", "runs", "checkpoints", "progress", "strategies"],
-        ["reinforce", "learner", "loop", "workers"],
+        ["reinforce", "learner", "metrics", "workers"],
+        ["loop"],
+        ["diagnostics"],
     ],
     [
         ["export.serving_files", "serving"],
-        ["search", "train", "export"],
+        ["search", "train", "export", "plots"],
         ["derive", "evaluate"],
         ["compare", "report"],
     ],
     [["settings"], ["domains"], ["recipes"]],
     [
-        ["experiment", "benchmark.base", "benchmark.measuring", "benchmark.static"],
+        ["experiment"],
+        ["seeds", "benchmark.base", "benchmark.measuring", "benchmark.static"],
         ["benchmark.subjects", "benchmark.serving"],
         ["benchmark"],
     ],

@@ -1,4 +1,5 @@
 import json
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -69,6 +70,15 @@ def test_a_killed_training_goes_on_to_the_same_end(unbroken, tmp_path, step, che
     tiny.assert_same(copies(resumed), wanted)
     assert tiny.records(killed, "train") == tiny.records(run, "train")
     assert again | {"seconds": 0} == result | {"seconds": 0}
+
+
+def test_touches_no_test_split_where_it_is_told_so(unbroken, tmp_path, monkeypatch):
+    finished = Run(tmp_path)
+    shutil.copytree(unbroken[0].folder, finished.folder, dirs_exist_ok=True)
+    training, splits = tiny.training(tiny.TRAIN), []
+    monkeypatch.setattr(training, "evaluate", lambda split: splits.append(split) or {})
+    result = training.run(finished, ARC, params=77, tests=False)
+    assert not splits and result.keys() == unbroken[1].keys() - {"test"}
 
 
 def with_accuracies(monkeypatch, training, accuracies):

@@ -182,7 +182,7 @@ class Controller(keras.layers.Layer):
     def decide(self, pick: Pick) -> None:
         """Makes every choice of an architecture by `pick`, in the order of the procedure."""
 
-    def sample(self, n: int, seed: tf.Tensor) -> Draws:
+    def sample(self, n: int | tf.Tensor, seed: tf.Tensor) -> Draws:
         """Draws `n` architectures; the same seed, `(2,)`, draws the same ones."""
         return self._run(n, None, seed)
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass, fields
 from typing import ClassVar
 
 from enas_tf.errors import UserError
+from enas_tf.spaces.graphs import Graph
 
 Tokens = tuple[int, ...]
 
@@ -39,33 +40,6 @@ class Slot:
         return f"{numbers} ({self.options})"
 
 
-@dataclass(frozen=True)
-class Node:
-    """A box of a drawing; `role` is `"input"`, `"op"`, `"node"` or `"output"`."""
-
-    key: str
-    label: str
-    role: str
-
-
-@dataclass(frozen=True)
-class Edge:
-    """An arrow of a drawing, from the node with key `source` to that with key `target`."""
-
-    source: str
-    target: str
-    label: str = ""
-
-
-@dataclass(frozen=True)
-class Graph:
-    """A drawing of a cell or a network; every edge joins two of its nodes."""
-
-    title: str
-    nodes: tuple[Node, ...]
-    edges: tuple[Edge, ...]
-
-
 class Arc(ABC):
     """One architecture, immutable. Its tokens, text, JSON and object say the same thing."""
 
@@ -73,6 +47,19 @@ class Arc(ABC):
     @abstractmethod
     def tokens(self) -> Tokens:
         """The architecture as a flat tuple of integers, in text order."""
+
+    @property
+    @abstractmethod
+    def ops(self) -> Tokens:
+        """The numbers of all ops that it runs, in text order."""
+
+    @property
+    @abstractmethod
+    def inputs(self) -> Tokens:
+        """The entries that its indices or skip connections choose, in text order.
+
+        They are places in the space's `entries`.
+        """
 
     @property
     @abstractmethod
@@ -123,6 +110,11 @@ class Space(ABC):
     @abstractmethod
     def ops(self) -> tuple[str, ...]:
         """The names of the ops (rnn: activations); an op's token is its place here."""
+
+    @property
+    @abstractmethod
+    def entries(self) -> tuple[str, ...]:
+        """The names of what an index or a skip connection can choose."""
 
     @property
     @abstractmethod

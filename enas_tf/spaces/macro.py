@@ -10,7 +10,8 @@ from functools import cached_property
 from typing import ClassVar, NamedTuple
 
 from enas_tf.errors import UserError
-from enas_tf.spaces.base import Arc, Edge, Graph, Node, Slot, Space, Tokens, decode_json, numbered
+from enas_tf.spaces.base import Arc, Slot, Space, Tokens, decode_json, numbered
+from enas_tf.spaces.graphs import Edge, Graph, Node
 
 OPS = (
     "conv 3x3",
@@ -46,6 +47,16 @@ class MacroArc(Arc):
     def tokens(self) -> Tokens:
         """For each layer its op, then its skip bits."""
         return tuple(token for layer in self.layers for token in (layer.op, *layer.skips))
+
+    @property
+    def ops(self) -> Tokens:
+        """The op of each layer."""
+        return tuple(layer.op for layer in self.layers)
+
+    @property
+    def inputs(self) -> Tokens:
+        """The entries that skip connections join, layer by layer."""
+        return tuple(entry for layer in self.layers for entry, bit in enumerate(layer.skips) if bit)
 
     @property
     def space(self) -> "MacroSpace":
@@ -101,6 +112,11 @@ class MacroSpace(Space):
     def ops(self) -> tuple[str, ...]:
         """The names of the first `num_ops` ops."""
         return OPS[: self.num_ops]
+
+    @property
+    def entries(self) -> tuple[str, ...]:
+        """The stem, and all layers but the last two: no layer skips the one before it."""
+        return tuple(map(_entry, range(self.num_layers - 1)))
 
     @cached_property
     def slots(self) -> tuple[Slot, ...]:

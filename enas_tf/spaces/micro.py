@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import ClassVar, NamedTuple
 
-from enas_tf.spaces.base import Arc, Edge, Graph, Node, Slot, Space, Tokens, decode_json, numbered
+from enas_tf.spaces.base import Arc, Slot, Space, Tokens, decode_json, numbered
+from enas_tf.spaces.graphs import Edge, Graph, Node
 
 
 class MicroNode(NamedTuple):
@@ -52,6 +53,16 @@ class MicroArc(Arc):
         return tuple(itertools.chain(*self.normal, *self.reduction))
 
     @property
+    def ops(self) -> Tokens:
+        """Two for each node."""
+        return self.tokens[1::2]
+
+    @property
+    def inputs(self) -> Tokens:
+        """Two for each node; both cells' entries have the same numbers."""
+        return self.tokens[::2]
+
+    @property
     def space(self) -> "MicroSpace":
         """The space of as many nodes."""
         return MicroSpace(len(self.normal))
@@ -88,6 +99,11 @@ class MicroSpace(Space):
     num_nodes: int = field(
         default=5, metadata={"help": "nodes in each cell, its two inputs not counted"}
     )
+
+    @property
+    def entries(self) -> tuple[str, ...]:
+        """The two inputs, and all nodes but the last."""
+        return tuple(map(_entry, range(self.num_nodes + 1)))
 
     @cached_property
     def slots(self) -> tuple[Slot, ...]:

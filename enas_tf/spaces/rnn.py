@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import ClassVar, NamedTuple
 
-from enas_tf.spaces.base import Arc, Edge, Graph, Node, Slot, Space, Tokens, decode_json, numbered
+from enas_tf.spaces.base import Arc, Slot, Space, Tokens, decode_json, numbered
+from enas_tf.spaces.graphs import Edge, Graph, Node
 
 
 class RnnNode(NamedTuple):
@@ -29,6 +30,16 @@ class RnnArc(Arc):
     def tokens(self) -> Tokens:
         """For each node its index, then its activation."""
         return tuple(itertools.chain(*self.nodes))
+
+    @property
+    def ops(self) -> Tokens:
+        """The activation of each node."""
+        return self.tokens[1::2]
+
+    @property
+    def inputs(self) -> Tokens:
+        """The index of each node."""
+        return self.tokens[::2]
 
     @property
     def space(self) -> "RnnSpace":
@@ -58,6 +69,11 @@ class RnnSpace(Space):
     num_nodes: int = field(
         default=8, metadata={"help": "nodes in the cell, its fixed first node not counted"}
     )
+
+    @property
+    def entries(self) -> tuple[str, ...]:
+        """All nodes but the last, from node 0 on."""
+        return tuple(f"node {number}" for number in range(self.num_nodes))
 
     @cached_property
     def slots(self) -> tuple[Slot, ...]:

@@ -70,21 +70,33 @@ def test_evaluate_repeats_the_test(finished, corpus):
 
 
 @pytest.mark.parametrize(
-    ("phase", "checkpoint"), [("search", "step_000000004"), ("train", "step_000000002")]
+    ("phase", "checkpoint", "sent", "status"),
+    [
+        ("search", "step_000000004", signal.SIGTERM, 143),
+        ("train", "step_000000002", signal.SIGKILL, -9),
+    ],
+    ids=["search", "train"],
 )
-def test_a_killed_run_goes_on_to_the_same_end(finished, corpus, tmp_path, phase, checkpoint):
+def test_a_stopped_run_goes_on_to_the_same_end(
+    finished, corpus, tmp_path, phase, checkpoint, sent, status
+):
     folder, _ = finished
     process = subprocess.Popen(
         command(corpus, f"--workdir={tmp_path}", launcher="ptb_rnn"),
         cwd=ROOT,
         env=environment(),
         stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
     )
     while not (tmp_path / phase / "checkpoints" / checkpoint).exists():
         assert process.poll() is None
         time.sleep(0.01)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    process.send_signal(sent)
+    _, stderr = process.communicate()
+    assert process.returncode == status
+    told = "stopped at step" in stderr and "the same command goes on from there" in stderr
+    assert told == (sent == signal.SIGTERM)
     done = launch(corpus, f"--workdir={tmp_path}", launcher="ptb_rnn")
     assert done.status == 0, done.stderr
     assert "resuming at step" in done.stdout

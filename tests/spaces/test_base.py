@@ -85,6 +85,18 @@ def test_slots_are_as_many_as_tokens_and_have_names_of_their_own(space):
 
 
 @every_space
+def test_ops_and_inputs_are_what_the_slots_say(space):
+    for arc in some_arcs(space):
+        pairs = list(zip(arc.tokens, space.slots, strict=True))
+        assert arc.ops == tuple(token for token, slot in pairs if slot.words == space.ops)
+        indices = tuple(token for token, slot in pairs if slot.words == ())
+        skips = [slot.name.partition("skip from ")[2] for token, slot in pairs if token]
+        joined = tuple(space.entries.index(name) for name in skips if name)
+        assert arc.inputs == (indices or joined)
+    assert len(space.entries) == len(set(space.entries))
+
+
+@every_space
 def test_every_slot_takes_its_range_and_no_more(space):
     lowest, highest = [0] * len(space.slots), [slot.size - 1 for slot in space.slots]
     assert space.check(lowest) == tuple(lowest)
@@ -252,4 +264,4 @@ print(*names, "/", *sorted({"tensorflow", "keras", "numpy"} & set(sys.modules)))
     run = subprocess.run(
         [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True
     )
-    assert run.stdout.split() == ["base", "macro", "micro", "rnn", "zoo", "/"]
+    assert run.stdout.split() == ["base", "graphs", "macro", "micro", "rnn", "zoo", "/"]

@@ -1,0 +1,173 @@
+"""The plots of a report, as HTML with images in it; in grey, so that they can be printed."""
+
+import base64
+import html
+import io
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+# Lines are told apart by these, not by colours.
+_STYLES = [
+    {"color": "0.1", "ls": "-"},
+    {"color": "0.45", "ls": "--"},
+    {"color": "0.1", "ls": ":", "marker": "o", "ms": 3},
+]
+
+# Title, and phase, number and label of each line; left out where the run has no such numbers.
+_SEARCH_CURVES = [
+    ("Loss of the shared weights", [("child", "loss", "training")]),
+    ("Accuracy of the shared weights", [("child", "accuracy", "training")]),
+    ("Perplexity of the shared weights", [("child", "perplexity", "training")]),
+    (
+        "Reward of drawn architectures",
+        [
+            ("controller", "reward", "reward"),
+            ("controller", "baseline", "baseline"),
+            ("valid", "best_reward", "best of ten"),
+        ],
+    ),
+    ("Entropy of the controller", [("controller", "entropy", "entropy")]),
+    ("Divergence from the controller at the start", [("valid", "divergence", "nats")]),
+]
+_TRAINING_CURVES = [
+    (name.capitalize(), [("train", name, "training"), ("valid", name, "validation")])
+    for name in ("loss", "accuracy", "perplexity")
+]
+
+
+def search_plots(records: Sequence[Mapping]) -> str:
+    """Plots of a search's metrics, as far as it has them."""
+    told = [record for record in records if record.get("gap") is not None]
+    plots = _curves(records, _SEARCH_CURVES)
+    if told:
+        plots += [
+            _plot("Controller's draws less uniform ones", "step", "reward", _draw_gap, told),
+            _plot("Ops that the controller draws", "step", "", _draw_shares, told, "ops"),
+            _plot("Inputs that it chooses", "step", "", _draw_shares, told, "inputs"),
+        ]
+    return _side_by_side(plots)
+
+
+def training_plots(records: Sequence[Mapping]) -> str:
+    """Plots of a training's metrics."""
+    return _side_by_side(_curves(records, _TRAINING_CURVES))
+
+
+def comparison_plots(result: Mapping) -> str:
+    """Plots of what `compare.json` holds."""
+    x, y = "reward with shared weights", "reward trained alone"
+    plots = [
+        _plot("Rewards with shared weights", "reward", "architectures", _draw_rewards, result),
+        _plot("Ops", "share of the set's ops", "", _draw_ops, result),
+        _plot("Trained from scratch", x, y, _draw_trained, result["trained"]),
+    ]
+    return _side_by_side(plots)
+
+
+def image(picture: Figure, words: str) -> str:
+    """An SVG image within the page; as a picture of its own, its names meet no others.
+
+    Args:
+        picture: of any size.
+        words: that stand in for it.
+    """
+    file = io.BytesIO()
+    with matplotlib.rc_context({"svg.hashsalt": "enas_tf"}):
+        picture.savefig(file, format="svg", metadata={"Date": None})
+    data = base64.b64encode(file.getvalue()).decode()
+    return f'<img alt="{html.escape(words)}" src="data:image/svg+xml;base64,{data}">'
+
+
+def _curves(records: Sequence[Mapping], wanted: Sequence) -> list[str]:
+    """Plots by the step, of all numbers that the records have."""
+    images = []
+    for caption, lines in wanted:
+        found = [(_series(records, phase, name), label) for phase, name, label in lines]
+        found = [(points, label) for points, label in found if points]
+        if found:
+            is_log = caption.startswith("Perplexity")
+            images.append(_plot(caption, "step", "", _draw_lines, found, is_log))
+    return images
+
+
+def _series(records: Iterable[Mapping], phase: str, name: str) -> list[tuple[int, float]]:
+    """Steps and finite values of one number of a phase."""
+    mine = (record for record in records if record["phase"] == phase)
+    return [(r["step"], r[name]) for r in mine if r.get(name) is not None]
+
+
+def _draw_lines(axes: Axes, lines: Sequence, is_log: bool) -> None:
+    for (points, label), style in zip(lines, _STYLES, strict=False):
+        axes.plot(*zip(*points, strict=True), label=label, **style)
+    axes.set_yscale("log" if is_log else "linear")
+
+
+def _draw_gap(axes: Axes, told: Sequence[Mapping]) -> None:
+    """The gap over the epochs, with its uncertainty."""
+    steps, gaps, errors = (
+        np.array([one[name] for one in told]) for name in ("step", "gap", "gap_error")
+    )
+    axes.axhline(0, color="0.1", lw=0.8, ls=":")
+    low, high = gaps - 2 * errors, gaps + 2 * errors
+    axes.fill_between(steps, low, high, color="0.85", label="within two standard errors")
+    # A dot shows where there is one epoch only.
+    axes.plot(steps, gaps, color="0.1", marker=".", ms=4, label="mean of ten pairs")
+
+
+def _draw_shares(axes: Axes, told: Sequence[Mapping], name: str) -> None:
+    """A strip for each thing, as high as its share of all; its name at the left."""
+    steps, names = [one["step"] for one in told], list(told[-1][name])
+    counts = np.array([[one[name][thing] for thing in names] for one in told], float)
+    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    highest = max(shares.max(initial=0), 1e-9)
+    for row, column in enumerate(shares.T):
+        axes.fill_between(steps, row, row - 0.9 * column / highest, color="0.6")
+        axes.axhline(row, color="0.1", lw=0.8)
+        axes.annotate(f"{column[-1]:.0%}", (1.01, row), xycoords=("axes fraction", "data"))
+    axes.set_yticks(range(len(names)), names)
+    axes.invert_yaxis()
+
+
+def _draw_rewards(axes: Axes, result: Mapping) -> None:
+    sets = [[one["reward"] for one in result[n]["rewards"]] for n in ("controller", "uniform")]
+    edges = np.histogram_bin_edges(np.concatenate(sets), bins=15)
+    axes.hist(sets[0], edges, color="0.7", label="controller, mean dashed")
+    axes.hist(sets[1], edges, histtype="step", color="0.1", lw=1.5, label="uniform, mean dotted")
+    axes.axvline(result["controller"]["mean"], color="0.4", ls="--")
+    axes.axvline(result["uniform"]["mean"], color="0.1", ls=":")
+
+
+def _draw_ops(axes: Axes, result: Mapping) -> None:
+    for name, fill, shift in (("controller", "0.7", 0.0), ("uniform", "white", 0.4)):
+        counts = result[name]["ops"]
+        shares = np.array(list(counts.values())) / sum(counts.values())
+        heights = np.arange(len(counts)) + shift
+        axes.barh(heights, shares, 0.38, color=fill, edgecolor="0.1", label=name)
+    axes.set_yticks(heights - 0.2, list(counts))
+    axes.invert_yaxis()
+
+
+def _draw_trained(axes: Axes, trained: Sequence[Mapping]) -> None:
+    for name, fill, marker in (("controller", "0.1", "o"), ("uniform", "white", "s")):
+        mine = [one for one in trained if one["from"] == name]
+        x, y = ([one[n] for one in mine] for n in ("reward", "stand_alone_reward"))
+        axes.scatter(x, y, color=fill, edgecolor="0.1", marker=marker, label=name)
+
+
+def _plot(caption: str, x: str, y: str, draw: Callable[..., None], *data: object) -> str:
+    picture = Figure(figsize=(4.6, 2.9), facecolor="white", layout="constrained")
+    axes = picture.add_subplot(xlabel=x, ylabel=y)
+    draw(axes, *data)
+    if axes.get_legend_handles_labels()[0]:
+        axes.legend(frameon=False)
+    axes.spines[["top", "right"]].set_visible(False)
+    shown = image(picture, f"plot: {caption}")
+    return f"<figure><figcaption>{html.escape(caption)}</figcaption>{shown}</figure>"
+
+
+def _side_by_side(plots: Iterable[str]) -> str:
+    return f'<div class="plots">{"".join(plots)}</div>'
