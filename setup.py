@@ -6,6 +6,8 @@ from pathlib import Path
 from setuptools import find_packages, setup
 
 ROOT = Path(__file__).parent
+LAUNCHERS = ("cifar_micro", "cifar_macro", "ptb_rnn", "serve", "predict", "benchmark")
+PYTHONS = ("3.10", "3.11", "3.12", "3.13")
 
 
 def requirements() -> list[str]:
@@ -25,10 +27,20 @@ setup(
     python_requires=">=3.10",
     packages=find_packages(include=["enas_tf*", "launchers*"]),
     install_requires=requirements(),
-    extras_require={"test": ["pillow>=10", "pytest>=8,<10", "pytest-xdist>=3.6,<4", "ruff>=0.9"]},
+    extras_require={
+        # The export writes the server's messages, so that the client needs nothing more.
+        "serving": [],
+        "test": ["pillow>=10", "pytest>=8,<10", "pytest-xdist>=3.6,<4", "ruff>=0.9"],
+    },
+    entry_points={
+        "console_scripts": [
+            f"enas-{name.replace('_', '-')} = launchers.{name}:main" for name in LAUNCHERS
+        ]
+    },
     classifiers=[
         "Intended Audience :: Science/Research",
         "Programming Language :: Python :: 3",
+        *(f"Programming Language :: Python :: {version}" for version in PYTHONS),
         "Topic :: Scientific/Engineering :: Artificial Intelligence",
     ],
 )

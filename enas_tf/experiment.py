@@ -3,6 +3,7 @@
 from dataclasses import fields, replace
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import keras
 import tensorflow as tf
@@ -29,20 +30,26 @@ from enas_tf.workers import is_chief, scratch_copy, wait_for_copies
 class Experiment:
     """One run of a recipe, in a folder.
 
-    The first one of a process is made before TensorFlow has started its devices.
+    To be made before TensorFlow has started its devices, where the settings split the CPU or name
+    several machines.
 
     Args:
         recipe: what goes with what.
         settings: of the run.
-        strategy: that of an earlier run of this process, if any; there can be no other one.
+        data: `ImageData` or `TextData`; None loads the data set that the settings name.
+        strategy: that of an earlier run of this process on several devices; there can be no other.
     """
 
     def __init__(
         self,
         recipe: Recipe,
         settings: Settings,
+        data: Any = None,
         strategy: tf.distribute.Strategy | None = None,
     ) -> None:
+        if data is not None:
+            settings = settings.changed({"dataset": data.name})
+            self.data = data
         self.recipe = recipe
         self.domain = recipe.domain
         self.settings = settings
@@ -97,10 +104,10 @@ class Experiment:
 
     def pipeline(self) -> None:
         """Search, derive, train and export, in turn; skips what is done."""
-        run, settings = self.run, self.settings
         # What would stop the training is told now, not after the search.
-        self.domain.train_task(settings, self.data).steps_per_epoch(settings.train.batch_size)
-        if not settings.common.arc:
+        self._check_batches(search=not self.settings.common.arc, train=True)
+        run = self.run
+        if not self.settings.common.arc:
             self.search_and_derive()
         if not run.path("train/result.json").exists() or self._is_another_arc():
             self.train()
@@ -125,10 +132,19 @@ class Experiment:
         trained = self.run.read_json("train/result.json")["arc"]
         return self.settings.common.arc is not None and str(self._arc()[1]) != trained
 
+    def _check_batches(self, search: bool = False, train: bool = False) -> None:
+        """Raises UserError for data without a full batch, before a folder holds the mistake."""
+        settings, domain = self.settings, self.domain
+        if search:
+            task = domain.search_task(settings, self.data)
+            task.reward_batches(settings.search.batch_size, seed=0, steps=range(1))
+        if train:
+            domain.train_task(settings, self.data).steps_per_epoch(settings.train.batch_size)
+
     def search(self) -> None:
         """Trains shared weights and controller."""
-        run = self.run
-        self._make_search().run(run)
+        self._check_batches(search=True)
+        self._make_search().run(self.run)
 
     def derive(self) -> Arc:
         """Ranks architectures that the trained controller draws; returns the best one."""
@@ -153,6 +169,7 @@ class Experiment:
 
     def train(self) -> dict:
         """Trains one architecture from scratch; returns `train/result.json`'s content."""
+        self._check_batches(train=True)
         run, (_, arc) = self.run, self._arc()
         training, network = self._make_training(arc, self.settings)
         result = training.run(run, str(arc), count_params(network))

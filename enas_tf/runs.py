@@ -144,7 +144,7 @@ class Run:
         if changes:
             raise UserError(
                 f"{self.folder} holds a run with another configuration: {'; '.join(changes)}; "
-                "use another --workdir, or --overwrite to remove that run"
+                "give the flags that it began with, another --workdir, or --overwrite to remove it"
             )
 
     def _remove_contents(self) -> None:

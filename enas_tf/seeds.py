@@ -30,7 +30,7 @@ def repeat(recipe: Recipe, settings: Settings, work: Callable[[Experiment], obje
         print(f"seeds: seed {seed}, {len(found) + 1} of {common.seeds}")
         workdir = str(whole.workdir / f"seed_{seed}")
         own = replace(common, seed=seed, seeds=1, workdir=workdir)
-        experiment = Experiment(recipe, replace(settings, common=own), whole.strategy)
+        experiment = Experiment(recipe, replace(settings, common=own), strategy=whole.strategy)
         work(experiment)
         found[seed] = numbers_of(experiment.run)
     result = summary(found)

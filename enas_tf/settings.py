@@ -1,7 +1,8 @@
 """All settings of a run, from which the flags are made."""
 
 import shlex
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Iterator, Mapping
+from dataclasses import Field, asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -92,6 +93,35 @@ class Settings:
         """Raises UserError now for a final network that could not be built after the search."""
         self.train.child(self.child)
 
+    def changed(self, values: Mapping[str, Any]) -> "Settings":
+        """The same settings but for some values, by the names of their flags.
+
+        Args:
+            values: e.g. `{"workdir": "runs/mine", "search.num_epochs": 3}`.
+
+        Raises:
+            UserError: a name that is no setting's, or values that the settings refuse.
+        """
+        places = {name: (part, field.name) for name, part, field in self.named_fields()}
+        changes: dict[str, dict[str, Any]] = {}
+        for name, value in values.items():
+            if name == "preset":
+                raise UserError("a preset is chosen among the recipe's presets; leave preset out")
+            if name not in places:
+                raise UserError(f"no setting is called {name!r}; a launcher's --help lists all")
+            part, field = places[name]
+            changes.setdefault(part, {})[field] = value
+        parts = {part: replace(getattr(self, part), **new) for part, new in changes.items()}
+        return replace(self, **parts)
+
+    def named_fields(self) -> Iterator[tuple[str, str, Field]]:
+        """The flag's name, the part and the field of every setting that is a flag."""
+        for part in fields(self):
+            prefix = "" if part.name == "common" else f"{part.name}."
+            for field in fields(getattr(self, part.name)):
+                if "help" in field.metadata:
+                    yield prefix + field.metadata.get("flag", field.name), part.name, field
+
 
 # Settings of one command, which may change when a run goes on.
 _OF_ONE_COMMAND = ("workdir", "data_dir", "strategy", "logical_devices")
@@ -118,14 +148,9 @@ def flags_of(settings: Settings, preset: Settings, workdir: Path) -> str:
     What one command alone asks for, such as an architecture, is left out.
     """
     given = [f"--workdir={workdir}", f"--preset={settings.common.preset}"]
-    for part in fields(settings):
-        config, default = getattr(settings, part.name), getattr(preset, part.name)
-        prefix = "" if part.name == "common" else f"{part.name}."
-        for field in fields(config):
-            value = getattr(config, field.name)
-            is_flag = "help" in field.metadata and field.name not in _LEFT_OUT
-            if is_flag and value != getattr(default, field.name):
-                name = field.metadata.get("flag", field.name)
-                shown = str(value).lower() if value is None or isinstance(value, bool) else value
-                given.append(f"--{prefix}{name}={shown}")
+    for name, part, field in settings.named_fields():
+        value, default = (getattr(getattr(s, part), field.name) for s in (settings, preset))
+        if name not in _LEFT_OUT and value != default:
+            shown = str(value).lower() if value is None or isinstance(value, bool) else value
+            given.append(f"--{name}={shown}")
     return shlex.join(given)

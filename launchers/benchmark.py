@@ -29,11 +29,18 @@ from launchers.flags import Flags
 _STARTED = "ENAS_TF_BENCHMARK_STARTED"
 
 
-def main(argv: Sequence[str]) -> int:
-    """Runs the command line; returns the exit status: 0, or 2 after a user's mistake."""
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the command line.
+
+    Args:
+        argv: the program's name and its arguments; None takes `sys.argv`.
+
+    Returns:
+        The exit status: 0; 1 where a case failed; 2 after a user's mistake; 130 after Ctrl-C.
+    """
     flags = Flags(__doc__)
     flags.add("", {"default": BenchmarkConfig()})
-    words = flags.parse(argv)
+    words = flags.parse(sys.argv if argv is None else argv)
     try:
         if words:
             raise UserError(f"give flags alone, such as --case={words[0]}; got {words[0]!r}")
@@ -91,4 +98,4 @@ def _run_cases(config: BenchmarkConfig) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv))
+    sys.exit(main())

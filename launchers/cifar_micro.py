@@ -17,5 +17,11 @@ import sys
 
 from launchers.cli import launch
 
+
+def main() -> int:
+    """Runs the command line; returns the exit status."""
+    return launch("CIFAR_MICRO", __doc__)
+
+
 if __name__ == "__main__":
-    sys.exit(launch("CIFAR_MICRO", __doc__))
+    sys.exit(main())

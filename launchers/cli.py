@@ -63,16 +63,8 @@ def launch(recipe_name: str, usage: str, argv: Sequence[str] | None = None) -> i
     """
     import_tensorflow_quietly()
     recipe = getattr(importlib.import_module("enas_tf.recipes"), recipe_name)
-    flags = Flags(usage.strip() + "\n" + _VERBS_HELP)
-    parts = _parts(recipe)
-    for prefix, presets in parts.items():
-        flags.add("" if prefix == "common" else prefix, presets)
-    verbs = flags.parse(sys.argv if argv is None else argv)
     try:
-        verb = _verb(verbs)
-        settings = _settings(flags, recipe, parts)
-        _refuse_overwrite(settings, verb)
-        _refuse_seeds(settings, verb)
+        settings, verb = read_command(recipe, usage, sys.argv if argv is None else argv)
         return _run(recipe, settings, verb)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -83,6 +75,29 @@ def launch(recipe_name: str, usage: str, argv: Sequence[str] | None = None) -> i
     except Preempted as stop:
         print(f"{stop}; the same command goes on from there", file=sys.stderr)
         return 143
+
+
+def read_command(recipe: "Recipe", usage: str, argv: Sequence[str]) -> tuple["Settings", str]:
+    """The settings and the verb that a command line asks for; nothing is run.
+
+    Args:
+        recipe: whose presets the flags change.
+        usage: as for `launch`.
+        argv: the program's name and its arguments.
+
+    Raises:
+        SystemExit: as `Flags.parse`.
+        UserError: an unknown verb, or settings that do not go together.
+    """
+    flags = Flags(usage.strip() + "\n" + _VERBS_HELP)
+    parts = _parts(recipe)
+    for prefix, presets in parts.items():
+        flags.add("" if prefix == "common" else prefix, presets)
+    verb = _verb(flags.parse(argv))
+    settings = _settings(flags, recipe, parts)
+    _refuse_overwrite(settings, verb)
+    _refuse_seeds(settings, verb)
+    return settings, verb
 
 
 def _run(recipe: "Recipe", settings: "Settings", verb: str) -> int:

@@ -27,18 +27,18 @@ from launchers.cli import import_tensorflow_quietly
 from launchers.flags import Flags
 
 
-def main(argv: Sequence[str]) -> int:
+def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command line.
 
     Args:
-        argv: the program's name and its arguments.
+        argv: the program's name and its arguments; None takes `sys.argv`.
 
     Returns:
         The exit status: 0; 2 after a user's mistake; 130 after Ctrl-C.
     """
     flags = Flags(__doc__)
     flags.add("", {"default": PredictConfig()})
-    paths = flags.parse(argv)
+    paths = flags.parse(sys.argv if argv is None else argv)
     try:
         config = flags.config("")
         for number, row in enumerate(_rows(config, paths)):
@@ -75,4 +75,4 @@ def _client(config: PredictConfig) -> Client:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv))
+    sys.exit(main())

@@ -19,5 +19,11 @@ import sys
 
 from launchers.cli import launch
 
+
+def main() -> int:
+    """Runs the command line; returns the exit status."""
+    return launch("PTB_RNN", __doc__)
+
+
 if __name__ == "__main__":
-    sys.exit(launch("PTB_RNN", __doc__))
+    sys.exit(main())

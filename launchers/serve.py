@@ -23,18 +23,18 @@ from enas_tf.serving.server import ServeConfig, serve
 from launchers.flags import Flags
 
 
-def main(argv: Sequence[str]) -> int:
+def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command line.
 
     Args:
-        argv: the program's name and its arguments.
+        argv: the program's name and its arguments; None takes `sys.argv`.
 
     Returns:
         The exit status: 0 once it was stopped, or 2 after a user's mistake.
     """
     flags = Flags(__doc__)
     flags.add("", {"default": ServeConfig()})
-    words = flags.parse(argv)
+    words = flags.parse(sys.argv if argv is None else argv)
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.default_int_handler)
     try:
@@ -50,4 +50,4 @@ def main(argv: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv))
+    sys.exit(main())

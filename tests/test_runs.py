@@ -74,7 +74,7 @@ def test_open_names_each_field_that_differs(tmp_path):
         "child.out_filters was 20 and is now 36; "
         "child.sizes was [3, 5] and is now absent; "
         'dataset was "digits" and is now "ptb"; '
-        "use another --workdir, or --overwrite to remove that run"
+        "give the flags that it began with, another --workdir, or --overwrite to remove it"
     )
     assert Run(tmp_path).read_json("config.json")["config"]["dataset"] == "digits"
 

@@ -152,7 +152,8 @@ class ImageData:
         if not 1 <= batch_size <= count:
             raise UserError(
                 f"batch size must be between 1 and {count}, the number of images of the {split} "
-                f"split of data set {self.name!r}. Received: {batch_size}"
+                f"split of data set {self.name!r}. Received: {batch_size}; lower "
+                f"--search.batch_size or --train.batch_size, or add images"
             )
         return count // batch_size
 

@@ -88,5 +88,11 @@ def test_a_mistake_gets_one_clear_line(bad, name):
     assert BAD[name][1].format(**names) in lines[0]
 
 
+@pytest.mark.parametrize("name", ["no folder", "one class", "large batch", "large reward batch"])
+def test_a_mistake_about_data_can_be_mended_in_the_same_folder(bad, copied, name):
+    assert bad[0][name].status == 2
+    assert not (copied / f"new {name}").exists()
+
+
 def test_a_refused_architecture_leaves_the_run_as_it_was(bad, copied):
     assert not list((copied / "whole").rglob("damaged*"))

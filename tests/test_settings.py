@@ -1,0 +1,53 @@
+"""Settings by the names of their flags."""
+
+import shlex
+from pathlib import Path
+
+import pytest
+
+from enas_tf.errors import UserError
+from enas_tf.recipes import CIFAR_MACRO, CIFAR_MICRO
+from enas_tf.settings import flags_of
+from launchers.cli import read_command
+
+TINY = CIFAR_MACRO.presets["tiny"]
+VALUES = {
+    "workdir": "runs/mine",
+    "deterministic": True,
+    "space.ops": 7,
+    "space.num_layers": 4,
+    "search.num_epochs": 3,
+    "data.flip": None,
+}
+
+
+def test_values_are_changed_by_the_names_of_flags():
+    changed = TINY.changed(VALUES)
+    assert changed.common.workdir == "runs/mine" and changed.common.deterministic
+    assert (changed.space.num_ops, changed.space.num_layers) == (7, 4)
+    assert changed.search.num_epochs == 3
+    assert (changed.train, changed.common.dataset) == (TINY.train, "digits")
+    assert TINY.search.num_epochs == 30
+    assert TINY.changed({}) == TINY
+
+
+def test_flags_say_what_was_changed():
+    flags = flags_of(TINY.changed(VALUES), TINY, Path("runs/mine"))
+    assert "--space.ops=7" in flags and "--search.batch_size" not in flags
+    settings, verb = read_command(CIFAR_MACRO, "", ["cifar_macro", *shlex.split(flags)])
+    assert (settings, verb) == (TINY.changed(VALUES), "")
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"search.epochs": 3}, "no setting is called 'search.epochs'; a launcher's --help lists"),
+        ({"space.num_ops": 7}, "no setting is called 'space.num_ops'"),
+        ({"preset": "paper"}, "chosen among the recipe's presets"),
+        ({"search.num_epochs": 0}, "search.num_epochs must be at least 1, got 0"),
+        ({"train.out_filters": 5}, "out_filters must be even"),
+    ],
+)
+def test_wrong_names_and_values_are_told(values, message):
+    with pytest.raises(UserError, match=message):
+        CIFAR_MICRO.presets["tiny"].changed(values)
