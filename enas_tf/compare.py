@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 
 import numpy as np
+import scipy  # which loads `scipy.stats`, half a second, where it is used
 import tensorflow as tf
 
 from enas_tf.derive import DeriveConfig, draw_distinct, rewards_of
@@ -148,14 +149,12 @@ def difference(controller: Rewards, uniform: Rewards, seed: int) -> dict[str, fl
     Returns:
         The `mean`; and `low` and `high`, the ends of its 95 % bootstrap interval (percentiles).
     """
-    from scipy import stats  # half a second, which a search does not need
-
     samples = [np.array(list(rewards.values())) for rewards in (controller, uniform)]
 
     def of_means(a: np.ndarray, b: np.ndarray, axis: int) -> np.ndarray:
         return np.mean(a, axis=axis) - np.mean(b, axis=axis)
 
-    interval = stats.bootstrap(
+    interval = scipy.stats.bootstrap(
         # scipy wants two numbers at least; one and the same twice has the same distribution.
         [np.repeat(sample, 2) if len(sample) == 1 else sample for sample in samples],
         of_means,
@@ -186,12 +185,10 @@ def rank_correlation(trained: list[dict]) -> dict[str, float]:
     Both are not a number where there are no two architectures, or all rewards of one kind are
     equal.
     """
-    from scipy import stats
-
     pairs = [(one["reward"], one["stand_alone_reward"]) for one in trained]
     if len(pairs) < 2:
         return {"tau": math.nan, "p_value": math.nan}
-    found = stats.kendalltau(*zip(*pairs, strict=True))
+    found = scipy.stats.kendalltau(*zip(*pairs, strict=True))
     return {"tau": float(found.statistic), "p_value": float(found.pvalue)}
 
 

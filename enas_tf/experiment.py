@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from enas_tf.compare import compare
 from enas_tf.derive import derive
+from enas_tf.drawing import draw
 from enas_tf.errors import UserError
 from enas_tf.export.base import versions
 from enas_tf.layers.dropout import Clock
@@ -17,6 +18,7 @@ from enas_tf.learner import Learner
 from enas_tf.networks.cost import count_params
 from enas_tf.recipes import Recipe
 from enas_tf.reinforce import Reinforce
+from enas_tf.report import write_report
 from enas_tf.runs import Run
 from enas_tf.search import Search, is_finished
 from enas_tf.settings import Settings, flags_of, run_config
@@ -201,8 +203,6 @@ class Experiment:
         sizes = domain.known_sizes(settings) or domain.sizes(self.data)
         network = domain.network(arc, settings, sizes, Clock(1, 0))
         if self.settings.common.output:
-            from enas_tf.drawing import draw  # matplotlib, which a search does not need
-
             draw(space.graphs(arc), Path(self.settings.common.output))
         lines = [
             space.explain(arc),
@@ -283,8 +283,6 @@ class Experiment:
 
     def _report(self) -> None:
         """Writes `report.html`, of what the run's folder holds by now."""
-        from enas_tf.report import write_report  # matplotlib, as above
-
         preset = self.recipe.presets[self.settings.common.preset]
         flags = flags_of(self.settings, preset, self.workdir)
         write_report(self.run, self.recipe.name, flags, self._read)
