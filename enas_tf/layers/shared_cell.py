@@ -20,7 +20,7 @@ from enas_tf.layers.norm import MovingAverages, Statistics, normalize
 from enas_tf.spaces.micro import MicroSpace
 
 
-def _run_nodes(
+def run_nodes(
     inputs: tuple[tf.Tensor, tf.Tensor],
     tokens: tf.Tensor,
     convs: tuple[list[Weights], list[Weights]],
@@ -97,7 +97,7 @@ def _run_cell(
         each `(2 * num_nodes, 2, channels)`, and those of the output, `(channels,)`.
     """
     convs = tuple(take_sets(bank, rows) for bank in banks)
-    ends, loose, *of_edges = _run_nodes(inputs, tokens, convs, masks, with_statistics)
+    ends, loose, *of_edges = run_nodes(inputs, tokens, convs, masks, with_statistics)
     kernel, scale, offset = join
     kernel = tf.reshape(take_rows(kernel, loose), [1, 1, -1, kernel.shape[-1]])
     output = tf.nn.conv2d(ends, kernel, 1, "SAME")

@@ -6,7 +6,7 @@ import tensorflow as tf
 from enas_tf.layers.banks import separable_conv, take_sets
 from enas_tf.layers.dropout import Clock, DropPath
 from enas_tf.layers.norm import EPSILON
-from enas_tf.layers.shared_cell import SharedCell, _run_nodes
+from enas_tf.layers.shared_cell import SharedCell, run_nodes
 from enas_tf.spaces.micro import MicroSpace
 
 
@@ -26,7 +26,7 @@ def test_each_op_index_runs_the_op_of_that_name(cell, op):
     inputs, convs = cell
     # Edge 0 takes input 1, edge 1 is the identity of input 1; input 0 is a loose end.
     weights = [[of_edge[1], of_edge[3]] for of_edge in convs]
-    ends, loose = _run_nodes(inputs, tf.constant([1, op, 1, 4]), weights, None)
+    ends, loose = run_nodes(inputs, tf.constant([1, op, 1, 4]), weights, None)
     x = inputs[1]
     wanted = {
         "separable conv 3x3": lambda: separable_conv(x, *weights[0][0])[0],
@@ -47,7 +47,7 @@ def test_drop_path_drops_whole_ops_but_no_identity():
     cell.build()
     convs = [take_sets(bank.read(), tf.constant([0, 2])) for bank in (cell.conv_3x3, cell.conv_5x5)]
     masks = tf.zeros((2, 1, 1, 1, 1))
-    pool_and_identity, _ = _run_nodes(inputs, tf.constant([0, 2, 1, 4]), convs, masks)
+    pool_and_identity, _ = run_nodes(inputs, tf.constant([0, 2, 1, 4]), convs, masks)
     np.testing.assert_array_equal(pool_and_identity, tf.ones((1, 2, 2, 4)))
 
 
@@ -96,7 +96,7 @@ def test_a_cell_takes_in_the_statistics_of_the_sets_that_it_used():
             np.testing.assert_array_equal(new[path][others], old[path][others])
     rows = tf.constant([1, 2])
     convs = [take_sets(b.read(training=True), rows) for b in (cell.conv_3x3, cell.conv_5x5)]
-    ends, _ = _run_nodes(tuple(map(tf.constant, inputs)), tokens, tuple(convs), None)
+    ends, _ = run_nodes(tuple(map(tf.constant, inputs)), tokens, tuple(convs), None)
     output = ends.numpy() @ np.array(cell.kernel)[2]
     batches = output.mean((0, 1, 2)), output.var((0, 1, 2), ddof=1)
     averages = cell.averages.mean, cell.averages.variance

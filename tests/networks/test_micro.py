@@ -7,11 +7,11 @@ import tensorflow as tf
 
 from enas_tf.child import CellChildConfig
 from enas_tf.layers.dropout import Clock
+from enas_tf.layers.shared_cell import run_nodes
 from enas_tf.networks import cost
 from enas_tf.networks.micro import build, count_params
 from enas_tf.spaces.micro import MicroSpace
 from enas_tf.spaces.zoo import MICRO_ENAS
-from enas_tf.supernets.micro import _run_cell
 
 SMALL = CellChildConfig(num_layers=3, out_filters=4, keep_prob=1.0)
 
@@ -111,7 +111,7 @@ def test_a_normal_cell_is_the_shared_weight_network_s_on_equal_weights():
     edges = [f"layer_0_node_{node}_{side}" for node in range(2, 6) for side in (1, 2)]
     convs = tuple([shared_weights(net, edge, size) for edge in edges] for size in (3, 5))
     tokens = tf.constant(arc.tokens[:16])
-    ends, loose = _run_cell(tuple(inputs), tokens, convs, None)
+    ends, loose = run_nodes(tuple(inputs), tokens, convs, None)
     assert loose.numpy().tolist() == [3, 4, 5]
     np.testing.assert_allclose(ends, tf.nn.relu(output), atol=1e-4)
 
