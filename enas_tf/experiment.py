@@ -153,14 +153,12 @@ class Experiment:
     def compare(self) -> dict:
         """Compares the trained controller with chance; returns `compare.json`'s content."""
         search, settings = self._searched(), self.settings
-        sizes = self.domain.sizes(self.data)
-        epochs = settings.compare.epochs
-        train = replace(settings.train, num_epochs=epochs, use_validation=False)
+        train = replace(settings.train, num_epochs=settings.compare.epochs, use_validation=False)
         short = replace(settings, train=train)
 
         def train_alone(arc: Arc, run: Run) -> dict:
             training, _ = self._make_training(arc, short)
-            params = self.domain.count_params(arc, short, sizes)
+            params = self.domain.count_params(arc, short, self.domain.sizes(self.data))
             return training.run(run, str(arc), params, tests=False)
 
         result = compare(search, settings.compare, settings.derive, self.run, train_alone)
@@ -200,10 +198,10 @@ class Experiment:
         config = settings.train.child(settings.child)
         sizes = domain.known_sizes(settings) or domain.sizes(self.data)
         network = domain.network(arc, settings, sizes, Clock(1, 0))
-        if self.settings.common.output:
+        if settings.common.output:
             from enas_tf.drawing import draw  # matplotlib, which a search does not need
 
-            draw(space.graphs(arc), Path(self.settings.common.output))
+            draw(space.graphs(arc), Path(settings.common.output))
         lines = [
             space.explain(arc),
             "",
