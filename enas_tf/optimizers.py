@@ -1,6 +1,7 @@
 """SGD with Nesterov momentum."""
 
 import keras
+import tensorflow as tf
 
 
 @keras.saving.register_keras_serializable("enas_tf")
@@ -28,21 +29,31 @@ class NesterovSGD(keras.optimizers.Optimizer):
         self.momentum = momentum
 
     def build(self, variables: list) -> None:
-        """Makes a momentum for each variable."""
+        """Makes a momentum for each variable, where there is any momentum."""
         if self.built:
             return
         super().build(variables)
         self._momentums = [
-            self.add_variable_from_reference(variable, name="momentum") for variable in variables
+            self.add_variable_from_reference(variable, name="momentum")
+            for variable in (variables if self.momentum else ())
         ]
 
     def update_step(self, gradient, variable, learning_rate) -> None:
-        """Updates one variable and its momentum."""
-        learning_rate = keras.ops.cast(learning_rate, variable.dtype)
+        """Updates one variable and its momentum, by one kernel: many variables make many ops."""
+        if not self.momentum:
+            tf.raw_ops.ResourceApplyGradientDescent(
+                var=variable.handle, alpha=learning_rate, delta=gradient
+            )
+            return
         momentum = self._momentums[self._get_variable_index(variable)]
-        new = self.momentum * momentum + gradient
-        self.assign(momentum, new)
-        self.assign_sub(variable, learning_rate * (gradient + self.momentum * new))
+        tf.raw_ops.ResourceApplyMomentum(
+            var=variable.handle,
+            accum=momentum.value.handle,
+            lr=learning_rate,
+            grad=gradient,
+            momentum=self.momentum,
+            use_nesterov=True,
+        )
 
     def get_config(self) -> dict:
         """The constructor's arguments."""

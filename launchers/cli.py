@@ -4,7 +4,8 @@ import importlib
 import json
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import fields
 from typing import TYPE_CHECKING
 
@@ -123,6 +124,8 @@ def import_tensorflow_quietly() -> None:
     """Imports TensorFlow without its start-up messages, which would bury a user's one line.
 
     Some of them come before any log level is heeded, so that standard error has to be shut.
+    Keras, which comes with it, would import scikit-learn and matplotlib for helpers that have no
+    use here: a third of the time.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     sys.stderr.flush()
@@ -130,11 +133,25 @@ def import_tensorflow_quietly() -> None:
     with open(os.devnull, "w") as nowhere:
         os.dup2(nowhere.fileno(), 2)
     try:
-        tensorflow = importlib.import_module("tensorflow")
+        with _hidden("sklearn", "matplotlib"):
+            tensorflow = importlib.import_module("tensorflow")
         tensorflow.get_logger().setLevel("ERROR")
     finally:
         os.dup2(stderr, 2)
         os.close(stderr)
+
+
+@contextmanager
+def _hidden(*packages: str) -> Iterator[None]:
+    """Makes packages look as if they were not installed, but for those imported already."""
+    hidden = [name for name in packages if name not in sys.modules]
+    # To Python, None stands for a module that is not there.
+    sys.modules.update(dict.fromkeys(hidden))
+    try:
+        yield
+    finally:
+        for name in hidden:
+            del sys.modules[name]
 
 
 def _parts(recipe: "Recipe") -> dict[str, dict]:

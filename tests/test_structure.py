@@ -17,10 +17,10 @@ ROWS = [
     [
         ["data.text"],
         ["child", "drawing", "data"],
-        ["layers.initial", "layers.dropout", "layers.norm"],
+        ["layers.graph", "layers.initial", "layers.dropout", "layers.norm"],
         ["layers.conv", "layers.recurrence"],
         ["layers.banks", "layers.aux_head", "layers.language_model"],
-        ["layers.layer_banks"],
+        ["layers.layer_banks", "layers.shared_cell"],
     ],
     [["supernets", "networks", "controllers", "tasks"]],
     [
@@ -30,7 +30,7 @@ ROWS = [
         ["diagnostics"],
     ],
     [
-        ["export.serving_files", "serving"],
+        ["export.serving_files", "serving", "verdict"],
         ["search", "train", "export", "plots"],
         ["derive", "evaluate"],
         ["compare", "report"],

@@ -13,7 +13,7 @@ from enas_tf.options import option
 
 SPACES = ("micro", "macro", "rnn")
 
-KINDS = ("search", "static", "controller", "sample", "final")
+KINDS = ("search", "held", "static", "controller", "sample", "final")
 
 CASES = (*(f"{space}_{kind}" for kind in KINDS for space in SPACES), "input_pipeline")
 """All cases that need nothing but this package."""

@@ -12,6 +12,8 @@ import tensorflow as tf
 from enas_tf.benchmark.base import BenchmarkConfig
 from enas_tf.benchmark.measuring import WARM_UP, Work, measure
 from enas_tf.benchmark.subjects import SUBJECTS, Subject
+from enas_tf.data.base import ImageData
+from enas_tf.data.text import TextData
 from enas_tf.domains.base import Domain
 from enas_tf.layers.dropout import Clock
 from enas_tf.learner import Learner
@@ -38,19 +40,22 @@ def search(subject: Subject, total: int) -> Work:
     return _training(learner, task, clock, batch_size, lambda number: (tokens[number],))
 
 
-def static(subject: Subject, total: int) -> Work:
-    """The same step of a network that is one of the architectures which `search` takes.
-
-    It is the one in the middle by the number of its weights.
-    """
-    _, tokens = _draw(subject, total)
-    settings, domain = _of_search_sizes(subject.settings), subject.static_domain
+def held(subject: Subject, total: int) -> Work:
+    """A step of the shared weights, always on the architecture that `static` takes."""
     data = subject.data()
-    sizes = domain.sizes(data)
-    arcs = [settings.space.parse(one) for one in tokens.numpy()[WARM_UP:]]
-    arcs.sort(key=lambda arc: domain.count_params(arc, settings, sizes))
+    tokens = tf.constant(_middle_arc(subject, data, total).tokens)
+    task = subject.recipe.domain.search_task(subject.settings, data)
+    clock, learner = _shared_weights(subject, task)
+    return _training(learner, task, clock, subject.settings.search.batch_size, lambda _: (tokens,))
+
+
+def static(subject: Subject, total: int) -> Work:
+    """The same step of a network that is one of the architectures which `search` takes."""
+    data, domain = subject.data(), subject.static_domain
+    arc = _middle_arc(subject, data, total)
+    settings = _of_search_sizes(subject.settings)
     task = domain.search_task(settings, data)
-    return _single_training(domain, settings, arcs[len(arcs) // 2], task, sizes)
+    return _single_training(domain, settings, arc, task, domain.sizes(data))
 
 
 def final(subject: Subject, total: int) -> Work:
@@ -146,6 +151,15 @@ def _draw(subject: Subject, count: int) -> tuple[Reinforce, tf.Tensor]:
     return reinforce, draw(count, 0)
 
 
+def _middle_arc(subject: Subject, data: ImageData | TextData, total: int) -> Arc:
+    """Of the architectures that `search` measures, the middle one by its number of weights."""
+    settings, domain = _of_search_sizes(subject.settings), subject.static_domain
+    sizes = domain.sizes(data)
+    arcs = [settings.space.parse(one) for one in _draw(subject, total)[1].numpy()[WARM_UP:]]
+    arcs.sort(key=lambda arc: domain.count_params(arc, settings, sizes))
+    return arcs[len(arcs) // 2]
+
+
 def _shared_weights(subject: Subject, task: Task) -> tuple[Clock, Learner]:
     settings, domain = subject.settings, subject.recipe.domain
     with make_strategy("one").scope():
@@ -187,7 +201,7 @@ def _size(reinforce: Reinforce) -> int:
     return sum(math.prod(v.shape) for v in reinforce.controller.trainable_variables)
 
 
-_KINDS = (search, static, controller, sample, final)
+_KINDS = (search, held, static, controller, sample, final)
 
 TABLE = {
     f"{space}_{make.__name__}": (make, subject)

@@ -8,6 +8,7 @@ import keras
 import tensorflow as tf
 
 from enas_tf.errors import UserError
+from enas_tf.layers.graph import graph_function
 from enas_tf.options import option
 from enas_tf.spaces.base import Space
 
@@ -67,6 +68,10 @@ class Draws(NamedTuple):
     numbers: dict[str, tf.Tensor]
 
 
+# A logit; minus infinity times a probability of zero would be no number.
+_NEVER = -1e9
+
+
 class Pick:
     """Makes the choices of a batch of architectures: draws them, or replays given ones.
 
@@ -92,12 +97,13 @@ class Pick:
         true_entropy: bool,
     ) -> None:
         self.batch = batch
-        self._replayed = tokens
-        self._seeds = tf.random.split(tf.cast(seed, tf.int32), num_tokens)
+        self._replayed = None if tokens is None else tf.unstack(tokens, num_tokens, axis=1)
+        self._seeds = tf.unstack(tf.random.split(tf.cast(seed, tf.int32), num_tokens))
         self._true_entropy = true_entropy
-        self._picked: list[tf.Tensor | None] = [None] * num_tokens
-        self._log_prob = tf.zeros([batch])
-        self._entropy = tf.zeros([batch])
+        # In the order of the choices.
+        self._slots: list[int] = []
+        self._values: list[tf.Tensor] = []
+        self._logits: list[tf.Tensor] = []
         self.penalty = tf.zeros([batch])
         self.numbers: dict[str, tf.Tensor] = {}
 
@@ -111,7 +117,7 @@ class Pick:
         Returns:
             `(batch,)`, int32.
         """
-        return self.several(slot, logits[:, tf.newaxis])[:, 0]
+        return tf.squeeze(self.several(slot, tf.expand_dims(logits, 1)), 1)
 
     def several(self, first_slot: int, logits: tf.Tensor) -> tf.Tensor:
         """Makes choices that do not depend on each other, of as many options each.
@@ -124,27 +130,41 @@ class Pick:
             `(batch, choices)`, int32.
         """
         _, choices, options = logits.shape
+        slots = range(first_slot, first_slot + choices)
         if self._replayed is None:
             flat, seed = tf.reshape(logits, [-1, options]), self._seeds[first_slot]
             values = tf.random.stateless_categorical(flat, 1, seed, dtype=tf.int32)
             values = tf.reshape(values, [-1, choices])
         else:
-            values = self._replayed[:, first_slot : first_slot + choices]
-        log_probs = tf.nn.log_softmax(logits)
+            values = tf.stack([self._replayed[slot] for slot in slots], axis=1)
+        self._slots += slots
+        self._values.append(values)
+        self._logits.append(logits)
+        return values
+
+    def draws(self) -> Draws:
+        """All choices together; every slot must have been decided."""
+        values = tf.concat(self._values, axis=1)
+        # What a slot has fewer options than another is filled up with options of no probability.
+        most = max(logits.shape[-1] for logits in self._logits)
+        padded = [
+            tf.pad(logits, [[0, 0], [0, 0], [0, most - logits.shape[-1]]], constant_values=_NEVER)
+            for logits in self._logits
+        ]
+        log_probs = tf.nn.log_softmax(tf.concat(padded, axis=1))
         log_prob = tf.gather(log_probs, values, batch_dims=2)
         if self._true_entropy:
             entropy = -tf.reduce_sum(tf.exp(log_probs) * log_probs, axis=-1)
         else:
             entropy = -log_prob * tf.exp(log_prob)
-        self._picked[first_slot : first_slot + choices] = tf.unstack(values, choices, axis=1)
-        self._log_prob += tf.reduce_sum(log_prob, axis=1)
-        self._entropy += tf.stop_gradient(tf.reduce_sum(entropy, axis=1))
-        return values
-
-    def draws(self) -> Draws:
-        """All choices together; every slot must have been decided."""
-        tokens = tf.stack(self._picked, axis=1)
-        return Draws(tokens, self._log_prob, self._entropy, self.penalty, self.numbers)
+        order = sorted(range(len(self._slots)), key=self._slots.__getitem__)
+        return Draws(
+            tf.gather(values, order, axis=1),
+            tf.reduce_sum(log_prob, axis=1),
+            tf.stop_gradient(tf.reduce_sum(entropy, axis=1)),
+            self.penalty,
+            self.numbers,
+        )
 
 
 class Controller(keras.layers.Layer):
@@ -176,6 +196,7 @@ class Controller(keras.layers.Layer):
             name="lstm",
         )
         self.lstm.build((None, config.lstm_size))
+        self._step = graph_function(lambda x, state: self.lstm(x, state))
         self.build(None)
 
     @abstractmethod
@@ -202,7 +223,7 @@ class Controller(keras.layers.Layer):
 
     def step(self, x: tf.Tensor, state: list[tf.Tensor]) -> tuple[tf.Tensor, list[tf.Tensor]]:
         """One step of the LSTM: its output, `(batch, lstm_size)`, and its new state."""
-        return self.lstm(x, state)
+        return self._step(x, state)
 
     def squash(self, logits: tf.Tensor, reduce: float = 1.0) -> tf.Tensor:
         """Logits divided by the temperature, then bounded by the tanh constant over `reduce`."""

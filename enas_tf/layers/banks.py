@@ -3,15 +3,12 @@
 import keras
 import tensorflow as tf
 
+from enas_tf.layers.conv import max_pool
+from enas_tf.layers.graph import graph_function
 from enas_tf.layers.initial import he_normal
 from enas_tf.layers.norm import MovingAverages, Statistics, normalize
 
 Weights = tuple[tf.Tensor, ...]
-
-# Traced once per shape and called wherever it is needed: the graph stays small.
-graph_function = tf.function(
-    autograph=False, experimental_attributes={"_noinline": True}, reduce_retracing=False
-)
 
 
 @tf.custom_gradient
@@ -35,7 +32,16 @@ def take_rows(bank: tf.Tensor, rows: tf.Tensor):
     return tf.gather(bank, rows), gradient
 
 
-@graph_function
+def take_sets(bank: Weights, rows: tf.Tensor) -> list[Weights]:
+    """Some of the sets of a bank, each apart.
+
+    Args:
+        bank: tensors with all sets along axis 0.
+        rows: `(n,)`, int32: the sets wanted, all different.
+    """
+    return list(zip(*(tf.unstack(take_rows(tensor, rows)) for tensor in bank), strict=True))
+
+
 def separable_conv(
     x: tf.Tensor,
     depthwise: tf.Tensor,
@@ -61,17 +67,18 @@ def separable_conv(
         The output, of `x`'s shape; with statistics also means and variances, `(2, channels)`.
     """
     statistics = []
-    for stack in range(2):
-        x = tf.nn.depthwise_conv2d(tf.nn.relu(x), depthwise[stack], [1, 1, 1, 1], "SAME")
-        x = tf.nn.conv2d(x, pointwise[stack, tf.newaxis, tf.newaxis], 1, "SAME")
-        of_stack = tuple(values[stack] for values in averages) or None
-        x, *of_stack = normalize(x, scale[stack], offset[stack], averages=of_stack)
+    stacks = zip(*map(tf.unstack, (depthwise, pointwise, scale, offset, *averages)), strict=True)
+    for depthwise, pointwise, scale, offset, *averages in stacks:
+        x = tf.nn.depthwise_conv2d(tf.nn.relu(x), depthwise, [1, 1, 1, 1], "SAME")
+        x = tf.nn.conv2d(x, pointwise[tf.newaxis, tf.newaxis], 1, "SAME")
+        x, *of_stack = normalize(x, scale, offset, averages=tuple(averages) or None)
         statistics.append(of_stack)
     if not with_statistics:
         return (x,)
     return x, *map(tf.stack, zip(*statistics, strict=True))
 
 
+@graph_function
 def run_op(
     x: tf.Tensor, op: tf.Tensor, conv_3x3: Weights, conv_5x5: Weights, with_statistics: bool
 ) -> tuple[tf.Tensor, ...]:
@@ -94,7 +101,7 @@ def run_op(
             lambda: separable_conv(x, *conv_3x3, with_statistics=with_statistics),
             lambda: separable_conv(x, *conv_5x5, with_statistics=with_statistics),
             lambda: (tf.nn.avg_pool2d(x, 3, 1, "SAME"), *zeros),
-            lambda: (tf.nn.max_pool2d(x, 3, 1, "SAME"), *zeros),
+            lambda: (max_pool(x), *zeros),
             lambda: (x, *zeros),
         ],
     )
@@ -110,12 +117,8 @@ class SeparableConvBank(keras.layers.Layer):
         sets: how many.
         channels: of input and output.
         kernel_size: 3 or 5.
-        moving: whether to keep moving averages of every set, and to give them out where `training`
-            is false.
+        moving: whether to keep moving averages of every set.
 
-    Call arguments:
-        rows: `(n,)`, int32: the sets wanted, all different.
-        training: whether they are to normalise by the batch's statistics all the same.
     """
 
     def __init__(self, sets: int, channels: int, kernel_size: int, moving: bool, **kwargs) -> None:
@@ -141,12 +144,15 @@ class SeparableConvBank(keras.layers.Layer):
         if self.moving:
             self.averages = MovingAverages((self.sets, 2, channels), name="averages")
 
-    def call(self, rows: tf.Tensor, training: bool = False) -> list[Weights]:
-        """For each row the arguments of `separable_conv` behind `x`."""
+    def read(self, training: bool = False) -> Weights:
+        """The arguments of `separable_conv` behind `x`, of all sets along axis 0.
+
+        Args:
+            training: whether to normalise by the batch's statistics all the same.
+        """
         by_averages = self.moving and not training
-        bank = [*self.bank, *self.averages.read()] if by_averages else self.bank
-        taken = [tf.unstack(take_rows(tf.convert_to_tensor(w), rows)) for w in bank]
-        return list(zip(*taken, strict=True))
+        averages = self.averages.read() if by_averages else ()
+        return *map(tf.convert_to_tensor, self.bank), *averages
 
     def update(self, rows: tf.Tensor, used: tf.Tensor, statistics: Statistics) -> None:
         """Takes a batch's statistics into the moving averages of the sets that were used.

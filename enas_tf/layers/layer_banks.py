@@ -7,8 +7,9 @@ take them in outside.
 import keras
 import tensorflow as tf
 
-from enas_tf.layers.banks import graph_function, take_rows
-from enas_tf.layers.conv import halve
+from enas_tf.layers.banks import take_rows
+from enas_tf.layers.conv import halve, max_pool
+from enas_tf.layers.graph import graph_function
 from enas_tf.layers.initial import he_normal
 from enas_tf.layers.norm import MovingAverages, Statistics, normalize
 
@@ -23,8 +24,12 @@ _EPSILON = 1e-3
 
 @graph_function
 def run_op(
-    x: tf.Tensor, op: tf.Tensor, weights: Weights, averages: dict[str, Statistics] | None
-) -> tuple[tf.Tensor, dict[str, Statistics]]:
+    x: tf.Tensor,
+    op: tf.Tensor,
+    weights: Weights,
+    averages: dict[str, Statistics] | None = None,
+    with_statistics: bool = False,
+) -> tuple[tf.Tensor, dict[str, Statistics] | None]:
     """Runs the op that the index names, in the order of `spaces.macro.OPS`, and no other.
 
     All ops start with a 1x1 convolution of their own, batch norm and relu. Those that are
@@ -35,10 +40,10 @@ def run_op(
         op: the index, int32.
         weights: of one layer of an `OpBank`.
         averages: of the same layer, to normalise by; None takes the batch's statistics.
+        with_statistics: whether to return what was normalised by.
 
     Returns:
-        The output, of `x`'s shape; the statistics that it was normalised by, as
-        `OpBank.update` takes them.
+        The output, of `x`'s shape; with statistics also these, as `OpBank.update` takes them.
     """
     averages = averages or {"input": None, "output": None}
     kernel, scale, offset = (
@@ -55,13 +60,16 @@ def run_op(
         lambda: _normalized(tf.nn.conv2d(x, weights["conv_5x5"], 1, "SAME"), 2, weights, averages),
         lambda: _normalized(_separable(x, 1, weights), 3, weights, averages),
         lambda: (tf.nn.avg_pool2d(x, 3, 1, "SAME"), *map(tf.zeros_like, of_input)),
-        lambda: (tf.nn.max_pool2d(x, 3, 1, "SAME"), *map(tf.zeros_like, of_input)),
+        lambda: (max_pool(x), *map(tf.zeros_like, of_input)),
         lambda: _excited(x, weights, averages),
     ]
     num_ops = weights["input_kernel"].shape[0]
     y, *of_output = tf.switch_case(op, branches[:num_ops])
     # Here, since relu is the last step of every op: pools keep what is not negative.
-    return tf.nn.relu(y), {"input": tuple(of_input), "output": tuple(of_output)}
+    y = tf.nn.relu(y)
+    if not with_statistics:
+        return y, None
+    return y, {"input": tuple(of_input), "output": tuple(of_output)}
 
 
 def _row(averages: Statistics | None, row: int | tf.Tensor) -> Statistics | None:
@@ -171,10 +179,13 @@ class OpBank(keras.layers.Layer):
 
 
 @graph_function
-def _reduce(x: tf.Tensor, weights: Weights, averages: Statistics | None) -> tuple:
+def _reduce(
+    x: tf.Tensor, weights: Weights, averages: Statistics | None, with_statistics: bool
+) -> tuple[tf.Tensor, ...]:
     kernels = weights["kernels"][:, tf.newaxis, tf.newaxis]
     y = halve(x, kernels[0], kernels[1])
-    return normalize(y, weights["scale"], weights["offset"], averages=averages)
+    y, *statistics = normalize(y, weights["scale"], weights["offset"], averages=averages)
+    return (y, *statistics) if with_statistics else (y,)
 
 
 class ReductionBank(keras.layers.Layer):
@@ -212,16 +223,16 @@ class ReductionBank(keras.layers.Layer):
 
     def call(self, inputs: list[tf.Tensor], training: bool = False) -> list[tf.Tensor]:
         """Each `(batch, ceil(height / 2), ceil(width / 2), channels)`."""
-        outputs, means, variances = [], [], []
+        takes_in = self.averages is not None and training
         by_averages = self.averages is not None and not training
         read = self.averages.read() if by_averages else None
         bank = {name: tf.unstack(tf.convert_to_tensor(w)) for name, w in self.bank.items()}
+        outputs, statistics = [], []
         for place, x in enumerate(inputs):
             weights = {name: of_inputs[place] for name, of_inputs in bank.items()}
-            y, mean, variance = _reduce(x, weights, _row(read, place))
+            y, *of_input = _reduce(x, weights, _row(read, place), takes_in)
             outputs.append(y)
-            means.append(mean)
-            variances.append(variance)
-        if self.averages is not None and training:
-            self.averages.update((tf.stack(means), tf.stack(variances)))
+            statistics.append(of_input)
+        if takes_in:
+            self.averages.update([tf.stack(s) for s in zip(*statistics, strict=True)])
         return outputs

@@ -134,13 +134,14 @@ class MacroSupernet(keras.Model):
         layers = self.space.num_layers
         starts = [self.space.num_tokens(layer) for layer in range(layers + 1)]
         weights, aux_logits = self.ops.layers(), None
-        by_averages = self.moving and not training
+        takes_in, by_averages = self.moving and training, self.moving and not training
         averages = self.ops.layer_averages() if by_averages else [None] * layers
         of_ops, of_skips = [], []
         joined = JoinedEntries([self.stem(images, training=training)], layers + 1)
         for layer in range(layers):
             op, bits = tokens[starts[layer]], tokens[starts[layer] + 1 : starts[layer + 1]]
-            x, statistics = run_op(joined.entries[-1], op, weights[layer], averages[layer])
+            of_layer = weights[layer], averages[layer]
+            x, statistics = run_op(joined.entries[-1], op, *of_layer, takes_in)
             of_ops.append(statistics)
             if layer:
                 x = self._drop_path(x, bits, layer, training)
@@ -152,7 +153,7 @@ class MacroSupernet(keras.Model):
             if layer in self.space.pools:
                 reduced = self.reductions[str(layer)](joined.entries, training=training)
                 joined = JoinedEntries(reduced, layers + 1)
-        if self.moving and training:
+        if takes_in:
             self.ops.update(tf.gather(tokens, starts[:-1]), of_ops)
             self.skip_averages.update([tf.stack(s) for s in zip(*of_skips, strict=True)])
         features = tf.reduce_mean(joined.entries[-1], [1, 2])

@@ -14,6 +14,12 @@ from enas_tf.layers.recurrence import ACTIVATIONS, WordRecurrence
 from enas_tf.spaces.rnn import RnnSpace
 
 
+# Traced once for all nodes; inlined, since it is small and runs at every word.
+@tf.function(autograph=False)
+def _activate(op: tf.Tensor, x: tf.Tensor) -> tf.Tensor:
+    return tf.switch_case(op, [lambda f=f: f(x) for f in ACTIVATIONS])
+
+
 class DrawnWiring:
     """See `enas_tf.layers.recurrence.Wiring`; here tensors choose.
 
@@ -38,7 +44,7 @@ class DrawnWiring:
 
     def activate(self, node: int, x: tf.Tensor) -> tf.Tensor:
         """A node's activation."""
-        return tf.switch_case(self.ops[node - 1], [lambda f=f: f(x) for f in ACTIVATIONS])
+        return _activate(self.ops[node - 1], x)
 
     def output(self, states: list[tf.Tensor]) -> tf.Tensor:
         """The cell's output, of the states of nodes 1 and up."""

@@ -106,4 +106,8 @@ def test_static_holds_the_middle_one_of_the_architectures_that_search_takes(monk
     def params(arc):
         return subject.recipe.domain.count_params(arc, subject.settings, ((32, 32, 3), 10))
 
-    assert cases.static(subject, WARM_UP + STEPS) == sorted(arcs, key=params)[1]
+    middle = sorted(arcs, key=params)[1]
+    assert cases.static(subject, WARM_UP + STEPS) == middle
+    # And `held` takes no other, at any step.
+    tokens_of = cases.held(subject, WARM_UP + STEPS)
+    assert all(tuple(tokens_of(n)[0].numpy()) == middle.tokens for n in range(2))

@@ -3,7 +3,7 @@ import json
 import pytest
 
 from enas_tf.errors import UserError
-from enas_tf.spaces.base import Edge, Graph, Node
+from enas_tf.spaces.graphs import Edge, Graph, Node
 from enas_tf.spaces.macro import MacroArc, MacroLayer, MacroSpace
 
 # Layer 1 skips nothing, layer 2 has the stem joined, layer 3 the stem and layer 1.

@@ -3,7 +3,7 @@ import json
 import pytest
 
 from enas_tf.errors import UserError
-from enas_tf.spaces.base import Edge, Graph, Node
+from enas_tf.spaces.graphs import Edge, Graph, Node
 from enas_tf.spaces.micro import MicroArc, MicroNode, MicroSpace
 
 # Two nodes a cell. Normal: node 3 takes node 2, input 1 is unused. Reduction: both inputs used.

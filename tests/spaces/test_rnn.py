@@ -3,7 +3,7 @@ import json
 import pytest
 
 from enas_tf.errors import UserError
-from enas_tf.spaces.base import Edge, Graph, Node
+from enas_tf.spaces.graphs import Edge, Graph, Node
 from enas_tf.spaces.rnn import RnnArc, RnnNode, RnnSpace
 
 TEXT = "0 2, 1 0, 1 3"
