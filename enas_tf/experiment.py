@@ -10,7 +10,6 @@ import tensorflow as tf
 
 from enas_tf.compare import compare
 from enas_tf.derive import derive
-from enas_tf.drawing import draw
 from enas_tf.errors import UserError
 from enas_tf.export.base import versions
 from enas_tf.layers.dropout import Clock
@@ -18,7 +17,6 @@ from enas_tf.learner import Learner
 from enas_tf.networks.cost import count_params
 from enas_tf.recipes import Recipe
 from enas_tf.reinforce import Reinforce
-from enas_tf.report import write_report
 from enas_tf.runs import Run
 from enas_tf.search import Search, is_finished
 from enas_tf.settings import Settings, flags_of, run_config
@@ -155,14 +153,12 @@ class Experiment:
     def compare(self) -> dict:
         """Compares the trained controller with chance; returns `compare.json`'s content."""
         search, settings = self._searched(), self.settings
-        sizes = self.domain.sizes(self.data)
-        epochs = settings.compare.epochs
-        train = replace(settings.train, num_epochs=epochs, use_validation=False)
+        train = replace(settings.train, num_epochs=settings.compare.epochs, use_validation=False)
         short = replace(settings, train=train)
 
         def train_alone(arc: Arc, run: Run) -> dict:
             training, _ = self._make_training(arc, short)
-            params = self.domain.count_params(arc, short, sizes)
+            params = self.domain.count_params(arc, short, self.domain.sizes(self.data))
             return training.run(run, str(arc), params, tests=False)
 
         result = compare(search, settings.compare, settings.derive, self.run, train_alone)
@@ -202,8 +198,10 @@ class Experiment:
         config = settings.train.child(settings.child)
         sizes = domain.known_sizes(settings) or domain.sizes(self.data)
         network = domain.network(arc, settings, sizes, Clock(1, 0))
-        if self.settings.common.output:
-            draw(space.graphs(arc), Path(self.settings.common.output))
+        if settings.common.output:
+            from enas_tf.drawing import draw  # matplotlib, which a search does not need
+
+            draw(space.graphs(arc), Path(settings.common.output))
         lines = [
             space.explain(arc),
             "",
@@ -283,6 +281,8 @@ class Experiment:
 
     def _report(self) -> None:
         """Writes `report.html`, of what the run's folder holds by now."""
+        from enas_tf.report import write_report  # matplotlib, as above
+
         preset = self.recipe.presets[self.settings.common.preset]
         flags = flags_of(self.settings, preset, self.workdir)
         write_report(self.run, self.recipe.name, flags, self._read)

@@ -30,7 +30,7 @@ ROWS = [
         ["diagnostics"],
     ],
     [
-        ["export.serving_files", "serving"],
+        ["export.serving_files", "serving", "verdict"],
         ["search", "train", "export", "plots"],
         ["derive", "evaluate"],
         ["compare", "report"],

@@ -1,0 +1,87 @@
+"""What the numbers of a comparison with chance say, and how surely."""
+
+import math
+from collections.abc import Mapping
+
+import numpy as np
+
+# Of the interval of the difference; a correlation is told from chance by the same measure.
+_LEVEL = 0.95
+
+Rewards = Mapping[str, float]
+"""Architectures' rewards by their text."""
+
+
+def difference(controller: Rewards, uniform: Rewards, seed: int) -> dict[str, float]:
+    """The controller's mean reward less that of uniform draws.
+
+    Returns:
+        The `mean`; and `low` and `high`, the ends of its 95 % bootstrap interval (percentiles).
+    """
+    from scipy import stats  # half a second, which a search does not need
+
+    samples = [np.array(list(rewards.values())) for rewards in (controller, uniform)]
+
+    def of_means(a: np.ndarray, b: np.ndarray, axis: int) -> np.ndarray:
+        return np.mean(a, axis=axis) - np.mean(b, axis=axis)
+
+    interval = stats.bootstrap(
+        # scipy wants two numbers at least; one and the same twice has the same distribution.
+        [np.repeat(sample, 2) if len(sample) == 1 else sample for sample in samples],
+        of_means,
+        confidence_level=_LEVEL,
+        method="percentile",
+        random_state=np.random.default_rng(seed),
+    ).confidence_interval
+    mean = of_means(*samples, axis=0)
+    return {"mean": float(mean), "low": float(interval.low), "high": float(interval.high)}
+
+
+def rank_correlation(trained: list[dict]) -> dict[str, float]:
+    """Kendall's `tau` and its `p_value` between shared-weight and stand-alone rewards.
+
+    Both are not a number where there are no two architectures, or all rewards of one kind are
+    equal.
+    """
+    from scipy import stats
+
+    pairs = [(one["reward"], one["stand_alone_reward"]) for one in trained]
+    if len(pairs) < 2:
+        return {"tau": math.nan, "p_value": math.nan}
+    found = stats.kendalltau(*zip(*pairs, strict=True))
+    return {"tau": float(found.statistic), "p_value": float(found.pvalue)}
+
+
+def difference_in_words(result: Mapping) -> str:
+    """What the rewards with shared weights say of the controller, with the uncertainty."""
+    gap, controller, uniform = (result[n] for n in ("difference", "controller", "uniform"))
+    text = (
+        f"The controller's architectures reach a reward of {controller['mean']:.4f} on average, "
+        f"uniform draws {uniform['mean']:.4f}: "
+    )
+    interval = f"{gap['mean']:+.4f} (95 % interval {gap['low']:+.4f} to {gap['high']:+.4f})"
+    if gap["low"] > 0:
+        text += f"better, {interval}."
+    elif gap["high"] < 0:
+        text += f"worse, {interval}."
+    else:
+        text += f"{interval}, no difference that this many draws could show."
+    if result["kind"] == "random":
+        text += " The controller is random and has learnt nothing, so that none is expected."
+    return text
+
+
+def ranks_in_words(result: Mapping) -> str:
+    """Whether shared-weight rewards rank architectures as trainings from scratch do."""
+    tau, p_value = (result["rank_correlation"][name] for name in ("tau", "p_value"))
+    epochs, number = result["config"]["epochs"], len(result["trained"])
+    if number < 2:
+        return "Too few trainings from scratch ended well to say anything of ranks."
+    text = f"Of {number} architectures trained from scratch (epochs: {epochs}), "
+    if math.isnan(tau):
+        return text + "the rewards of one kind are all equal, so that ranks say nothing."
+    text += f"the ranks agree with those by shared weights to Kendall's tau {tau:.2f}"
+    text += f" (p = {p_value:.3f}"
+    if p_value < 1 - _LEVEL:
+        return text + "), which chance alone would hardly give."
+    return text + "), which chance alone could give too."
