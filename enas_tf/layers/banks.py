@@ -118,7 +118,6 @@ class SeparableConvBank(keras.layers.Layer):
         channels: of input and output.
         kernel_size: 3 or 5.
         moving: whether to keep moving averages of every set.
-
     """
 
     def __init__(self, sets: int, channels: int, kernel_size: int, moving: bool, **kwargs) -> None:
