@@ -9,7 +9,6 @@ import numpy as np
 import tensorflow as tf
 
 from enas_tf.controllers.base import Controller, Draws
-from enas_tf.drawing import figure
 from enas_tf.loop import Loop
 from enas_tf.spaces.base import Arc, Space
 
@@ -78,6 +77,8 @@ class Watch:
             loop.progress.note(warning)
         best = arcs[rewards.index(max(rewards))]
         if best != self._drawn:
+            from enas_tf.drawing import figure  # matplotlib, half a second of a search's start
+
             loop.metrics.draw("valid/best_architecture", figure(space.graphs(best)), loop.step)
             self._drawn = best
 

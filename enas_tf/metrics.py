@@ -7,14 +7,16 @@ import os
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import tensorflow as tf
-from matplotlib.figure import Figure
 
 from enas_tf.errors import write_errors_told
 from enas_tf.spaces.base import numbered
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 Counts = Mapping[str, Mapping[str, int]]
 """Histograms by name: how often each thing came, by its own name, in the order of their numbers."""
@@ -80,7 +82,7 @@ class Metrics:
                         f"{phase}/{name}", things, buckets=len(bins), description=legend
                     )
 
-    def draw(self, name: str, picture: Figure, step: int) -> None:
+    def draw(self, name: str, picture: "Figure", step: int) -> None:
         """Adds a picture to TensorBoard's images.
 
         Args:
