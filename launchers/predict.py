@@ -15,6 +15,7 @@ Examples:
       a line of text
 """
 
+import os
 import sys
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
@@ -50,6 +51,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
     except KeyboardInterrupt:
         return 130
+    except BrokenPipeError:
+        # What reads the table, such as head, has seen enough; Python would complain at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 0
 
 

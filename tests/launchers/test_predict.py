@@ -1,5 +1,6 @@
 """The client, as a user gives its commands, against a real export behind the documented API."""
 
+import os
 import shutil
 import socket
 import subprocess
@@ -136,6 +137,18 @@ def test_lines_from_standard_input_without_tensorflow(text):
     )
     assert (done.returncode, done.stderr) == (0, "")
     assert [line.split("\t")[0] for line in done.stdout.splitlines()] == ["text", "the cat"]
+
+
+def test_it_ends_quietly_when_nobody_reads_on(images):
+    reader, writer = os.pipe()
+    os.close(reader)
+    arguments = [f"--server={images['rest']}", "--model=pictures", f"{images['folder']}/files"]
+    command = [sys.executable, "-m", "launchers.predict", *arguments]
+    done = subprocess.run(
+        command, cwd=ROOT, env=environment(), stdout=writer, stderr=subprocess.PIPE, text=True
+    )
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 @pytest.mark.parametrize("way", ["rest", "grpc"])
