@@ -16,8 +16,6 @@ from enas_tf.search import Search, SearchConfig
 from tests import tiny
 
 STEPS_PER_EPOCH = 9  # five of the shared weights, four of the controller
-
-
 TOKENS = [[0, 0, 1, 0, 0, 0, 1, 0], [1, 2, 0, 3, 1, 4, 0, 2], [0, 4, 0, 4, 1, 1, 1, 3]]
 
 
@@ -238,8 +236,7 @@ def test_replicas_may_train_an_architecture_each(tmp_path):
     config = replace(tiny.SEARCH, num_epochs=1, max_steps=1, arcs_per_step="replica")
     child = tiny.ImageChildConfig(aux_head=False, keep_prob=1.0)
     search = tiny.search(tiny.two_devices(), child, config)
-    given = []
-    step = search.learner.train_step
+    given, step = [], search.learner.train_step
     search.learner.trace = lambda *_: None
     search.learner.train_step = lambda batch, tokens: given.append(tokens) or step(batch, tokens)
     before = copies(search)
