@@ -5,11 +5,12 @@ section 2.3.
 """
 
 import itertools
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from typing import ClassVar, NamedTuple
 
 from enas_tf.errors import UserError
+from enas_tf.options import option
 from enas_tf.spaces.base import Arc, Slot, Space, Tokens, decode_json, numbered
 from enas_tf.spaces.graphs import Edge, Graph, Node
 
@@ -77,13 +78,9 @@ class MacroSpace(Space):
     name: ClassVar[str] = "macro"
     unit: ClassVar[str] = "layer"
 
-    num_layers: int = field(default=12, metadata={"help": "layers of the network"})
-    num_ops: int = field(
-        default=6,
-        metadata={
-            "help": f"ops to choose from: 6, or 7 for {OPS[6]} (reduction 4) as well",
-            "flag": "ops",
-        },
+    num_layers: int = option(12, "layers of the network")
+    num_ops: int = option(
+        6, f"ops to choose from: 6, or 7 for {OPS[6]} (reduction 4) as well", flag="ops"
     )
 
     def __post_init__(self) -> None:

@@ -6,10 +6,11 @@ section 2.4.
 
 import itertools
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from typing import ClassVar, NamedTuple
 
+from enas_tf.options import option
 from enas_tf.spaces.base import Arc, Slot, Space, Tokens, decode_json, numbered
 from enas_tf.spaces.graphs import Edge, Graph, Node
 
@@ -96,9 +97,7 @@ class MicroSpace(Space):
         "identity",
     )
 
-    num_nodes: int = field(
-        default=5, metadata={"help": "nodes in each cell, its two inputs not counted"}
-    )
+    num_nodes: int = option(5, "nodes in each cell, its two inputs not counted")
 
     @property
     def entries(self) -> tuple[str, ...]:

@@ -5,10 +5,11 @@ section 2.1; the encoding is that of the authors' corrected code, google-researc
 """
 
 import itertools
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from typing import ClassVar, NamedTuple
 
+from enas_tf.options import option
 from enas_tf.spaces.base import Arc, Slot, Space, Tokens, decode_json, numbered
 from enas_tf.spaces.graphs import Edge, Graph, Node
 
@@ -66,9 +67,7 @@ class RnnSpace(Space):
     unit: ClassVar[str] = "node"
     ops: ClassVar[tuple[str, ...]] = ("tanh", "relu", "sigmoid", "identity")
 
-    num_nodes: int = field(
-        default=8, metadata={"help": "nodes in the cell, its fixed first node not counted"}
-    )
+    num_nodes: int = option(8, "nodes in the cell, its fixed first node not counted")
 
     @property
     def entries(self) -> tuple[str, ...]:
