@@ -1,7 +1,7 @@
 """Labelled images held in memory, and the batches made of them."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Protocol
 
@@ -9,6 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from enas_tf.errors import UserError
+from enas_tf.options import option
 
 
 class Augmentation(Protocol):
@@ -26,25 +27,14 @@ class DataConfig:
         UserError: a number of pixels is negative.
     """
 
-    flip: bool | None = field(
-        default=None,
-        metadata={
-            "help": "Mirror half of the training images. Unset: on, but off for digits, "
-            "and off is right wherever left and right differ."
-        },
+    flip: bool | None = option(
+        None,
+        "mirror half of the training images; unset: on, but off for digits, and off is right "
+        "wherever left and right differ",
     )
-    pad: int = field(
-        default=4,
-        metadata={"help": "Zeros added on each side of a training image before a random crop."},
-    )
-    cutout: int = field(
-        default=16,
-        metadata={"help": "Side of the cutout square in the final training, in pixels; 0: none."},
-    )
-    image_size: int = field(
-        default=0,
-        metadata={"help": "Resize all images to N x N pixels; 0: keep their size."},
-    )
+    pad: int = option(4, "zeros added on each side of a training image before a random crop")
+    cutout: int = option(16, "side of the cutout square in the final training, in pixels; 0: none")
+    image_size: int = option(0, "resize all images to N x N pixels; 0: keep their size")
 
     def __post_init__(self):
         for name in ("pad", "cutout", "image_size"):
@@ -55,23 +45,22 @@ class DataConfig:
                 )
 
 
-@dataclass(frozen=True, eq=False)
 class Split:
-    """A part of a data set.
+    """A part of a data set, held in memory once.
 
     Args:
-        images: uint8 `(count, height, width, channels)`.
-        labels: int32 `(count,)`, places in the data set's `class_names`.
+        images: uint8 `(count, height, width, channels)`; copied.
+        labels: int32 `(count,)`, places in the data set's `class_names`; copied.
+
+    Attributes:
+        tensors: both as tensors in the host's memory, where input pipelines run. The attributes
+            `images` and `labels` are arrays of the same memory, to be read only.
     """
 
-    images: np.ndarray
-    labels: np.ndarray
-
-    @cached_property
-    def tensors(self) -> tuple[tf.Tensor, tf.Tensor]:
-        """Images and labels as tensors in the host's memory, where input pipelines run."""
+    def __init__(self, images: np.ndarray, labels: np.ndarray) -> None:
         with tf.device("CPU:0"):
-            return tf.constant(self.images), tf.constant(self.labels)
+            self.tensors = tf.constant(images), tf.constant(labels)
+        self.images, self.labels = map(np.asarray, self.tensors)
 
 
 @dataclass(frozen=True, eq=False)
@@ -295,5 +284,10 @@ def _shuffled(count: int, seed: int, epoch: tf.Tensor) -> tf.Tensor:
 
 def _run_ahead(places: tf.data.Dataset, batch) -> tf.data.Dataset:
     """Makes batches in parallel and ahead of their use, in the order of `places`."""
+    # Autograph would only take the time to read the source.
+    batch = tf.autograph.experimental.do_not_convert(batch)
     batches = places.map(batch, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
-    return batches.prefetch(tf.data.AUTOTUNE)
+    options = tf.data.Options()
+    # Rewriting the pipeline would copy all images that it takes batches from.
+    options.experimental_optimization.apply_default_optimizations = False
+    return batches.prefetch(tf.data.AUTOTUNE).with_options(options)

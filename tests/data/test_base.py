@@ -1,6 +1,9 @@
 """Batches of images whose pixels say which image each is."""
 
+import subprocess
+import sys
 from itertools import chain
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,6 +13,7 @@ from enas_tf.data.augment import Augment
 from enas_tf.data.base import DataConfig, ImageData, Split, normalise
 from enas_tf.errors import UserError
 
+ROOT = Path(__file__).parents[2]
 AUGMENT = Augment(pad=1, flip=True, cutout=2)
 
 
@@ -45,6 +49,37 @@ def assert_same(got, expected):
     for (images, labels), (expected_images, expected_labels) in zip(got, expected, strict=True):
         np.testing.assert_array_equal(images, expected_images)
         np.testing.assert_array_equal(labels, expected_labels)
+
+
+def test_arrays_and_tensors_share_their_memory():
+    split = numbered(0, 23)
+    for array, tensor in zip((split.images, split.labels), split.tensors, strict=True):
+        assert np.shares_memory(array, np.asarray(tensor))
+    assert "CPU" in split.tensors[0].device
+
+
+def test_batches_take_no_copy_of_the_images():
+    code = """
+import numpy as np
+from pathlib import Path
+from enas_tf.data.base import ImageData, Split
+
+def resident():  # MiB
+    return int(Path("/proc/self/statm").read_text().split()[1]) / 256
+
+few = Split(np.zeros((8, 64, 64, 3), np.uint8), np.zeros(8, np.int32))
+many = Split(np.ones((20_000, 64, 64, 3), np.uint8), np.zeros(20_000, np.int32))
+data = ImageData("ones", {"train": few, "valid": many}, ("a", "b"), flip=False)
+list(data.train_batches("train", 8, seed=0, num_steps=2))
+before = resident()
+list(data.train_batches("valid", 8, seed=0, num_steps=2))
+print(resident() - before, many.images.nbytes / 2**20)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    grown, size = map(float, done.stdout.split())
+    assert size > 200 and grown < 50
 
 
 def test_moments_are_those_of_the_training_split_alone():
