@@ -149,10 +149,13 @@ class Learner:
         with tf.GradientTape() as tape:
             outputs = self._forward(inputs, *extra, training=True)
             loss, metrics = self._task.loss(outputs, targets)
-            if self.config.l2:
-                loss += self.config.l2 * tf.add_n([2 * tf.nn.l2_loss(w) for w in weights])
             total = self.optimizer.scale_loss(loss)
-        return tape.gradient(total, weights), metrics
+        gradients = tape.gradient(total, weights)
+        if self.config.l2:
+            # The gradient of l2 * sum(w**2): that of a sum in the loss takes twice the graph.
+            decay = tf.convert_to_tensor(self.optimizer.scale_loss(2 * self.config.l2))
+            gradients = [g + decay * w for g, w in zip(gradients, weights, strict=True)]
+        return gradients, metrics
 
     def _reduce(self, how: str, values: dict) -> dict[str, tf.Tensor]:
         op = tf.distribute.ReduceOp[how.upper()]

@@ -63,9 +63,10 @@ def run_nodes(
         entries = entries.write(node, parts[0] + parts[1])
     used = tf.reduce_any(tf.one_hot(tokens[0::2], num_entries, True, False, dtype=tf.bool), axis=0)
     loose = tf.cast(tf.where(~used)[:, 0], tf.int32)
-    ends = tf.nn.relu(entries.gather(loose))
+    ends = tf.transpose(entries.gather(loose), [1, 2, 3, 0, 4])
     shape = tf.concat([tf.shape(inputs[0])[:3], [-1]], axis=0)
-    ends = tf.reshape(tf.transpose(ends, [1, 2, 3, 0, 4]), shape)
+    # Behind the transposition, relu and the convolution keep one tensor for their gradients.
+    ends = tf.nn.relu(tf.reshape(ends, shape))
     return ends, loose, *map(tf.stack, zip(*statistics, strict=True))
 
 
