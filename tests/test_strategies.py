@@ -26,6 +26,11 @@ def test_auto_takes_all_devices():
     assert make_strategy("auto").num_replicas_in_sync == 2
 
 
+def test_graphs_are_not_remapped_without_a_gpu():
+    make_strategy("one")
+    assert tf.config.optimizer.get_experimental_options()["remapping"] is False
+
+
 def test_devices_cannot_be_split_once_tensorflow_has_started():
     tf.zeros([])
     with pytest.raises(UserError, match="must be set before TensorFlow starts"):
