@@ -76,7 +76,8 @@ class Experiment:
         common = self.settings.common
         if not is_chief(self.strategy):
             return scratch_copy(self.strategy, self.workdir)
-        run = Run.open(self.workdir, run_config(self.settings), common.overwrite)
+        flags = flags_of(self.settings, self.recipe.presets, self.workdir)
+        run = Run.open(self.workdir, run_config(self.settings), flags, common.overwrite)
         if common.strategy == "multiworker":
             wait_for_copies(self.strategy, self.workdir)
         return run
@@ -283,8 +284,7 @@ class Experiment:
         """Writes `report.html`, of what the run's folder holds by now."""
         from enas_tf.report import write_report  # matplotlib, as above
 
-        preset = self.recipe.presets[self.settings.common.preset]
-        flags = flags_of(self.settings, preset, self.workdir)
+        flags = flags_of(self.settings, self.recipe.presets, self.workdir)
         write_report(self.run, self.recipe.name, flags, self._read)
         print(f"report: {self.run.path('report.html')}")
 

@@ -2,6 +2,7 @@
 
 import html
 import json
+import shlex
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from string import Template
 
@@ -50,14 +51,14 @@ $sections
 
 
 def write_report(
-    run: Run, launcher: str, flags: str, read: Callable[[str], tuple[Space, Arc]]
+    run: Run, launcher: str, flags: Sequence[str], read: Callable[[str], tuple[Space, Arc]]
 ) -> None:
     """Writes `report.html`, of what a run's folder holds.
 
     Args:
         run: of any verbs; what it does not hold is left out.
         launcher: its name.
-        flags: those that go on with this run, as a command line has them.
+        flags: those that go on with this run.
         read: an architecture, and a space that holds it, from its text.
     """
     stored = {name: _stored(run, name) for name in ("arcs", "compare", "train/result")}
@@ -73,7 +74,7 @@ def write_report(
         _comparison(stored["compare"]),
         _trained(metrics["train"], stored["train/result"]),
         _costs(metrics, stored),
-        _commands(run, launcher, flags, text),
+        _commands(run, launcher, shlex.join(flags), text),
     ]
     page = _PAGE.substitute(title=html.escape(title), sections="\n".join(filter(None, sections)))
     run.write_text("report.html", page)

@@ -7,6 +7,7 @@ import json
 import os
 import platform
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,10 @@ from enas_tf import __version__
 from enas_tf.errors import UserError, write_errors_told
 
 _CONFIG = "config.json"
+_FLAGS = "flags.txt"
 
-# What the verbs leave in a run's folder beside config.json.
-_CONTENTS = ("search", "train", "export", "labels.txt", "arcs.json", "arc.txt")
+# What a run leaves in its folder beside config.json.
+_CONTENTS = (_FLAGS, "search", "train", "export", "labels.txt", "arcs.json", "arc.txt")
 _CONTENTS += ("compare", "compare.json", "report.html", "events.*")
 
 # The parts of config.json that may change when a run goes on.
@@ -30,16 +32,24 @@ class Run:
         self.folder = Path(folder)
 
     @classmethod
-    def open(cls, workdir: Path | str, config: dict[str, Any], overwrite: bool = False) -> "Run":
+    def open(
+        cls,
+        workdir: Path | str,
+        config: dict[str, Any],
+        flags: Sequence[str] = (),
+        overwrite: bool = False,
+    ) -> "Run":
         """Makes the folder of a new run, or goes on with the run that it holds.
 
         `config.json` holds `config`, its `seed`, the `versions` of Python, TensorFlow, Keras and
         enas_tf, the physical `devices`, and under `earlier` those that a change replaced.
-        TensorBoard shows `config` among its hyper-parameters.
+        TensorBoard shows `config` among its hyper-parameters. `flags.txt` holds the flags that a
+        new run began with, one a line, for `--flagfile`.
 
         Args:
             workdir: the folder; made with its parents where it is missing.
             config: nested dicts of plain values: all that a run must keep when it goes on.
+            flags: those that make this run; none leaves `flags.txt` out.
             overwrite: whether to remove the run that the folder holds. Only what a run writes is
                 removed, and only where a run's config.json shows that there was one.
 
@@ -60,6 +70,8 @@ class Run:
         # A run that stays the same can so be read from a folder that cannot be written.
         if record != stored:
             run.write_json(_CONFIG, record)
+        if not stored and flags:
+            run.write_text(_FLAGS, "".join(f"{flag}\n" for flag in flags))
         if not stored:
             _write_hparams(run.folder, config)
         return run
@@ -142,9 +154,11 @@ class Run:
             if old.get(name) != new.get(name)
         ]
         if changes:
+            kept = f" (--flagfile={self.path(_FLAGS)})" if self.path(_FLAGS).exists() else ""
             raise UserError(
                 f"{self.folder} holds a run with another configuration: {'; '.join(changes)}; "
-                "give the flags that it began with, another --workdir, or --overwrite to remove it"
+                f"give the flags that it began with{kept}, another --workdir, or --overwrite to "
+                "remove it"
             )
 
     def _remove_contents(self) -> None:

@@ -1,6 +1,5 @@
 """All settings of a run, from which the flags are made."""
 
-import shlex
 from collections.abc import Iterator, Mapping
 from dataclasses import Field, asdict, dataclass, fields, replace
 from pathlib import Path
@@ -142,15 +141,16 @@ def run_config(settings: Settings) -> dict[str, Any]:
     return {n: v for n, v in common.items() if n not in _OF_ONE_COMMAND} | config
 
 
-def flags_of(settings: Settings, preset: Settings, workdir: Path) -> str:
-    """The flags that make these settings of a preset, in the given folder, for a command line.
+def flags_of(settings: Settings, presets: Mapping[str, Settings], workdir: Path) -> list[str]:
+    """The flags that make these settings of their preset, in the given folder.
 
     What one command alone asks for, such as an architecture, is left out.
     """
+    preset = presets[settings.common.preset]
     given = [f"--workdir={workdir}", f"--preset={settings.common.preset}"]
     for name, part, field in settings.named_fields():
         value, default = (getattr(getattr(s, part), field.name) for s in (settings, preset))
         if name not in _LEFT_OUT and value != default:
             shown = str(value).lower() if value is None or isinstance(value, bool) else value
             given.append(f"--{name}={shown}")
-    return shlex.join(given)
+    return given

@@ -79,6 +79,18 @@ def test_open_names_each_field_that_differs(tmp_path):
     assert Run(tmp_path).read_json("config.json")["config"]["dataset"] == "digits"
 
 
+def test_the_flags_of_a_new_run_are_kept_and_named_to_whoever_gives_others(tmp_path):
+    run = Run.open(tmp_path, CONFIG, ["--preset=tiny", "--dataset=folder:my photos"])
+    flags = run.path("flags.txt")
+    assert flags.read_text() == "--preset=tiny\n--dataset=folder:my photos\n"
+    Run.open(tmp_path, CONFIG, ["--preset=tiny", "--strategy=one"])
+    assert "my photos" in flags.read_text()
+    with pytest.raises(UserError, match=f"that it began with \\(--flagfile={flags}\\), another"):
+        Run.open(tmp_path, {"seed": 8}, ["--seed=8"])
+    Run.open(tmp_path, {"seed": 8}, ["--seed=8"], overwrite=True)
+    assert flags.read_text() == "--seed=8\n"
+
+
 def test_a_change_of_version_is_recorded_not_refused(tmp_path):
     run = Run.open(tmp_path, CONFIG)
     record = run.read_json("config.json")
@@ -92,7 +104,15 @@ def test_a_change_of_version_is_recorded_not_refused(tmp_path):
 def test_overwrite_removes_what_a_run_writes_and_nothing_else(tmp_path):
     run = Run.open(tmp_path / "run", CONFIG)
     written = ["search/x", "train/x", "export/enas/1/x", "arcs.json", "arc.txt"]
-    for name in [*written, "compare.json", "report.html", "mine.txt", "data/x", "training/x"]:
+    for name in [
+        *written,
+        "flags.txt",
+        "compare.json",
+        "report.html",
+        "mine.txt",
+        "data/x",
+        "training/x",
+    ]:
         run.write_text(name, "x")
     outside = tmp_path / "outside"
     outside.mkdir()

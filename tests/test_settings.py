@@ -32,9 +32,9 @@ def test_values_are_changed_by_the_names_of_flags():
 
 
 def test_flags_say_what_was_changed():
-    flags = flags_of(TINY.changed(VALUES), TINY, Path("runs/mine"))
-    assert "--space.ops=7" in flags and "--search.batch_size" not in flags
-    settings, verb = read_command(CIFAR_MACRO, "", ["cifar_macro", *shlex.split(flags)])
+    flags = flags_of(TINY.changed(VALUES), CIFAR_MACRO.presets, Path("runs/mine"))
+    assert "--space.ops=7" in flags and "--search.batch_size" not in shlex.join(flags)
+    settings, verb = read_command(CIFAR_MACRO, "", ["cifar_macro", *flags])
     assert (settings, verb) == (TINY.changed(VALUES), "")
 
 

@@ -46,21 +46,25 @@ class DataConfig:
 
 
 class Split:
-    """A part of a data set, held in memory once.
+    """A part of a data set, in memory.
 
     Args:
-        images: uint8 `(count, height, width, channels)`; copied.
-        labels: int32 `(count,)`, places in the data set's `class_names`; copied.
-
-    Attributes:
-        tensors: both as tensors in the host's memory, where input pipelines run. The attributes
-            `images` and `labels` are arrays of the same memory, to be read only.
+        images: uint8 `(count, height, width, channels)`.
+        labels: int32 `(count,)`, places in the data set's `class_names`.
     """
 
     def __init__(self, images: np.ndarray, labels: np.ndarray) -> None:
+        self.images = images
+        self.labels = labels
+
+    @cached_property
+    def tensors(self) -> tuple[tf.Tensor, tf.Tensor]:
+        """Images and labels as tensors in the host's memory, where input pipelines run."""
         with tf.device("CPU:0"):
-            self.tensors = tf.constant(images), tf.constant(labels)
-        self.images, self.labels = map(np.asarray, self.tensors)
+            tensors = tf.constant(self.images), tf.constant(self.labels)
+        # Data sets are large: from now on the arrays are the tensors' memory, and no second copy.
+        self.images, self.labels = map(np.asarray, tensors)
+        return tensors
 
 
 @dataclass(frozen=True, eq=False)

@@ -62,7 +62,8 @@ def check_command(words):
         program = words[2] if program == "python" and words[1] == "-m" else program
         assert program in NOT_RUN, f"say in NOT_RUN why {program} is not run"
         return
-    name, arguments = called
+    # A run's flags.txt is there once the run is.
+    name, arguments = called[0], [a for a in called[1] if not a.startswith("--flagfile=")]
     usage = importlib.import_module(f"launchers.{name}").__doc__
     if name in CONFIGS:
         flags = Flags(usage)

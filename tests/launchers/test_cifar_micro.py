@@ -4,6 +4,7 @@ import json
 import shutil
 import signal
 import subprocess
+import sys
 import time
 
 import numpy as np
@@ -32,6 +33,7 @@ def test_the_pipeline_leaves_all_that_it_should(folder):
     version = "export/cifar_micro/1"
     assert left >= {
         "config.json",
+        "flags.txt",
         "search/metrics.jsonl",
         "search/arcs.jsonl",
         "search/checkpoints/step_000000010",
@@ -67,6 +69,21 @@ def test_what_it_leaves_fits_together(folder):
     assert [r["phase"] for r in read_lines(folder / "search/metrics.jsonl")] == [
         *2 * ["child", "controller", "valid"]
     ]
+
+
+def test_its_flags_can_be_given_again_by_the_file_that_keeps_them(folder):
+    flags = f"--flagfile={folder / 'flags.txt'}"
+    done = subprocess.run(
+        [sys.executable, "-m", "launchers.cifar_micro", "evaluate", flags, "--split=valid"],
+        cwd=ROOT,
+        env=environment(),
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    result = json.loads((folder / "train/result.json").read_text())
+    accuracy = json.loads(done.stdout.splitlines()[-1])["accuracy"]
+    assert accuracy == pytest.approx(result["best_valid"]["accuracy"], abs=1e-6)
 
 
 def test_it_tells_what_it_does(finished_run):
