@@ -14,7 +14,8 @@ from enas_tf.runs import Run
 from enas_tf.spaces.rnn import RnnSpace
 
 ARC, OTHER = "0 0 1 1", "0 3 0 2"
-FLAGS = "--workdir='my runs' --preset=tiny"
+FLAGS = ["--workdir=my runs", "--preset=tiny"]
+GIVEN = "'--workdir=my runs' --preset=tiny"
 DATASET = "text:</pre><script>alert(1)</script> & more"
 VOID = {"meta", "img"}
 
@@ -206,7 +207,7 @@ def test_shows_all_that_a_run_holds(whole):
         "parameters 1,234,567",
         # Two GPUs: 900 s are half a device hour.
         "device hours (devices: 2) search 900 0.500 train 36 0.020 compare's trainings 12 0.007",
-        f"python -m launchers.ptb_rnn train {FLAGS} python -m launchers.ptb_rnn export {FLAGS}",
+        f"python -m launchers.ptb_rnn train {GIVEN} python -m launchers.ptb_rnn export {GIVEN}",
     ):
         assert words in page.text
 
@@ -238,7 +239,7 @@ def test_an_architecture_from_elsewhere_is_named_in_the_command(run):
     write_lines(run, "train/metrics.jsonl", [record("train", 1, 1.0, loss=1.0)])
     page = Page(text_of(write(run)))
     assert page.headings[1:3] == ["The architecture", "Training from scratch"]
-    assert f"train {FLAGS} --arc='{ARC}' python" in page.text
+    assert f"train {GIVEN} --arc='{ARC}' python" in page.text
 
 
 def test_the_same_run_gives_the_same_bytes(whole):
