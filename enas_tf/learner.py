@@ -152,7 +152,7 @@ class Learner:
             total = self.optimizer.scale_loss(loss)
         gradients = tape.gradient(total, weights)
         if self.config.l2:
-            # The gradient of l2 * sum(w**2): that of a sum in the loss takes twice the graph.
+            # The gradient of l2 * sum(w**2), which as a part of the loss takes twice the graph.
             decay = tf.convert_to_tensor(self.optimizer.scale_loss(2 * self.config.l2))
             gradients = [g + decay * w for g, w in zip(gradients, weights, strict=True)]
         return gradients, metrics

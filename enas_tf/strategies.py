@@ -26,6 +26,9 @@ def make_strategy(name: StrategyName, logical_devices: int = 0) -> tf.distribute
 
     Without a GPU, TensorFlow's remapping of graphs is turned off for the whole process.
     """
+    if not tf.config.list_physical_devices("GPU"):
+        # TensorFlow would fuse batch norm and relu, which makes CPUs slower (docs/performance.md).
+        tf.config.optimizer.set_experimental_options({"remapping": False})
     if logical_devices > 1:
         cpu = tf.config.list_physical_devices("CPU")[0]
         parts = [tf.config.LogicalDeviceConfiguration()] * logical_devices
@@ -37,9 +40,6 @@ def make_strategy(name: StrategyName, logical_devices: int = 0) -> tf.distribute
         # Before anything starts TensorFlow's devices.
         return _make_multiworker()
     devices = tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")
-    if devices[0].device_type == "CPU":
-        # TensorFlow would fuse batch norm and relu, which makes CPUs slower (docs/performance.md).
-        tf.config.optimizer.set_experimental_options({"remapping": False})
     names = [device.name for device in devices]
     if name == "mirrored" or (name == "auto" and len(names) > 1):
         return tf.distribute.MirroredStrategy(names)
