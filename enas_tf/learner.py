@@ -150,7 +150,9 @@ class Learner:
             outputs = self._forward(inputs, *extra, training=True)
             loss, metrics = self._task.loss(outputs, targets)
             total = self.optimizer.scale_loss(loss)
-        gradients = tape.gradient(total, weights)
+        # An architecture may leave weights out; decay reaches these as well.
+        zero = tf.UnconnectedGradients.ZERO
+        gradients = tape.gradient(total, weights, unconnected_gradients=zero)
         if self.config.l2:
             # The gradient of l2 * sum(w**2), which as a part of the loss takes twice the graph.
             decay = tf.convert_to_tensor(self.optimizer.scale_loss(2 * self.config.l2))
