@@ -67,6 +67,17 @@ def test_one_step_by_hand():
     assert float(learner.child.w) == pytest.approx(1 + 0.1 * 1.98 * 1.9)
 
 
+def test_a_weight_that_takes_no_part_only_decays():
+    with tf.distribute.OneDeviceStrategy("CPU:0").scope():
+        child = Line()
+        child.idle = child.add_weight(shape=(), initializer="ones", name="idle")
+        learner = Learner(child, child, Squares(), CONFIG)
+    learner.train_step(tuple(map(tf.constant, ONES)))
+    # Its gradient is that of 0.01 w^2, 0.02.
+    assert float(child.idle) == pytest.approx(1 - 0.1 * 0.02 * 1.9)
+    assert float(child.w) == pytest.approx(1 + 0.1 * 1.98 * 1.9)
+
+
 def test_two_steps_by_hand():
     with tf.distribute.OneDeviceStrategy("CPU:0").scope():
         learner = line(replace(CONFIG, l2=0.0))
