@@ -67,11 +67,12 @@ class Run:
             run._refuse_another(config, stored["config"])
         record = {"config": config, "seed": config.get("seed"), **_environment()}
         record["earlier"] = _earlier_environments(record, stored) if stored else []
+        # Before config.json, which makes the folder a run's: so no run is left without its flags.
+        if not stored and flags:
+            run.write_text(_FLAGS, "".join(f"{flag}\n" for flag in flags))
         # A run that stays the same can so be read from a folder that cannot be written.
         if record != stored:
             run.write_json(_CONFIG, record)
-        if not stored and flags:
-            run.write_text(_FLAGS, "".join(f"{flag}\n" for flag in flags))
         if not stored:
             _write_hparams(run.folder, config)
         return run
