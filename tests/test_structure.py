@@ -17,7 +17,13 @@ ROWS = [
     [
         ["data.text"],
         ["child", "drawing", "data"],
-        ["layers.graph", "layers.initial", "layers.dropout", "layers.norm"],
+        [
+            "layers.graph",
+            "layers.initial",
+            "layers.dropout",
+            "layers.joined_entries",
+            "layers.norm",
+        ],
         ["layers.conv", "layers.recurrence"],
         ["layers.banks", "layers.aux_head", "layers.language_model"],
         ["layers.layer_banks", "layers.shared_cell"],

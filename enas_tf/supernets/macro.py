@@ -13,45 +13,10 @@ from enas_tf.layers.aux_head import AuxHead
 from enas_tf.layers.conv import ConvNorm
 from enas_tf.layers.dropout import Clock, Dropout, DropPath
 from enas_tf.layers.initial import he_normal
+from enas_tf.layers.joined_entries import JoinedEntries
 from enas_tf.layers.layer_banks import OpBank, ReductionBank, run_op
 from enas_tf.layers.norm import BatchNorm, MovingAverages, normalize
 from enas_tf.spaces.macro import MacroSpace
-
-
-class JoinedEntries:
-    """The stem and layers of one height and width, of which any may be joined to a later layer.
-
-    Joining costs what is used: a TensorArray hands out the chosen entries alone, and gradients go
-    back to them alone. Sums of all entries under a mask took about twice the time.
-
-    Args:
-        entries: the earlier ones, `(batch, height, width, channels)`.
-        size: how many there may be in the end.
-    """
-
-    def __init__(self, entries: list[tf.Tensor], size: int) -> None:
-        self.entries: list[tf.Tensor] = []
-        self._array = tf.TensorArray(
-            entries[0].dtype, size, element_shape=entries[0].shape, clear_after_read=False
-        )
-        for entry in entries:
-            self.append(entry)
-
-    def append(self, entry: tf.Tensor) -> None:
-        """Adds the next entry."""
-        self._array = self._array.write(len(self.entries), entry)
-        self.entries.append(entry)
-
-    def sum(self, bits: tf.Tensor) -> tf.Tensor:
-        """The sum of the entries whose bit is 1; `bits`, int32, are of the first entries."""
-        chosen = tf.cast(tf.where(bits > 0)[:, 0], tf.int32)
-        total = tf.cond(
-            # A TensorArray does not know the shape of none, where a batch's size is unknown.
-            tf.size(chosen) > 0,
-            lambda: tf.reduce_sum(self._array.gather(chosen), axis=0),
-            lambda: tf.zeros_like(self.entries[0]),
-        )
-        return tf.ensure_shape(total, self.entries[0].shape)
 
 
 class MacroSupernet(keras.Model):
@@ -145,7 +110,7 @@ class MacroSupernet(keras.Model):
             of_ops.append(statistics)
             if layer:
                 x = self._drop_path(x, bits, layer, training)
-                x, *statistics = self._join(x + joined.sum(bits), layer, by_averages)
+                x, *statistics = self._join(joined.add_to(x, bits), layer, by_averages)
                 of_skips.append(statistics)
             joined.append(x)
             if self.aux_head and training and layer == self.space.aux_layer:

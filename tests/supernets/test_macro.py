@@ -1,4 +1,3 @@
-import itertools
 import random
 
 import keras
@@ -12,7 +11,7 @@ from enas_tf.layers.norm import EPSILON, MovingAverages
 from enas_tf.networks.macro import MacroChildConfig
 from enas_tf.spaces.macro import OPS, MacroSpace
 from enas_tf.strategies import make_strategy
-from enas_tf.supernets.macro import JoinedEntries, MacroSupernet
+from enas_tf.supernets.macro import MacroSupernet
 
 SMALL = MacroChildConfig(out_filters=4, keep_prob=1.0, aux_head=True)
 TOKENS = (0, 1, 0, 2, 1, 0)
@@ -89,15 +88,6 @@ def test_only_the_drawn_weights_get_a_gradient():
     assert np.argwhere(rows).tolist() == [[0, 0], [1, 1], [2, 2]]
 
 
-@pytest.mark.parametrize("bits", itertools.product((0, 1), repeat=2))
-def test_skip_bits_add_the_entries_that_they_name(bits):
-    entries = [tf.fill((1, 2, 2, 1), value) for value in (1.0, 10.0, 100.0)]
-    joined = JoinedEntries(entries[:2], 3)
-    joined.append(entries[2])
-    total = joined.sum(tf.constant(bits, tf.int32))
-    np.testing.assert_array_equal(total, tf.fill((1, 2, 2, 1), bits[0] * 1.0 + bits[1] * 10.0))
-
-
 @pytest.mark.parametrize("bits", [(0, 0, 0), (1, 0, 1)])
 def test_joins_batches_of_unknown_size(bits):
     net = supernet()
@@ -109,16 +99,6 @@ def test_joins_batches_of_unknown_size(bits):
     )
     wanted, _ = net(images, tokens)
     np.testing.assert_allclose(call(images, tokens), wanted, rtol=1e-4, atol=1e-5)
-
-
-def test_a_joined_entry_gets_a_gradient():
-    entries = [tf.fill((1, 2, 2, 1), value) for value in (1.0, 10.0)]
-    with tf.GradientTape() as tape:
-        tape.watch(entries)
-        total = tf.reduce_sum(JoinedEntries(entries, 2).sum(tf.constant([0, 1])))
-    first, second = tape.gradient(total, entries, unconnected_gradients="zero")
-    np.testing.assert_array_equal(first, tf.zeros((1, 2, 2, 1)))
-    np.testing.assert_array_equal(second, tf.ones((1, 2, 2, 1)))
 
 
 @pytest.mark.parametrize("shape", [(7, 9, 1), (28, 28, 1), (48, 48, 3)])

@@ -1,0 +1,80 @@
+"""Sums of layers' outputs, where tensors say which of them are taken."""
+
+from collections.abc import Callable
+
+import tensorflow as tf
+
+
+class JoinedEntries:
+    """The stem and layers of one height and width, of which any may be joined to a later layer.
+
+    Joining costs what is used: a list of tensors hands out the chosen entries without a copy, and
+    takes gradients for these alone. Sums of all entries under a mask took about twice the time.
+
+    Args:
+        entries: the earlier ones, `(batch, height, width, channels)`.
+        size: how many there may be in the end.
+    """
+
+    def __init__(self, entries: list[tf.Tensor], size: int) -> None:
+        self.entries: list[tf.Tensor] = []
+        self._list = _list_of(size, like=entries[0])
+        for entry in entries:
+            self.append(entry)
+
+    def append(self, entry: tf.Tensor) -> None:
+        """Adds the next entry."""
+        self._list = tf.raw_ops.TensorListSetItem(
+            input_handle=self._list, index=len(self.entries), item=entry
+        )
+        self.entries.append(entry)
+
+    def add_to(self, x: tf.Tensor, bits: tf.Tensor) -> tf.Tensor:
+        """`x`, of the entries' shape, and the entries whose bit is 1, summed.
+
+        Args:
+            x: `(batch, height, width, channels)`.
+            bits: int32, of the first entries.
+        """
+        return _add(x, self._list, tf.cast(tf.where(bits > 0)[:, 0], tf.int32))
+
+
+def _list_of(size: int | tf.Tensor, like: tf.Tensor) -> tf.Tensor:
+    """A list without any tensors yet."""
+    return tf.raw_ops.TensorListReserve(
+        element_shape=_shape(like), num_elements=size, element_dtype=like.dtype
+    )
+
+
+def _shape(x: tf.Tensor) -> list[int]:
+    """A shape that stands for batches of every size."""
+    return [-1, *x.shape[1:]]
+
+
+@tf.custom_gradient
+def _add(x: tf.Tensor, entries: tf.Tensor, chosen: tf.Tensor):
+    """TensorFlow's own gradient would copy what comes back for each of the chosen entries."""
+
+    def take(place: tf.Tensor, total: tf.Tensor) -> tf.Tensor:
+        entry = tf.raw_ops.TensorListGetItem(
+            input_handle=entries, index=place, element_shape=_shape(x), element_dtype=x.dtype
+        )
+        return tf.ensure_shape(total + entry, x.shape)
+
+    def gradient(upstream: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, None]:
+        def send(place: tf.Tensor, gradients: tf.Tensor) -> tf.Tensor:
+            return tf.raw_ops.TensorListSetItem(input_handle=gradients, index=place, item=upstream)
+
+        size = tf.raw_ops.TensorListLength(input_handle=entries)
+        return upstream, _for_each(chosen, send, _list_of(size, like=x)), None
+
+    return _for_each(chosen, take, x), gradient
+
+
+def _for_each(places: tf.Tensor, step: Callable, state: tf.Tensor) -> tf.Tensor:
+    """What `state = step(place, state)` comes to, for one place after another."""
+    return tf.while_loop(
+        lambda n, _: n < tf.size(places),
+        lambda n, state: (n + 1, step(places[n], state)),
+        (0, state),
+    )[1]
