@@ -13,12 +13,22 @@ from enas_tf.recipes import CIFAR_MACRO, CIFAR_MICRO, PTB_RNN
 from tests import tiny
 
 STEPS = 20
-NO_DROPOUT = {f"drop_{place}": 0.0 for place in ("word", "embedding", "input", "node", "output")}
+KEEP = {"keep_prob": 0.7}
 CASES = {
     # Steep steps would make what rounding changes grow, behind each relu and max pool.
-    "micro": (CIFAR_MICRO, {"num_nodes": 1}, {"out_filters": 8, "lr_max": 1e-4}, ((16, 16, 3), 3)),
-    "macro": (CIFAR_MACRO, {"num_layers": 4}, {"out_filters": 4, "lr_max": 0.01}, ((6, 6, 3), 3)),
-    "rnn": (PTB_RNN, {"num_nodes": 3}, {"hidden_size": 6, "init_range": 0.5, **NO_DROPOUT}, (9,)),
+    "micro": (
+        CIFAR_MICRO,
+        {"num_nodes": 1},
+        {"out_filters": 8, "lr_max": 1e-4, **KEEP},
+        ((16, 16, 3), 3),
+    ),
+    "macro": (
+        CIFAR_MACRO,
+        {"num_layers": 4},
+        {"out_filters": 4, "lr_max": 0.01, **KEEP},
+        ((6, 6, 3), 3),
+    ),
+    "rnn": (PTB_RNN, {"num_nodes": 3}, {"hidden_size": 6, "init_range": 0.5}, (9,)),
 }
 
 

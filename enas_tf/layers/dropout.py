@@ -1,7 +1,7 @@
-"""Dropout and drop path whose masks depend on seed, step and replica alone.
+"""Dropout and drop path whose masks depend on seed and step alone.
 
 So a resumed run draws the masks that the unbroken run would have drawn, with no state to save
-but the step, and each replica draws its own, which Keras' layers do not.
+but the step; and however many replicas there are, the masks are those of one device.
 """
 
 import itertools
@@ -42,15 +42,36 @@ class Clock:
         done = tf.cast(self.step + 1, tf.float32) / self.num_steps
         return tf.minimum(done, 1.0)
 
-    def keep_mask(self, stream: int, shape: tf.Tensor, keep_prob: tf.Tensor) -> tf.Tensor:
-        """1 with probability `keep_prob` and else 0, float32, of the shape given."""
-        context = tf.distribute.get_replica_context()
-        replica = tf.cast(context.replica_id_in_sync_group, tf.int64) if context else 0
-        # 2**16 replicas and streams of masks a step are more than anyone has.
-        place = (self.step * 2**16 + replica) * 2**16 + stream
+    def keep_mask(self, stream: int, shape: list, keep_prob: tf.Tensor) -> tf.Tensor:
+        """1 with probability `keep_prob` and else 0, float32.
+
+        Args:
+            stream: of the layer.
+            shape: of the mask, the same on all replicas, which all draw the same.
+            keep_prob: in (0, 1].
+        """
+        # 2**32 streams of masks a step are more than anyone has.
+        place = self.step * 2**32 + stream
         seed = self.seed + attempt_offset(self.attempt)
         uniform = tf.random.stateless_uniform(shape, tf.stack([seed, place]))
         return tf.floor(uniform + keep_prob)
+
+    def keep_rows(self, stream: int, shape: list, keep_prob: tf.Tensor) -> tf.Tensor:
+        """As `keep_mask`, for the examples of this replica's part of a batch.
+
+        Args:
+            stream: of the layer.
+            shape: of this replica's mask, its first axis that of the examples.
+            keep_prob: in (0, 1].
+
+        Returns:
+            This replica's rows of the mask of the whole batch.
+        """
+        rows, *rest = shape
+        context = tf.distribute.get_replica_context()
+        whole = [context.num_replicas_in_sync * rows, *rest]
+        first = context.replica_id_in_sync_group * rows
+        return self.keep_mask(stream, whole, keep_prob)[first : first + rows]
 
 
 class Dropout(keras.layers.Layer):
@@ -61,7 +82,7 @@ class Dropout(keras.layers.Layer):
         clock: the network's.
 
     Call arguments:
-        x: of any shape.
+        x: `(batch, ...)`.
     """
 
     def __init__(self, keep_prob: float, clock: Clock, **kwargs) -> None:
@@ -74,7 +95,8 @@ class Dropout(keras.layers.Layer):
         """Of `x`'s shape."""
         if not training or self.keep_prob == 1:
             return x
-        mask = self._clock.keep_mask(self._stream, tf.shape(x), self.keep_prob)
+        shape = tf.unstack(tf.shape(x))
+        mask = self._clock.keep_rows(self._stream, shape, self.keep_prob)
         return x * tf.cast(mask / self.keep_prob, x.dtype)
 
 
@@ -101,9 +123,13 @@ class DropPath(keras.layers.Layer):
         self._stream = clock.stream()
 
     def mask(self, shape: list) -> tf.Tensor:
-        """Factors of this step: 0 for what is dropped, else over 1; float32, of the shape given."""
+        """Factors of this step: 0 for what is dropped, else over 1; float32.
+
+        Args:
+            shape: of the factors, the first axis that of this replica's examples.
+        """
         keep_prob = 1 - self._clock.ratio() * (1 - self.layer_keep_prob)
-        return self._clock.keep_mask(self._stream, shape, keep_prob) / keep_prob
+        return self._clock.keep_rows(self._stream, shape, keep_prob) / keep_prob
 
     def call(self, x: tf.Tensor, training: bool = False) -> tf.Tensor:
         """Of `x`'s shape."""

@@ -49,23 +49,22 @@ class SequenceDropout:
         self._kernel_streams = [clock.stream() for _ in range(num_nodes + 1)]
 
     def draw(self, rows: tf.Tensor | int) -> Masks:
-        """The masks of the clock's step for so many rows."""
-        config, hidden = self._config, self._config.hidden_size
+        """The masks of the clock's step for so many rows of this replica."""
+        config, hidden, clock = self._config, self._config.hidden_size, self._clock
         masks = {}
         for place, stream in self._streams.items():
-            shape = [self._vocab_size, 1] if place == "word" else [rows, hidden]
-            masks[place] = self._mask(stream, shape, getattr(config, f"drop_{place}"))
+            rate = getattr(config, f"drop_{place}")
+            if rate and place == "word":
+                masks[place] = clock.keep_mask(stream, [self._vocab_size, 1], 1 - rate) / (1 - rate)
+            elif rate:
+                masks[place] = clock.keep_rows(stream, [rows, hidden], 1 - rate) / (1 - rate)
         if config.drop_weight:
+            keep_prob = 1 - config.drop_weight
             masks["kernels"] = [
-                self._mask(stream, [hidden, 2 * hidden], config.drop_weight)
+                clock.keep_mask(stream, [hidden, 2 * hidden], keep_prob) / keep_prob
                 for stream in self._kernel_streams
             ]
         return Masks(**masks)
-
-    def _mask(self, stream: int, shape: list, rate: float) -> tf.Tensor | None:
-        if not rate:
-            return None
-        return self._clock.keep_mask(stream, shape, 1 - rate) / (1 - rate)
 
 
 class CarriedState(keras.layers.Layer):

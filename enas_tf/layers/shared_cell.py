@@ -33,7 +33,7 @@ def run_nodes(
         inputs: two of `(batch, height, width, channels)`.
         tokens: `(4 * num_nodes,)`, int32.
         convs: per kernel size and edge, the weights of a separable convolution.
-        masks: drop path's, `(2 * num_nodes, batch, 1, 1, 1)`, or None.
+        masks: drop path's, `(batch, 2 * num_nodes, 1, 1, 1)`, or None.
         with_statistics: whether to return what the edges' batch norms went by, for `update`.
 
     Returns:
@@ -57,8 +57,8 @@ def run_nodes(
             part, *of_edge = run_op(entries.read(index), op, *weights, with_statistics)
             statistics.append(of_edge)
             if masks is not None:
-                is_identity = tf.equal(op, len(MicroSpace.ops) - 1)
-                part *= tf.where(is_identity, tf.ones_like(masks[edge]), masks[edge])
+                is_identity, mask = tf.equal(op, len(MicroSpace.ops) - 1), masks[:, edge]
+                part *= tf.where(is_identity, tf.ones_like(mask), mask)
             parts.append(part)
         entries = entries.write(node, parts[0] + parts[1])
     used = tf.reduce_any(tf.one_hot(tokens[0::2], num_entries, True, False, dtype=tf.bool), axis=0)
@@ -90,7 +90,7 @@ def _run_cell(
         banks: per kernel size, all sets of weights.
         join: kernel, `(entries, channels, channels)`, scale and offset behind the loose ends.
         averages: what the batch norm behind the loose ends goes by; None takes the batch's own.
-        masks: drop path's, `(2 * num_nodes, batch, 1, 1, 1)`, or None.
+        masks: drop path's, `(batch, 2 * num_nodes, 1, 1, 1)`, or None.
         with_statistics: whether to return what the batch norms went by.
 
     Returns:
@@ -161,7 +161,7 @@ class SharedCell(keras.layers.Layer):
         averages = self.averages.read() if self.moving and not training else None
         masks = None
         if training and self.drop_path.layer_keep_prob < 1:
-            shape = [len(self.first_row), tf.shape(inputs[0])[0], 1, 1, 1]
+            shape = [tf.shape(inputs[0])[0], len(self.first_row), 1, 1, 1]
             masks = tf.cast(self.drop_path.mask(shape), inputs[0].dtype)
         takes_in = self.moving and training
         output, of_edges, of_output = _run_cell(

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
-import tensorflow as tf
 
 from enas_tf.layers.dropout import Clock, Dropout, DropPath
+from tests import tiny
 
 ONES = np.ones((4000, 2, 2, 1), np.float32)
 
@@ -42,11 +42,16 @@ def test_masks_follow_from_seed_step_and_layer():
     assert len({mask(0, 3, 1), mask(1, 3, 1), mask(0, 4, 1), mask(0, 3, 0)}) == 4
 
 
-def test_replicas_draw_masks_of_their_own():
-    strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+def test_replicas_join_to_the_masks_of_one_device():
+    strategy = tiny.two_devices()
     with strategy.scope():
-        dropout = Dropout(0.5, Clock(10, seed=0))
-    masks = strategy.experimental_local_results(
-        strategy.run(lambda: dropout(tf.ones((100,)), training=True))
-    )
-    assert np.any(np.array(masks[0]) != np.array(masks[1]))
+        clock = Clock(10, seed=0)
+        layers = Dropout(0.5, clock), DropPath(0.5, 1.0, clock)
+    clock.step.assign(9)
+    for layer in layers:
+        whole = np.array(layer(ONES, training=True))
+        of_replicas = strategy.experimental_local_results(
+            strategy.run(lambda layer=layer: layer(ONES[:2000], training=True))
+        )
+        np.testing.assert_array_equal(np.concatenate(of_replicas), whole)
+        assert np.any(whole[:2000] != whole[2000:])

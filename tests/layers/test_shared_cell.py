@@ -46,7 +46,7 @@ def test_drop_path_drops_whole_ops_but_no_identity():
     cell = SharedCell(1, 4, drop_path=None, moving=False)
     cell.build()
     convs = [take_sets(bank.read(), tf.constant([0, 2])) for bank in (cell.conv_3x3, cell.conv_5x5)]
-    masks = tf.zeros((2, 1, 1, 1, 1))
+    masks = tf.zeros((1, 2, 1, 1, 1))
     pool_and_identity, _ = run_nodes(inputs, tf.constant([0, 2, 1, 4]), convs, masks)
     np.testing.assert_array_equal(pool_and_identity, tf.ones((1, 2, 2, 4)))
 
