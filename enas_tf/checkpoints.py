@@ -11,15 +11,17 @@ import tensorflow as tf
 from enas_tf.errors import UserError, one_line
 
 _KEPT = 2
+_STEP = "step"
 
 # What reading a damaged checkpoint raises; an IndexError where TensorFlow's file is cut short.
 _DAMAGE = (OSError, ValueError, IndexError, AssertionError, tf.errors.OpError)
 
 
 class Checkpoints:
-    """The checkpoints of a phase: all variables and a few plain numbers, by step.
+    """The checkpoints of a phase: all variables and a few plain numbers, by kind and step.
 
-    Each is a folder of its own, written aside and renamed. The newest two are kept.
+    Each is a folder of its own, written aside and renamed. Those of the kind that `save` writes
+    and `restore` reads are for going on; the newest two of them are kept.
 
     Args:
         folder: where they lie; made where it is missing.
@@ -37,22 +39,35 @@ class Checkpoints:
         Raises:
             UserError: the folder cannot be written, or the disk is full.
         """
-        self.write(f"step_{step:09d}", state)
-        for path in self._paths()[:-_KEPT]:
+        self.write(_STEP, step, state)
+        for path in self._paths(_STEP)[:-_KEPT]:
             shutil.rmtree(path, ignore_errors=True)
 
-    def write(self, name: str, state: Mapping[str, object]) -> None:
-        """Writes a checkpoint under a name of its own, in place of an earlier one."""
-        path, aside = self.folder / name, self.folder / f".{name}.tmp"
+    def keep_only(self, kind: str, step: int) -> None:
+        """Removes all checkpoints of a kind but the one of a step."""
+        for path in self._paths(kind):
+            if path != self._path(kind, step):
+                shutil.rmtree(path, ignore_errors=True)
+
+    def write(self, kind: str, step: int, state: Mapping[str, object]) -> None:
+        """Writes a checkpoint of any kind, in place of an earlier one of the same step.
+
+        Raises:
+            UserError: as `save`.
+        """
+        path = self._path(kind, step)
+        aside, old = (path.with_name(f".{path.name}.{end}") for end in ("tmp", "old"))
+        # What killed processes have left.
+        for left in self.folder.glob(".*"):
+            shutil.rmtree(left, ignore_errors=True)
         try:
-            shutil.rmtree(aside, ignore_errors=True)
             aside.mkdir(parents=True)
             self._checkpoint.write(str(aside / "variables"))
             (aside / "state.json").write_text(json.dumps(state))
             if path.exists():
-                path.rename(self.folder / f".{name}.old")
+                path.rename(old)
             aside.rename(path)
-            shutil.rmtree(self.folder / f".{name}.old", ignore_errors=True)
+            shutil.rmtree(old, ignore_errors=True)
         except (OSError, tf.errors.OpError) as error:
             shutil.rmtree(aside, ignore_errors=True)
             raise UserError(
@@ -71,10 +86,10 @@ class Checkpoints:
         Raises:
             UserError: there are checkpoints, but none can be read.
         """
-        paths = self._paths()
+        paths = self._paths(_STEP)
         for path in reversed(paths):
             try:
-                return self.read(path.name)
+                return self._read(path)
             except UserError as error:
                 damaged = path.with_name(f"damaged_{path.name}")
                 shutil.rmtree(damaged, ignore_errors=True)
@@ -86,13 +101,18 @@ class Checkpoints:
             )
         return None
 
-    def read(self, name: str) -> dict:
-        """Restores a checkpoint by name; returns its state.
+    def read_newest(self, kind: str) -> dict:
+        """Restores the newest checkpoint of a kind; returns its state.
 
         Raises:
-            UserError: it is missing, damaged, or holds other variables.
+            UserError: there is none, or it is damaged or holds other variables.
         """
-        path = self.folder / name
+        paths = self._paths(kind)
+        if not paths:
+            raise UserError(f"{self.folder} holds no checkpoint of the kind {kind}")
+        return self._read(paths[-1])
+
+    def _read(self, path: Path) -> dict:
         try:
             state = json.loads((path / "state.json").read_text())
             self._checkpoint.read(str(path / "variables")).assert_consumed()
@@ -100,5 +120,8 @@ class Checkpoints:
             raise UserError(f"the checkpoint {path} cannot be read ({one_line(error)})") from error
         return state
 
-    def _paths(self) -> list[Path]:
-        return sorted(self.folder.glob("step_*"))
+    def _path(self, kind: str, step: int) -> Path:
+        return self.folder / f"{kind}_{step:09d}"
+
+    def _paths(self, kind: str) -> list[Path]:
+        return sorted(self.folder.glob(f"{kind}_*"))

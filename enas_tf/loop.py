@@ -17,9 +17,14 @@ LOG_EVERY = 50
 
 _CHECKPOINT_SECONDS = 600
 
+_TRY = (
+    "; the last checkpoint is kept: try a lower learning rate or --child.grad_clip=5 in another "
+    "--workdir"
+)
+
 
 class NotFinite(UserError):
-    """A loss that is infinite or not a number."""
+    """A loss or a weight that is infinite or not a number."""
 
 
 class Loop:
@@ -44,6 +49,7 @@ class Loop:
         self.step = 0
         self.total_steps = total_steps
         self.state: dict = {}
+        self._variables = variables
         self.checkpoints = Checkpoints(folder / "checkpoints", variables)
         self.metrics = Metrics(folder)
         self.progress = Progress(total_steps, unit, label)
@@ -56,8 +62,8 @@ class Loop:
     def run(self, work: Callable[[], None], max_rollbacks: int) -> None:
         """Does the work from the newest checkpoint on.
 
-        A loss that is not finite is answered by going back to the last checkpoint, for another
-        attempt with other random numbers.
+        A loss or weight that is not finite is answered by going back to the last checkpoint, for
+        another attempt with other random numbers.
 
         Args:
             work: takes all steps that are left, and saves at least every epoch.
@@ -125,8 +131,7 @@ class Loop:
                 self.save()
         # An epoch's last step is followed by work that a checkpoint here would leave out.
         if self._is_asked_to_stop and not last:
-            self._save()
-            raise Preempted(f"stopped at step {self.step:,} of {self.total_steps:,}")
+            self.save()
 
     def record(
         self, phase: str, epoch: int, counts: Counts | None = None, **numbers: float
@@ -142,11 +147,20 @@ class Loop:
         self.metrics.write(phase, step=self.step, epoch=epoch, counts=counts, **numbers)
         shown = ", ".join(f"{name} {value:.4g}" for name, value in numbers.items())
         self.progress.note(f"epoch {epoch} {phase}: {shown}")
+        self._last_record = time.monotonic()
 
     def save(self) -> None:
-        """Writes a checkpoint."""
+        """Writes a checkpoint.
+
+        Raises:
+            NotFinite: a weight is not finite, as behind a last step whose loss still was.
+            Preempted: the process got a SIGTERM; the checkpoint is written.
+        """
+        self._refuse_infinite_weights()
         self.state.pop("in_a_row", None)
         self._save()
+        if self._is_asked_to_stop:
+            raise Preempted(f"stopped at step {self.step:,} of {self.total_steps:,}")
 
     def _restore(self) -> bool:
         """Whether there was a checkpoint to go back to."""
@@ -155,7 +169,7 @@ class Loop:
         if stored:
             self.step, self.state = stored["step"], stored["state"]
             self._pending = [{n: tf.constant(v) for n, v in s.items()} for s in stored["pending"]]
-            self._pending_amount = stored["pending_amount"]
+        self._pending_amount, self._last_record = 0, time.monotonic()
         return stored is not None
 
     def _roll_back(self, error: NotFinite, at_most: int) -> None:
@@ -178,10 +192,9 @@ class Loop:
             "state": self.state,
             # Of the record that the next steps will complete.
             "pending": [{n: float(v) for n, v in step.items()} for step in self._pending],
-            "pending_amount": self._pending_amount,
         }
         self.checkpoints.save(self.step, state)
-        self._last_checkpoint = time.monotonic()
+        self._last_checkpoint = self._last_record = time.monotonic()
 
     def close(self) -> None:
         """Ends the progress line and closes the files."""
@@ -201,11 +214,12 @@ class Loop:
         infinite = tf.where(~tf.math.is_finite(steps["loss"]))
         if len(infinite):
             step = self.step - len(steps["loss"]) + 1 + int(infinite[0, 0])
-            raise NotFinite(
-                f"the {phase} loss is not finite at step {step} (epoch {epoch}); the last "
-                "checkpoint is kept: try a lower learning rate or --child.grad_clip=5 in another "
-                "--workdir"
-            )
+            raise NotFinite(f"the {phase} loss is not finite at step {step} (epoch {epoch}){_TRY}")
+
+    def _refuse_infinite_weights(self) -> None:
+        for variable in self._variables.values():
+            if variable.dtype.is_floating and not tf.reduce_all(tf.math.is_finite(variable)):
+                raise NotFinite(f"weights are not finite behind step {self.step}{_TRY}")
 
 
 def _shown(numbers: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:

@@ -50,8 +50,7 @@ class Metrics:
     ) -> None:
         """Adds a record to `metrics.jsonl`, and all that it holds to TensorBoard as `phase/name`.
 
-        A record holds `phase`, `step`, `epoch`, `seconds`, the numbers and the counts. `seconds`
-        counts the work in this folder; after a rewind it goes on from the last record kept.
+        A record holds `phase`, `step`, `epoch`, `seconds`, the numbers and the counts.
 
         Args:
             phase: `child`, `controller`, `valid`, `test` or `train`.
@@ -63,10 +62,9 @@ class Metrics:
         Raises:
             UserError: the disk is full, or the file cannot be written.
         """
-        seconds = self._seconds_before + time.monotonic() - self._start
         values = {name: float(value) for name, value in numbers.items()}
         record = {"phase": phase, "step": int(step), "epoch": int(epoch)}
-        record["seconds"] = round(seconds, 3)
+        record["seconds"] = round(self.seconds, 3)
         record |= {name: v if math.isfinite(v) else None for name, v in values.items()}
         record |= counts or {}
         with write_errors_told(self._path):
@@ -81,6 +79,11 @@ class Metrics:
                     tf.summary.histogram(
                         f"{phase}/{name}", things, buckets=len(bins), description=legend
                     )
+
+    @property
+    def seconds(self) -> float:
+        """The work in this folder so far; after a rewind it goes on from the last record kept."""
+        return self._seconds_before + time.monotonic() - self._start
 
     def draw(self, name: str, picture: "Figure", step: int) -> None:
         """Adds a picture to TensorBoard's images.

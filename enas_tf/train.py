@@ -3,7 +3,6 @@
 Reference: Pham et al. 2018, sections 3.1 and 3.2.
 """
 
-import time
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, fields, replace
@@ -18,6 +17,7 @@ from enas_tf.errors import UserError
 from enas_tf.layers.dropout import Clock, attempt_offset
 from enas_tf.learner import Learner
 from enas_tf.loop import Loop
+from enas_tf.metrics import read_metrics
 from enas_tf.options import option
 from enas_tf.runs import Run
 from enas_tf.strategies import distribute
@@ -26,7 +26,7 @@ from enas_tf.tasks.base import Task
 ChildConfig = TypeVar("ChildConfig", ImageChildConfig, RnnChildConfig)
 
 BEST = "best"
-"""The name of the checkpoint that is evaluated and exported."""
+"""The kind of the checkpoint that is evaluated and exported, of which there is one in the end."""
 
 
 @dataclass(frozen=True)
@@ -157,10 +157,9 @@ class Training:
 
         def train() -> None:
             for epoch in range(loop.step // self.steps_per_epoch, self.config.num_epochs):
-                started = time.monotonic()
                 done = loop.step - epoch * self.steps_per_epoch
                 self._train_epoch(loop, epoch, range(done, self.steps_per_epoch))
-                self._end_epoch(loop, epoch, time.monotonic() - started)
+                self._end_epoch(loop, epoch)
 
         try:
             loop.run(train, self.task.max_rollbacks)
@@ -178,7 +177,7 @@ class Training:
 
     def restore_best(self, run: Run) -> dict:
         """Restores the weights that are evaluated and exported; returns their state."""
-        return Checkpoints(run.path("train/checkpoints"), self.variables).read(BEST)
+        return Checkpoints(run.path("train/checkpoints"), self.variables).read_newest(BEST)
 
     def _refuse_another(self, run: Run, arc: str) -> None:
         """Tells another architecture's checkpoints from damaged ones, before they are read."""
@@ -216,9 +215,8 @@ class Training:
             amount, last = self.task.units_per_step(self.config.batch_size), step == wanted[-1]
             loop.advance("train", epoch, amount, numbers, last, learning_rate=rate)
 
-    def _end_epoch(self, loop: Loop, epoch: int, seconds: float) -> None:
+    def _end_epoch(self, loop: Loop, epoch: int) -> None:
         """Validates, where the split is held out; keeps the best; writes a checkpoint."""
-        loop.state["seconds"] = loop.state.get("seconds", 0.0) + seconds
         if not self.config.use_validation:
             with self._evaluated_weights(loop):
                 metrics = self.evaluate("valid")
@@ -226,9 +224,19 @@ class Training:
                 best = loop.state.get("best")
                 if best is None or self.task.reward(metrics) > self.task.reward(best):
                     loop.state["best"] = {"epoch": epoch, **metrics}
-                    loop.checkpoints.write(BEST, loop.state)
+                    self._write_best(loop)
             self._maybe_average(loop, self.task.reward(metrics))
         loop.save()
+        self._keep_one_best(loop)
+
+    def _write_best(self, loop: Loop) -> None:
+        loop.state["best_step"] = loop.step
+        loop.checkpoints.write(BEST, loop.step, loop.state)
+
+    def _keep_one_best(self, loop: Loop) -> None:
+        """Removes earlier ones only now: an epoch that is done again may find no better one."""
+        if "best_step" in loop.state:
+            loop.checkpoints.keep_only(BEST, loop.state["best_step"])
 
     def _evaluated_weights(self, loop: Loop) -> AbstractContextManager:
         """Puts the weights in place that are evaluated: the average, once there is one."""
@@ -248,19 +256,31 @@ class Training:
     def _finish(self, loop: Loop, run: Run, arc: str, params: int, tests: bool) -> dict:
         """Puts the best weights in place, tests them if asked to, and writes the result."""
         if self.config.use_validation:
-            loop.checkpoints.write(BEST, loop.state)
-        else:
-            loop.checkpoints.read(BEST)
+            self._write_best(loop)
+        self._keep_one_best(loop)
+        loop.checkpoints.read_newest(BEST)
         result: dict = {"arc": arc, "params": params}
         if tests:
             result["test"] = self.evaluate("test")
             loop.record("test", self.config.num_epochs - 1, **result["test"])
         units = self.task.units_per_step(self.config.batch_size)
         result |= {
+            "final": _last_numbers(run, self.task.unit),
             "best_valid": loop.state.get("best"),
             "epochs": self.config.num_epochs,
-            "seconds": round(loop.state["seconds"], 1),
+            "seconds": round(loop.metrics.seconds, 1),
             f"{self.task.unit}_seen": round(loop.step * units),
         }
         run.write_json("train/result.json", result)
         return result
+
+
+def _last_numbers(run: Run, unit: str) -> dict[str, dict[str, float]]:
+    """The last record of training and, where its split is held out, of validation."""
+    last = {record["phase"]: record for record in read_metrics(run.path("train"))}
+    left_out = ("phase", "step", "seconds", f"{unit}_per_second")
+    return {
+        phase: {name: value for name, value in last[phase].items() if name not in left_out}
+        for phase in ("train", "valid")
+        if phase in last
+    }

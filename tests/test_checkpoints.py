@@ -47,17 +47,20 @@ def test_the_newest_two_are_kept_and_nothing_else(folder):
     assert names(folder) == ["step_000000002", "step_000000003"]
 
 
-def test_a_checkpoint_of_a_name_of_its_own_is_replaced_and_kept_apart(folder):
+def test_checkpoints_of_another_kind_are_kept_apart(folder):
     kept = variables(5.0)
     checkpoints = Checkpoints(folder, kept)
-    checkpoints.write("best", {"epoch": 0})
-    kept["weight"].assign([6, 6])
-    checkpoints.write("best", {"epoch": 1})
-    kept["weight"].assign([0, 0])
-    assert checkpoints.restore() == {"step": 3}
-    assert checkpoints.read("best") == {"epoch": 1}
-    np.testing.assert_array_equal(kept["weight"], [6, 6])
-    assert names(folder) == ["best", "step_000000002", "step_000000003"]
+    with pytest.raises(UserError, match="holds no checkpoint of the kind best"):
+        checkpoints.read_newest("best")
+    for step, epoch in ((4, 0), (6, 1), (6, 2)):
+        kept["weight"].assign([step, epoch])
+        checkpoints.write("best", step, {"epoch": epoch})
+    checkpoints.save(7, {"step": 7})
+    assert checkpoints.restore() == {"step": 7}
+    assert checkpoints.read_newest("best") == {"epoch": 2}
+    np.testing.assert_array_equal(kept["weight"], [6, 2])
+    checkpoints.keep_only("best", 4)
+    assert names(folder) == ["best_000000004", "step_000000003", "step_000000007"]
 
 
 @pytest.mark.parametrize("file", ["variables.data-00000-of-00001", "variables.index", "state.json"])
@@ -94,12 +97,12 @@ def test_where_all_are_damaged_the_user_is_told(folder):
 def test_another_networks_variables_do_not_fit(folder, others):
     fresh = variables() | {name: tf.Variable(value) for name, value in others.items()}
     with pytest.raises(UserError, match="cannot be read"):
-        Checkpoints(folder, fresh).read("step_000000003")
+        Checkpoints(folder, fresh).read_newest("step")
 
 
 def test_fewer_variables_do_not_fit(folder):
     with pytest.raises(UserError, match="cannot be read"):
-        Checkpoints(folder, {"count": tf.Variable(0)}).read("step_000000003")
+        Checkpoints(folder, {"count": tf.Variable(0)}).read_newest("step")
 
 
 def test_a_folder_that_cannot_be_written(tmp_path):
@@ -136,9 +139,10 @@ def test_a_process_killed_while_writing_leaves_nothing_that_is_taken_for_a_check
     assert json.loads((folder / target / "state.json").read_text()) == {"step": 4}
 
 
-def test_what_a_killed_process_left_half_written_is_replaced(folder):
-    (folder / ".step_000000004.tmp").mkdir()
-    (folder / ".step_000000004.tmp" / "state.json").write_text("{")
+def test_what_killed_processes_left_half_written_is_removed(folder):
+    for name in (".step_000000004.tmp", ".step_000000002.old", ".best_000000003.tmp"):
+        (folder / name).mkdir()
+        (folder / name / "state.json").write_text("{")
     checkpoints = Checkpoints(folder, variables(4.0))
     assert checkpoints.restore() == {"step": 3}
     checkpoints.save(4, {"step": 4})

@@ -55,6 +55,20 @@ def test_counts_units_a_second(start, tmp_path, monkeypatch):
     assert read(tmp_path)[0]["images_per_second"] == 10 * 3 / 6
 
 
+def test_what_is_done_between_the_steps_counts_for_no_step(start, tmp_path, monkeypatch):
+    now = [100.0]
+    monkeypatch.setattr(loops.time, "monotonic", lambda: now[0])
+    loop = start()
+    for _ in range(2):
+        now[0] += 2
+        step(loop, 1.0, last=True)
+        now[0] += 50
+        loop.record("valid", 0, accuracy=0.5)
+        loop.save()
+    speeds = [r["images_per_second"] for r in read(tmp_path) if r["phase"] == "train"]
+    assert speeds == [10 / 2, 10 / 2]
+
+
 def test_is_done_with_the_last_step(start):
     loop = start()
     for _ in range(8):
@@ -139,6 +153,52 @@ def test_saves_and_stops_when_asked_to_and_completes_the_record_later(start, tmp
     step(resumed, 6.0)
     # The mean of 1, 2 and 6, as if it had not been stopped.
     assert [(r["step"], r["loss"]) for r in read(tmp_path)] == [(3, 3.0)]
+
+
+def test_a_stop_that_comes_with_an_epochs_end_waits_for_its_checkpoint(start, tmp_path):
+    """As in an epoch of one step, or while it is validated."""
+    count = tf.Variable(0)
+
+    def work():
+        os.kill(os.getpid(), signal.SIGTERM)
+        step(loop, 1.0, last=True)
+        loop.record("valid", 0, accuracy=0.5)
+        count.assign(5)
+        loop.save()
+        raise AssertionError("goes on")
+
+    loop = Loop(tmp_path, {"count": count}, 1, "images", "train")
+    with pytest.raises(Preempted, match="stopped at step 1 of 1"):
+        loop.run(work, max_rollbacks=0)
+    loop.close()
+    count.assign(0)
+    resumed = start(count)
+    assert (resumed.step, count.numpy()) == (1, 5)
+    assert [r["phase"] for r in read(tmp_path)] == ["train", "valid"]
+
+
+def test_weights_that_are_not_finite_get_into_no_checkpoint(tmp_path):
+    weight = tf.Variable(1.0)
+
+    def start():
+        return Loop(tmp_path, {"weight": weight, "count": tf.Variable(0)}, 9, "images", "train")
+
+    def work():
+        # The loss is that of the weights before the step.
+        step(loop, 1.0, last=True)
+        weight.assign(math.inf if loop.attempt == 0 else 2.0)
+        loop.save()
+
+    loop = start()
+    with pytest.raises(NotFinite, match="weights are not finite behind step 1; .*--workdir$"):
+        loop.run(work, max_rollbacks=0)
+    loop.close()
+    assert not list(tmp_path.glob("checkpoints/*"))
+    weight.assign(1.0)
+    loop = start()
+    loop.run(work, max_rollbacks=1)
+    loop.close()
+    assert (loop.step, loop.attempt, weight.numpy()) == (1, 1, 2.0)
 
 
 def test_says_which_step_since_the_last_record_was_not_finite(start):

@@ -7,6 +7,7 @@ import pytest
 
 from enas_tf.child import CellChildConfig
 from enas_tf.errors import UserError
+from enas_tf.loop import Loop
 from enas_tf.runs import Run
 from enas_tf.train import CellTrainConfig, ImageTrainConfig
 from tests import tiny
@@ -35,12 +36,16 @@ def test_leaves_its_result(unbroken):
     records = tiny.records(run, "train")
     valid = [r for r in records if r["phase"] == "valid"]
     best = max(valid, key=lambda record: record["accuracy"])
-    test = records[-1]
-    assert test["phase"] == "test"
+    last, _, test = records[-3:]
+    assert (last["phase"], test["phase"]) == ("train", "test")
     assert result == {
         "arc": ARC,
         "params": 77,
         "test": {"loss": test["loss"], "accuracy": test["accuracy"]},
+        "final": {
+            "train": {n: last[n] for n in last if n not in ("phase", "step")},
+            "valid": {n: valid[-1][n] for n in ("epoch", "loss", "accuracy")},
+        },
         "best_valid": {n: best[n] for n in ("epoch", "loss", "accuracy")},
         "epochs": 3,
         "images_seen": 3 * 5 * 6,
@@ -119,6 +124,29 @@ def test_the_best_epoch_outlives_a_kill(tmp_path, monkeypatch):
     tiny.assert_same(copies(resumed), asked[0][1])
 
 
+def test_a_best_epoch_that_was_not_saved_is_forgotten(tmp_path, monkeypatch):
+    """Without determinism, the epoch that is done again may be a worse one."""
+    run, training = Run(tmp_path), tiny.training(tiny.TRAIN)
+    asked, save = with_accuracies(monkeypatch, training, [0.5, 0.9]), Loop.save
+
+    def killed_at_the_second(loop):
+        if len(asked) == 2:
+            raise tiny.Killed
+        save(loop)
+
+    monkeypatch.setattr(Loop, "save", killed_at_the_second)
+    with pytest.raises(tiny.Killed):
+        training.run(run, ARC, params=1)
+    assert len(list(run.path("train/checkpoints").glob("best_*"))) == 2
+    monkeypatch.setattr(Loop, "save", save)
+    resumed = tiny.training(tiny.TRAIN)
+    with_accuracies(monkeypatch, resumed, [0.2, 0.3])
+    assert resumed.run(run, ARC, params=1)["best_valid"]["epoch"] == 0
+    fresh = tiny.training(tiny.TRAIN)
+    assert fresh.restore_best(run)["best"]["epoch"] == 0
+    tiny.assert_same(copies(fresh), asked[0][1])
+
+
 def test_without_a_validation_split_the_last_weights_are_tested(tmp_path, monkeypatch):
     config = replace(tiny.TRAIN, num_epochs=2, use_validation=True)
     run, training = Run(tmp_path), tiny.training(config)
@@ -126,7 +154,7 @@ def test_without_a_validation_split_the_last_weights_are_tested(tmp_path, monkey
     asked = with_accuracies(monkeypatch, training, [])
     result = training.run(run, ARC, params=1)
     assert [split for split, _ in asked] == ["test"]
-    assert result["best_valid"] is None
+    assert result["best_valid"] is None and list(result["final"]) == ["train"]
     fresh = tiny.training(config)
     fresh.restore_best(run)
     tiny.assert_same(copies(fresh), asked[0][1])

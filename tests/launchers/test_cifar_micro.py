@@ -41,7 +41,7 @@ def test_the_pipeline_leaves_all_that_it_should(folder):
         "arc.txt",
         "train/metrics.jsonl",
         "train/result.json",
-        "train/checkpoints/best",
+        "train/checkpoints/best_000000006",
         "train/checkpoints/step_000000006",
         "export/cifar_micro/model.keras",
         f"{version}/saved_model.pb",

@@ -21,7 +21,7 @@ def copied(finished_run, tmp_path_factory):
     for name in ("whole", "damaged", "unreadable"):
         shutil.copytree(finished_run[0], root / name)
     damage(root / "damaged", "train/checkpoints/step_*/variables.data*")
-    damage(root / "unreadable", "train/checkpoints/best/variables.data*")
+    damage(root / "unreadable", "train/checkpoints/best_*/variables.data*")
     (root / "damaged/train/result.json").unlink()
     return root
 
