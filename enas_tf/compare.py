@@ -6,17 +6,20 @@ and Talwalkar, "Random Search and Reproducibility for Neural Architecture Search
 "Evaluating the Search Phase of Neural Architecture Search", 2020.
 """
 
+import itertools
 import math
 import random
 import shutil
 import statistics
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 import numpy as np
 import tensorflow as tf
 
-from enas_tf.derive import DeriveConfig, draw_distinct, rewards_of
+from enas_tf.controllers.base import Controller
+from enas_tf.derive import DeriveConfig, rewards_of
 from enas_tf.diagnostics import count_ops
 from enas_tf.errors import UserError
 from enas_tf.loop import NotFinite
@@ -42,9 +45,9 @@ class CompareConfig:
     """The comparison of the controller's architectures with uniform draws."""
 
     num_samples: int = option(
-        100, "distinct architectures to draw from the controller, and as many uniformly"
+        100, "architectures to draw from the controller, and as many uniformly"
     )
-    num_trained: int = option(8, "architectures to train from scratch, half of them from each")
+    num_trained: int = option(8, "architectures to train from scratch, half of them from each set")
     epochs: int = option(5, "epochs of each of these trainings")
 
     def __post_init__(self) -> None:
@@ -69,7 +72,8 @@ def compare(
 ) -> dict:
     """Compares a trained controller with chance.
 
-    What an earlier, killed call has done is not done again.
+    Repeated draws are rewarded once, and count as often as they were drawn. What an earlier,
+    killed call has done is not done again.
 
     Args:
         search: restored to its end.
@@ -80,27 +84,27 @@ def compare(
 
     Returns:
         What `compare.json` holds: the controller's `kind`; `controller` and `uniform`, as
-        `summary` gives them; `difference`, `draws` and `rank_correlation`, as the functions of
-        these names do; `trained`, the architectures trained from scratch, and `failed`, those
+        `summary` gives them; `difference`, `entropy` (of `entropies`) and `rank_correlation`;
+        `trained`, the architectures trained from scratch, and `failed`, those
         whose loss was not finite; the `config`; and a `verdict` in words.
     """
     controller = search.reinforce.controller
     space, number = controller.space, config.num_samples
-    drawn = draw_distinct(search, number)
+    drawn = search.sample_to_derive(number, 0)
     uniform = draw_uniformly(space, number, random.Random(search.seed))
-    arcs = {**drawn, **uniform}
+    sets = [_texts(tokens) for tokens in (drawn, uniform)]
+    arcs = dict(zip(itertools.chain(*sets), itertools.chain(drawn, uniform), strict=True))
     known = rewards_of(search, arcs, derive_config, run, "compare/rewards.jsonl", "compare")
-    sets = [{text: known[text] for text in arcs} for arcs in (drawn, uniform)]
     result = {
         "kind": controller.config.kind,
-        "controller": summary(space, sets[0]),
-        "uniform": summary(space, sets[1]),
-        "difference": difference(*sets, search.seed),
-        "draws": draws(search, number),
+        "controller": summary(space, sets[0], known),
+        "uniform": summary(space, sets[1], known),
+        "difference": difference(*([known[text] for text in texts] for texts in sets), search.seed),
+        "entropy": entropies(controller, drawn),
         "config": asdict(config),
     }
     print(f"compare: {difference_in_words(result)}")
-    chosen = choose(*sets, config.num_trained)
+    chosen = choose(*({text: known[text] for text in texts} for texts in sets), config.num_trained)
     _remove_others(run, {"epochs": config.epochs, "arcs": list(chosen)})
     trained, failed = _train(chosen, known, search, run, train_alone)
     result |= {"trained": trained, "failed": failed, "rank_correlation": rank_correlation(trained)}
@@ -110,36 +114,37 @@ def compare(
     return result
 
 
-def draw_uniformly(space: Space, wanted: int, rng: random.Random) -> dict[str, tf.Tensor]:
-    """Distinct architectures of a space, all equally likely: their tokens by their text.
-
-    They are fewer than wanted where the space holds few.
-    """
-    found: dict[str, tf.Tensor] = {}
+def draw_uniformly(space: Space, n: int, rng: random.Random) -> tf.Tensor:
+    """Tokens of `n` architectures of a space, all equally likely, `(n, num_tokens)`, int32."""
     with tf.device("CPU:0"):
-        for _ in range(10 * wanted):
-            if len(found) < wanted:
-                arc = space.random(rng)
-                found.setdefault(str(arc), tf.constant(arc.tokens, tf.int32))
-    return found
+        return tf.constant([space.random(rng).tokens for _ in range(n)], tf.int32)
 
 
-def summary(space: Space, rewards: Rewards) -> dict:
-    """A set of architectures in numbers.
+def summary(space: Space, drawn: Sequence[str], rewards: Rewards) -> dict:
+    """A set of draws in numbers.
+
+    Args:
+        space: of the architectures.
+        drawn: the architectures' texts; some may be the same.
+        rewards: of all of them.
 
     Returns:
-        `count`, `mean`, standard `deviation` and `best` of the rewards; `ops`, how often each op
-        stands in the set; and `rewards`, a list of `{"arc": ..., "reward": ...}`, best first.
+        `count` of the draws, and how many are `distinct`; `mean`, standard `deviation` and `best`
+        of their rewards; `ops`, how often each op stands in them; and `rewards`, a list of
+        `{"arc": ..., "reward": ..., "draws": ...}`, best first, of the distinct ones.
     """
-    values = rewards.values()
-    ranking = sorted(rewards, key=rewards.get, reverse=True)
+    values, times = [rewards[text] for text in drawn], Counter(drawn)
     return {
-        "count": len(rewards),
+        "count": len(drawn),
+        "distinct": len(times),
         "mean": statistics.fmean(values),
         "deviation": statistics.pstdev(values),
         "best": max(values),
-        "ops": count_ops(space, map(space.parse, rewards)),
-        "rewards": [{"arc": text, "reward": rewards[text]} for text in ranking],
+        "ops": count_ops(space, map(space.parse, drawn)),
+        "rewards": [
+            {"arc": text, "reward": rewards[text], "draws": times[text]}
+            for text in sorted(times, key=rewards.get, reverse=True)
+        ],
     }
 
 
@@ -156,29 +161,27 @@ def choose(controller: Rewards, uniform: Rewards, number: int) -> dict[str, str]
     return dict.fromkeys(drawn, "controller") | dict.fromkeys(random_ones, "uniform")
 
 
-def draws(search: Search, number: int) -> dict[str, float]:
-    """How settled the controller is, by draws of which some may be the same.
+def entropies(controller: Controller, tokens: tf.Tensor) -> dict[str, float]:
+    """How settled a controller is, by architectures that it has drawn, `(n, num_tokens)`.
 
     Returns:
-        `count` and how many are `distinct`; the `entropy` of the controller's distribution of
-        architectures in nats, estimated by the mean of `-log p`; and `uniform_entropy`, the
-        largest that there can be.
+        The `controller`'s, that of its distribution of architectures in nats, estimated by the
+        mean of `-log p`; and the `uniform` distribution's, the largest that there can be.
     """
-    controller = search.reinforce.controller
-    tokens = search.sample_to_derive(number, 0)
     with tf.device("CPU:0"):
         entropy = -tf.reduce_mean(controller.score(tokens).log_prob)
-    return {
-        "count": number,
-        "distinct": len(set(map(tuple, tokens.numpy().tolist()))),
-        "entropy": float(entropy),
-        "uniform_entropy": math.log(controller.space.count()),
-    }
+    return {"controller": float(entropy), "uniform": math.log(controller.space.count())}
+
+
+def _texts(tokens: tf.Tensor) -> list[str]:
+    return [" ".join(map(str, one)) for one in tokens.numpy()]
 
 
 def _spread(rewards: Rewards, number: int) -> list[str]:
     """As many architectures as there are up to a number, evenly over the range of rewards."""
     left, chosen = dict(rewards), []
+    if not left:
+        return chosen
     targets = np.linspace(min(left.values()), max(left.values()), min(number, len(left)))
     for target in targets:
         nearest = min(left, key=lambda text: abs(left[text] - target))

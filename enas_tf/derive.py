@@ -1,6 +1,6 @@
 """Derivation: which of the architectures that the controller draws is the best?
 
-Reference: Pham et al. 2018, section 2.3.
+Reference: Pham et al. 2018, section 2.2.
 """
 
 import json
@@ -10,12 +10,15 @@ from dataclasses import dataclass
 import tensorflow as tf
 
 from enas_tf.errors import UserError
+from enas_tf.metrics import read_metrics
 from enas_tf.options import option
 from enas_tf.progress import Progress
-from enas_tf.runs import Run
+from enas_tf.runs import Run, json_line
 from enas_tf.search import Search
 from enas_tf.spaces.base import Arc, Space
 from enas_tf.strategies import distribute
+
+_REWARDS = "search/derived.jsonl"
 
 NOTE = (
     "These rewards are computed with shared weights: they rank architectures, and are not the "
@@ -61,7 +64,7 @@ def derive(
         The best one.
     """
     arcs = draw_distinct(search, config.num_samples)
-    rewards = rewards_of(search, arcs, config, run, "search/derived.jsonl", "derive")
+    rewards = rewards_of(search, arcs, config, run, _REWARDS, "derive")
     ranking = sorted(arcs, key=lambda text: -rewards[text])
     records = [
         {"arc": text, "reward": rewards[text], "params": count_params(space.parse(text))}
@@ -72,6 +75,15 @@ def derive(
     best, mean = rewards[ranking[0]], sum(rewards[text] for text in arcs) / len(arcs)
     print(f"derive: {len(arcs)} architectures, mean reward {mean:.4f}, best {best:.4f}. {NOTE}")
     return space.parse(ranking[0])
+
+
+def is_derived(run: Run) -> bool:
+    """Whether `arcs.json` and `arc.txt` are of the weights that the search has by now."""
+    records = read_metrics(run.path("search"))
+    if not (records and run.path("arc.txt").exists()):
+        return False
+    rewards = _known_rewards(run, _REWARDS, records[-1]["step"])
+    return all(rewards.get(one["arc"]) == one["reward"] for one in run.read_json("arcs.json"))
 
 
 def rewards_of(
@@ -95,15 +107,13 @@ def rewards_of(
     Returns:
         The reward of each, by its text; and others that the file holds.
     """
-    # Rewards of a search that has gone on since are not this one's.
-    updates = int(search.reinforce.optimizer.iterations.numpy())
-    rewards = _known_rewards(run, name, updates)
+    rewards = _known_rewards(run, name, search.steps_done)
     with Progress(len(arcs), "architectures", label) as progress:
         for step, (text, tokens) in enumerate(arcs.items(), 1):
             if text not in rewards:
                 rewards[text] = _reward(search, tokens, config)
-                record = {"updates": updates, "arc": text, "reward": rewards[text]}
-                run.append_line(name, json.dumps(record))
+                record = {"step": search.steps_done, "arc": text, "reward": rewards[text]}
+                run.append_line(name, json_line(record))
             progress.update(step, epoch=0, amount=1, reward=rewards[text])
     return rewards
 
@@ -127,8 +137,8 @@ def draw_distinct(search: Search, wanted: int) -> dict[str, tf.Tensor]:
     return found
 
 
-def _known_rewards(run: Run, name: str, updates: int) -> dict[str, float]:
-    """Rewards that an earlier call has left behind as many updates of the controller.
+def _known_rewards(run: Run, name: str, step: int) -> dict[str, float]:
+    """Rewards that an earlier call has left, with the weights of a step of the search.
 
     A half line, of a killed process, is dropped.
     """
@@ -138,7 +148,7 @@ def _known_rewards(run: Run, name: str, updates: int) -> dict[str, float]:
     whole = path.read_text().rpartition("\n")[0]
     run.write_text(name, whole + "\n" if whole else "")
     records = [json.loads(line) for line in whole.splitlines()]
-    return {r["arc"]: r["reward"] for r in records if r["updates"] == updates}
+    return {r["arc"]: r["reward"] for r in records if r["step"] == step}
 
 
 def _reward(search: Search, tokens: tf.Tensor, config: DeriveConfig) -> float:

@@ -9,17 +9,19 @@ import keras
 import tensorflow as tf
 
 from enas_tf.compare import compare
-from enas_tf.derive import derive
+from enas_tf.derive import derive, is_derived
+from enas_tf.describe import describe
 from enas_tf.errors import UserError
 from enas_tf.export.base import versions
 from enas_tf.layers.dropout import Clock
 from enas_tf.learner import Learner
 from enas_tf.networks.cost import count_params
+from enas_tf.preflight import check_search, check_training
 from enas_tf.recipes import Recipe
 from enas_tf.reinforce import Reinforce
 from enas_tf.runs import Run
 from enas_tf.search import Search, is_finished
-from enas_tf.settings import Settings, flags_of, run_config
+from enas_tf.settings import FREE, Settings, flags_of, run_config
 from enas_tf.spaces.base import Arc, Space
 from enas_tf.spaces.zoo import resolve
 from enas_tf.strategies import make_strategy
@@ -55,7 +57,6 @@ class Experiment:
         self.settings = settings
         common = settings.common
         self.strategy = strategy or make_strategy(common.strategy, common.logical_devices)
-        keras.utils.set_random_seed(common.seed)
         if common.deterministic:
             tf.config.experimental.enable_op_determinism()
         keras.mixed_precision.set_dtype_policy(common.precision)
@@ -73,11 +74,13 @@ class Experiment:
     @cached_property
     def run(self) -> Run:
         """The run's folder; opened at first use, by all workers of a job at the same point."""
-        common = self.settings.common
+        common, config = self.settings.common, run_config(self.settings)
+        # Before --overwrite may remove the file that it is in.
+        _ = self._given_arc
         if not is_chief(self.strategy):
             return scratch_copy(self.strategy, self.workdir)
         flags = flags_of(self.settings, self.recipe.presets, self.workdir)
-        run = Run.open(self.workdir, run_config(self.settings), flags, common.overwrite)
+        run = Run.open(self.workdir, config, flags, common.overwrite, FREE)
         if common.strategy == "multiworker":
             wait_for_copies(self.strategy, self.workdir)
         return run
@@ -105,16 +108,18 @@ class Experiment:
 
     def pipeline(self) -> None:
         """Search, derive, train and export, in turn; skips what is done."""
+        given = self._given_arc
         # What would stop the training is told now, not after the search.
-        self._check_batches(search=not self.settings.common.arc, train=True)
-        run = self.run
-        if not self.settings.common.arc:
+        self._check_training(given and given[1])
+        if not given:
+            self._check_search()
+            self._refuse_another_training()
             self.search_and_derive()
-        if not run.path("train/result.json").exists() or self._is_another_arc():
+        if not self.run.path("train/result.json").exists() or self._is_another_arc():
             self.train()
         if not versions(self._export_folder):
-            self.export()
             self._report()
+            self.export()
 
     def search_and_derive(self) -> None:
         """Search and derivation, in turn; skips what is done."""
@@ -125,26 +130,30 @@ class Experiment:
 
     def _is_derived(self) -> bool:
         """Whether an architecture was derived from a search that had ended."""
-        run = self.run
-        return run.path("arc.txt").exists() and is_finished(run, self.settings.search)
+        return is_finished(self.run, self.settings.search) and is_derived(self.run)
 
     def _is_another_arc(self) -> bool:
-        """Whether --arc asks for another architecture than the trained one, which train refuses."""
-        trained = self.run.read_json("train/result.json")["arc"]
-        return self.settings.common.arc is not None and str(self._arc()[1]) != trained
+        """Whether the trained architecture is not the one that is wanted, which train refuses."""
+        return self.run.read_json("train/result.json")["arc"] != str(self._arc()[1])
 
-    def _check_batches(self, search: bool = False, train: bool = False) -> None:
-        """Raises UserError for data without a full batch, before a folder holds the mistake."""
-        settings, domain = self.settings, self.domain
-        if search:
-            task = domain.search_task(settings, self.data)
-            task.reward_batches(settings.search.batch_size, seed=0, steps=range(1))
-        if train:
-            domain.train_task(settings, self.data).steps_per_epoch(settings.train.batch_size)
+    def _refuse_another_training(self) -> None:
+        """Raises UserError now, not after the search, where it could not be followed by train."""
+        trained = self.run.path("train/arc.txt")
+        if trained.exists() and not self._is_derived():
+            raise UserError(
+                f"{self.workdir} holds the training of an architecture that no finished search "
+                f"has derived; go on with it by --arc={trained}, or search in another --workdir"
+            )
+
+    def _check_search(self) -> None:
+        check_search(self.settings, self.domain, self.data, self.strategy)
+
+    def _check_training(self, arc: Arc | None) -> None:
+        check_training(self.settings, self.domain, self.data, self.strategy, arc)
 
     def search(self) -> None:
         """Trains shared weights and controller."""
-        self._check_batches(search=True)
+        self._check_search()
         self._make_search().run(self.run)
 
     def derive(self) -> Arc:
@@ -168,10 +177,10 @@ class Experiment:
 
     def train(self) -> dict:
         """Trains one architecture from scratch; returns `train/result.json`'s content."""
-        self._check_batches(train=True)
-        run, (_, arc) = self.run, self._arc()
+        _, arc = self._arc()
+        self._check_training(arc)
         training, network = self._make_training(arc, self.settings)
-        result = training.run(run, str(arc), count_params(network))
+        result = training.run(self.run, str(arc), count_params(network))
         test = ", ".join(f"{name} {value:.4f}" for name, value in result["test"].items())
         print(f"train: test {test} (params {result['params']:,}, {result['seconds']:.0f} s)")
         return result
@@ -195,41 +204,28 @@ class Experiment:
     def describe(self) -> str:
         """An architecture in words, with what its final network costs; draws it if asked to."""
         space, arc = self._arc()
-        settings, domain = self.settings, self.domain
-        config = settings.train.child(settings.child)
-        sizes = domain.known_sizes(settings) or domain.sizes(self.data)
-        network = domain.network(arc, settings, sizes, Clock(1, 0))
-        if settings.common.output:
-            from enas_tf.drawing import draw  # matplotlib, which a search does not need
-
-            draw(space.graphs(arc), Path(settings.common.output))
-        lines = [
-            space.explain(arc),
-            "",
-            f"final network ({config.size}): {domain.count_params(arc, settings, sizes):,} "
-            f"parameters, {domain.cost(network, sizes)}",
-            f"the space holds {space.count():,} architectures",
-        ]
-        if space.paper_count():
-            lines[-1] += f" as the controller draws them, {space.paper_count():,} by the paper"
-        return "\n".join(lines)
+        sizes = self.domain.known_sizes(self.settings) or self.domain.sizes(self.data)
+        return describe(space, arc, self.settings, self.domain, sizes)
 
     @property
     def _export_folder(self) -> Path:
         return self.run.path("export", self.recipe.name)
 
-    def _arc(self) -> tuple[Space, Arc]:
-        """The architecture given, else the derived one; its text fixes its size."""
+    @cached_property
+    def _given_arc(self) -> tuple[Space, Arc] | None:
+        """The architecture that --arc gives; its text fixes its size."""
         text = self.settings.common.arc
-        if text is None:
-            path = self._folder / "arc.txt"
-            if not path.exists():
-                raise UserError(
-                    f"no architecture: {path} is missing; run the verbs search and derive first, "
-                    "or give one by --arc"
-                )
-            text = str(path)
-        return self._read(resolve(text))
+        return None if text is None else self._read(resolve(text))
+
+    def _arc(self) -> tuple[Space, Arc]:
+        """The architecture given, else the derived one."""
+        path = self._folder / "arc.txt"
+        if not self._given_arc and not path.exists():
+            raise UserError(
+                f"no architecture: {path} is missing; run the verbs search and derive first, or "
+                "give one by --arc"
+            )
+        return self._given_arc or self._read(resolve(str(path)))
 
     def _read(self, text: str) -> tuple[Space, Arc]:
         """An architecture of any size, of a space with the settings' other options."""
@@ -239,6 +235,8 @@ class Experiment:
 
     def _make_search(self) -> Search:
         self._keep_labels()
+        # Whatever this process has made before, the weights start the same.
+        keras.utils.set_random_seed(self.settings.common.seed)
         settings, config = self.settings, self.settings.search
         task = self.domain.search_task(settings, self.data)
         steps = task.steps_per_epoch(config.batch_size, config.max_steps) * config.num_epochs
@@ -270,6 +268,7 @@ class Experiment:
 
     def _make_training(self, arc: Arc, settings: Settings) -> tuple[Training, keras.Model]:
         self._keep_labels()
+        keras.utils.set_random_seed(settings.common.seed)
         config = settings.train
         task = self.domain.train_task(settings, self.data)
         steps = task.steps_per_epoch(config.batch_size, config.max_steps) * config.num_epochs
@@ -282,7 +281,7 @@ class Experiment:
 
     def _report(self) -> None:
         """Writes `report.html`, of what the run's folder holds by now."""
-        from enas_tf.report import write_report  # matplotlib, as above
+        from enas_tf.report import write_report  # matplotlib, which a search does not need
 
         flags = flags_of(self.settings, self.recipe.presets, self.workdir)
         write_report(self.run, self.recipe.name, flags, self._read)

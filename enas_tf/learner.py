@@ -1,5 +1,6 @@
 """One step of SGD on a child's weights, and its evaluation; search and training share it."""
 
+import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -7,8 +8,8 @@ import keras
 import tensorflow as tf
 
 from enas_tf.child import ImageChildConfig, RnnChildConfig
-from enas_tf.errors import UserError
 from enas_tf.optimizers import NesterovSGD
+from enas_tf.strategies import check_jit_compile, is_mirrored
 from enas_tf.tasks.base import Task
 
 Forward = Callable[..., Any]
@@ -44,6 +45,8 @@ class Learner:
         self._task = task
         self.config = config
         self.strategy = tf.distribute.get_strategy()
+        if jit_compile:
+            check_jit_compile(self.strategy)
         self.trained = config.trained(child)
         self.optimizer = NesterovSGD(config.rate(0), config.momentum)
         self.optimizer.build(self.trained)
@@ -53,11 +56,8 @@ class Learner:
         self.train_step = tf.function(self._train_step, autograph=False)
         self.eval_step = tf.function(self._eval_step, autograph=False)
         # Replicas meet where moving averages are kept, which no nested function may do.
-        meet = tf.distribute.MirroredStrategy, tf.distribute.MultiWorkerMirroredStrategy
-        if not isinstance(self.strategy, meet):
+        if not is_mirrored(self.strategy):
             self._backward = tf.function(self._backward, autograph=False, jit_compile=jit_compile)
-        elif jit_compile:
-            raise UserError("jit_compile works on one device; give --strategy=one with it")
 
     @property
     def variables(self) -> Mapping[str, tf.Variable]:
@@ -101,11 +101,9 @@ class Learner:
     def evaluate(self, batches, *extra: tf.Tensor) -> dict[str, float]:
         """The task's metrics over the batches of a data set."""
         self.eval_step.get_concrete_function(batches.element_spec, *extra)
-        totals: dict[str, float] = {}
-        for batch in batches:
-            for name, value in self.eval_step(batch, *extra).items():
-                totals[name] = totals.get(name, 0.0) + float(value)
-        return self._task.metrics(totals)
+        sums = [self.eval_step(batch, *extra) for batch in batches]
+        # Only now: devices need not wait for the host between two batches.
+        return self._task.metrics({n: math.fsum(float(one[n]) for one in sums) for n in sums[0]})
 
     def sums(self, inputs: tf.Tensor, targets: tf.Tensor, *extra: tf.Tensor) -> dict:
         """The task's sums over one replica's batch, each `(1,)`."""

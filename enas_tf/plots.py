@@ -133,7 +133,10 @@ def _draw_shares(axes: Axes, told: Sequence[Mapping], name: str) -> None:
 
 
 def _draw_rewards(axes: Axes, result: Mapping) -> None:
-    sets = [[one["reward"] for one in result[n]["rewards"]] for n in ("controller", "uniform")]
+    sets = [
+        [one["reward"] for one in result[name]["rewards"] for _ in range(one["draws"])]
+        for name in ("controller", "uniform")
+    ]
     edges = np.histogram_bin_edges(np.concatenate(sets), bins=15)
     axes.hist(sets[0], edges, color="0.7", label="controller, mean dashed")
     axes.hist(sets[1], edges, histtype="step", color="0.1", lw=1.5, label="uniform, mean dotted")

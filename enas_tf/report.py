@@ -142,11 +142,12 @@ def _ranking(arcs: Sequence[Mapping] | None) -> str:
 def _comparison(result: Mapping | None) -> str:
     if not result:
         return ""
-    columns, draws = ("controller", "uniform"), result["draws"]
-    rows = [(n, *(f"{result[c][n]:.4f}" for c in columns)) for n in ("mean", "deviation", "best")]
-    rows.insert(0, ("distinct architectures", *(result[c]["count"] for c in columns)))
-    rows.append(("entropy in nats", f"{draws['entropy']:.2f}", f"{draws['uniform_entropy']:.2f}"))
-    rows.append(("distinct among as many draws", f"{draws['distinct']} of {draws['count']}", ""))
+    columns = ("controller", "uniform")
+    rows = [("architectures drawn", *(result[c]["count"] for c in columns))]
+    rows.append(("distinct ones among them", *(result[c]["distinct"] for c in columns)))
+    for name in ("mean", "deviation", "best"):
+        rows.append((f"{name} reward", *(f"{result[c][name]:.4f}" for c in columns)))
+    rows.append(("entropy in nats", *(f"{result['entropy'][c]:.2f}" for c in columns)))
     return _section(
         "Is the search better than chance?",
         f'<p class="verdict">{html.escape(result["verdict"])}</p>',

@@ -38,6 +38,7 @@ class Run:
         config: dict[str, Any],
         flags: Sequence[str] = (),
         overwrite: bool = False,
+        free: Sequence[str] = (),
     ) -> "Run":
         """Makes the folder of a new run, or goes on with the run that it holds.
 
@@ -48,10 +49,12 @@ class Run:
 
         Args:
             workdir: the folder; made with its parents where it is missing.
-            config: nested dicts of plain values: all that a run must keep when it goes on.
+            config: nested dicts of plain values.
             flags: those that make this run; none leaves `flags.txt` out.
             overwrite: whether to remove the run that the folder holds. Only what a run writes is
                 removed, and only where a run's config.json shows that there was one.
+            free: names in `config` that may differ when a run goes on; it keeps those that it
+                began with.
 
         Raises:
             UserError: the folder holds a run with another `config`, or a config.json that is not
@@ -64,7 +67,8 @@ class Run:
             run._remove_contents()
             stored = None
         if stored:
-            run._refuse_another(config, stored["config"])
+            run._refuse_another(config, stored["config"], free)
+            config = stored["config"]
         record = {"config": config, "seed": config.get("seed"), **_environment()}
         record["earlier"] = _earlier_environments(record, stored) if stored else []
         # Before config.json, which makes the folder a run's: so no run is left without its flags.
@@ -147,8 +151,13 @@ class Run:
             raise UserError(f"{self.path(_CONFIG)} is not a run's; use another --workdir")
         return stored
 
-    def _refuse_another(self, config: dict[str, Any], stored: dict[str, Any]) -> None:
-        new, old = _dotted(config), _dotted(stored)
+    def _refuse_another(
+        self, config: dict[str, Any], stored: dict[str, Any], free: Sequence[str]
+    ) -> None:
+        new, old = (
+            _dotted({name: value for name, value in one.items() if name not in free})
+            for one in (config, stored)
+        )
         changes = [
             f"{name} was {old.get(name, 'absent')} and is now {new.get(name, 'absent')}"
             for name in sorted(old.keys() | new.keys())
@@ -172,6 +181,11 @@ class Run:
                     path.unlink(missing_ok=True)
             # Last, so that a removal that is cut short can be taken up again.
             self.path(_CONFIG).unlink()
+
+
+def json_line(obj: Any) -> str:
+    """The object as JSON in one line; numbers that are not finite become null."""
+    return json.dumps(_plain(obj))
 
 
 def _write_hparams(folder: Path, config: dict[str, Any]) -> None:

@@ -3,14 +3,14 @@
 Reference: Pham et al. 2018, section 2.2.
 """
 
-import json
 import random
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
 import tensorflow as tf
 
+from enas_tf import arcs_log
 from enas_tf.checkpoints import Checkpoints
 from enas_tf.controllers.base import Draws
 from enas_tf.diagnostics import Watch
@@ -21,7 +21,6 @@ from enas_tf.loop import Loop
 from enas_tf.options import option
 from enas_tf.reinforce import Reinforce
 from enas_tf.runs import Run
-from enas_tf.spaces.base import Arc
 from enas_tf.strategies import distribute
 from enas_tf.tasks.base import Task
 
@@ -56,6 +55,15 @@ class SearchConfig:
         if self.max_steps < 0:
             raise UserError(f"search.max_steps must not be negative, got {self.max_steps}")
 
+    def check_replicas(self, count: int) -> None:
+        """Raises UserError where so many replicas cannot share the rewards of an update."""
+        if self.arcs_per_update % count:
+            more = -(-self.arcs_per_update // count) * count
+            raise UserError(
+                f"search.arcs_per_update must be a multiple of {count}, the number of replicas "
+                f"that share the rewards, got {self.arcs_per_update}; try {more}"
+            )
+
 
 @dataclass(frozen=True)
 class ImageSearchConfig(SearchConfig):
@@ -71,6 +79,8 @@ class ImageSearchConfig(SearchConfig):
 
 class Search:
     """A search's parts, and the loop that trains them.
+
+    Its `steps_done` tell how far the search has come whose weights it holds.
 
     Args:
         learner: trains the shared weights; its child takes inputs, tokens and `training`.
@@ -98,17 +108,14 @@ class Search:
         self.seed = seed
         self._strategy = learner.strategy
         self._replicas = self._strategy.num_replicas_in_sync
-        if self.config.arcs_per_update % self._replicas:
-            raise UserError(
-                f"search.arcs_per_update must be a multiple of {self._replicas}, the number of "
-                f"replicas that share the rewards, got {self.config.arcs_per_update}"
-            )
+        config.check_replicas(self._replicas)
         self._start_attempt(0)
         # Tells of a validation split that is too small now, not after an epoch.
         self.reward_batches(0, 1)
         self._sample = tf.function(reinforce.controller.sample, autograph=False)
         self._sums_by_replica = tf.function(self._sums_by_replica, autograph=False)
         self.steps_per_epoch = task.steps_per_epoch(config.batch_size, config.max_steps)
+        self.steps_done = 0
 
     @property
     def variables(self) -> Mapping[str, tf.Variable]:
@@ -139,6 +146,7 @@ class Search:
             loop.run(search, self.task.max_rollbacks)
         finally:
             loop.close()
+        self.steps_done = loop.step
 
     def restore(self, run: Run) -> None:
         """Restores the newest checkpoint of a search.
@@ -150,6 +158,7 @@ class Search:
         if stored is None:
             raise UserError(f"{run.folder} holds no search; run the verb search first")
         self._start_attempt(stored["state"].get("rollbacks", 0))
+        self.steps_done = stored["step"]
 
     def _start_attempt(self, attempt: int) -> None:
         self.clock.attempt.assign(attempt)
@@ -180,13 +189,16 @@ class Search:
             tokens: `(n, num_tokens)`; `n` must be a multiple of the number of replicas.
             batches: of `reward_batches`.
         """
-        rewards = []
+        sums = []
         for first in range(0, len(tokens), self._replicas):
             mine = self._per_replica(tokens[first : first + self._replicas])
-            sums = self._sums_by_replica(next(batches), mine)
+            sums.append(self._sums_by_replica(next(batches), mine))
+        rewards = []
+        # Only now: devices need not wait for the host between two architectures.
+        for one in ({name: values.numpy() for name, values in s.items()} for s in sums):
             for replica in range(self._replicas):
-                one = {name: float(values[replica]) for name, values in sums.items()}
-                rewards.append(self.task.reward(self.task.metrics(one)))
+                mine = {name: float(values[replica]) for name, values in one.items()}
+                rewards.append(self.task.reward(self.task.metrics(mine)))
         return rewards
 
     def reward_batches(self, first: int, count: int) -> Iterator:
@@ -264,7 +276,7 @@ class Search:
         )
         arcs = [self.reinforce.controller.space.parse(one) for one in tokens.numpy().tolist()]
         watch.tell(loop, epoch, arcs, rewards, uniform)
-        _keep(run, epoch, arcs, rewards)
+        arcs_log.write_epoch(run, epoch, arcs, rewards)
 
     def _sums_by_replica(self, batch: tuple, tokens) -> dict[str, tf.Tensor]:
         """The task's sums of each replica's batch and architecture, `(replicas,)`."""
@@ -280,18 +292,4 @@ class Search:
 
 def is_finished(run: Run, config: SearchConfig) -> bool:
     """Whether a run's folder holds all epochs of a search."""
-    lines = _read_lines(run)
-    return bool(lines) and json.loads(lines[-1])["epoch"] == config.num_epochs - 1
-
-
-def _keep(run: Run, epoch: int, arcs: Sequence[Arc], rewards: Sequence[float]) -> None:
-    """Adds an epoch's rewarded architectures to `search/arcs.jsonl`."""
-    lines = [line for line in _read_lines(run) if json.loads(line)["epoch"] < epoch]
-    for arc, reward in zip(arcs, rewards, strict=False):
-        lines.append(json.dumps({"epoch": epoch, "arc": str(arc), "reward": reward}))
-    run.write_text("search/arcs.jsonl", "\n".join(lines) + "\n")
-
-
-def _read_lines(run: Run) -> list[str]:
-    path = run.path("search/arcs.jsonl")
-    return path.read_text().splitlines() if path.exists() else []
+    return arcs_log.last_epoch(run) == config.num_epochs - 1

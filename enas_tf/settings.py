@@ -122,21 +122,17 @@ class Settings:
                     yield prefix + field.metadata.get("flag", field.name), part.name, field
 
 
-# Settings of one command, which may change when a run goes on.
-_OF_ONE_COMMAND = ("workdir", "data_dir", "strategy", "logical_devices")
-_OF_ONE_COMMAND += ("overwrite", "arc", "split", "output", "seeds")
+# What one command asks for, and no run keeps.
+_OF_ONE_COMMAND = ("workdir", "overwrite", "arc", "split", "output", "seeds")
 
-# Those that say nothing of how the run goes on, or that a command line gives anyway.
-_LEFT_OUT = ("workdir", "preset", "overwrite", "arc", "split", "output", "seeds")
+FREE = ("data_dir", "strategy", "logical_devices", "compare")
+"""Settings, or parts of them, that may change when a run goes on: they do not decide its results,
+and a comparison changes nothing of a run."""
 
 
 def run_config(settings: Settings) -> dict[str, Any]:
-    """What decides a run's results, as nested dicts, for its `config.json`.
-
-    A comparison changes nothing of a run; `compare.json` holds its own configuration.
-    """
+    """All settings that a run keeps, as nested dicts, for its `config.json`."""
     config = asdict(settings)
-    config.pop("compare")
     common = config.pop("common")
     return {n: v for n, v in common.items() if n not in _OF_ONE_COMMAND} | config
 
@@ -150,7 +146,7 @@ def flags_of(settings: Settings, presets: Mapping[str, Settings], workdir: Path)
     given = [f"--workdir={workdir}", f"--preset={settings.common.preset}"]
     for name, part, field in settings.named_fields():
         value, default = (getattr(getattr(s, part), field.name) for s in (settings, preset))
-        if name not in _LEFT_OUT and value != default:
+        if name not in (*_OF_ONE_COMMAND, "preset") and value != default:
             shown = str(value).lower() if value is None or isinstance(value, bool) else value
             given.append(f"--{name}={shown}")
     return given

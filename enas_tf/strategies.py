@@ -46,6 +46,18 @@ def make_strategy(name: StrategyName, logical_devices: int = 0) -> tf.distribute
     return tf.distribute.OneDeviceStrategy(names[0])
 
 
+def is_mirrored(strategy: tf.distribute.Strategy) -> bool:
+    """Whether it keeps a copy of each variable for each of its replicas, if only for one."""
+    mirrored = tf.distribute.MirroredStrategy, tf.distribute.MultiWorkerMirroredStrategy
+    return isinstance(strategy, mirrored)
+
+
+def check_jit_compile(strategy: tf.distribute.Strategy) -> None:
+    """Raises UserError under a strategy whose steps XLA cannot compile."""
+    if is_mirrored(strategy):
+        raise UserError("jit_compile works on one device; give --strategy=one with it")
+
+
 def _make_multiworker() -> tf.distribute.MultiWorkerMirroredStrategy:
     try:
         cluster = json.loads(os.environ.get("TF_CONFIG", "{}")).get("cluster")

@@ -23,6 +23,8 @@ from enas_tf.runs import Run
 from enas_tf.strategies import distribute
 from enas_tf.tasks.base import Task
 
+_RESULT = "train/result.json"
+
 ChildConfig = TypeVar("ChildConfig", ImageChildConfig, RnnChildConfig)
 
 BEST = "best"
@@ -140,7 +142,7 @@ class Training:
         return {**self.learner.variables, **averages}
 
     def run(self, run: Run, arc: str, params: int, tests: bool = True) -> dict:
-        """Trains to the end, from the last checkpoint on, then tests once.
+        """Trains to the end, from the last checkpoint on, then tests once; does nothing again.
 
         Args:
             run: where checkpoints, metrics and `train/result.json` go.
@@ -152,6 +154,8 @@ class Training:
             What `train/result.json` holds.
         """
         self._refuse_another(run, arc)
+        if run.path(_RESULT).exists():
+            return run.read_json(_RESULT)
         total = self.config.num_epochs * self.steps_per_epoch
         loop = Loop(run.path("train"), self.variables, total, self.task.unit, "train")
 
@@ -271,7 +275,7 @@ class Training:
             "seconds": round(loop.metrics.seconds, 1),
             f"{self.task.unit}_seen": round(loop.step * units),
         }
-        run.write_json("train/result.json", result)
+        run.write_json(_RESULT, result)
         return result
 
 

@@ -1,7 +1,7 @@
 """What the numbers of a comparison with chance say, and how surely."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -12,22 +12,28 @@ Rewards = Mapping[str, float]
 """Architectures' rewards by their text."""
 
 
-def difference(controller: Rewards, uniform: Rewards, seed: int) -> dict[str, float]:
+def difference(
+    controller: Sequence[float], uniform: Sequence[float], seed: int
+) -> dict[str, float]:
     """The controller's mean reward less that of uniform draws.
+
+    Args:
+        controller: the reward of each draw of the controller.
+        uniform: the same of uniform draws.
+        seed: of the resampling.
 
     Returns:
         The `mean`; and `low` and `high`, the ends of its 95 % bootstrap interval (percentiles).
     """
     from scipy import stats  # half a second, which a search does not need
 
-    samples = [np.array(list(rewards.values())) for rewards in (controller, uniform)]
+    samples = [np.array(rewards) for rewards in (controller, uniform)]
 
     def of_means(a: np.ndarray, b: np.ndarray, axis: int) -> np.ndarray:
         return np.mean(a, axis=axis) - np.mean(b, axis=axis)
 
     interval = stats.bootstrap(
-        # scipy wants two numbers at least; one and the same twice has the same distribution.
-        [np.repeat(sample, 2) if len(sample) == 1 else sample for sample in samples],
+        samples,
         of_means,
         confidence_level=_LEVEL,
         method="percentile",

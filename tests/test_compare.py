@@ -5,7 +5,6 @@ import random
 import numpy as np
 import pytest
 
-from enas_tf import compare as comparison
 from enas_tf import derive as derivation
 from enas_tf.compare import (
     CompareConfig,
@@ -36,31 +35,33 @@ def test_chooses_half_from_each_set_evenly_over_its_rewards():
     wanted |= {"v": "uniform", "w": "uniform", "x": "uniform"}
     assert choose(controller, uniform, 6) == wanted
     assert list(choose({"a": 0.5}, uniform, 4)) == ["a", "v", "w", "x"]
+    # A space so small that the controller has drawn all of it.
+    few = {"a": 0.5, "b": 0.6}
+    assert choose(few, few, 4) == dict.fromkeys(few, "controller")
 
 
 @pytest.mark.parametrize("space", SPACES)
-def test_uniform_draws_are_distinct_and_of_the_space(space):
-    drawn = draw_uniformly(space, 300, random.Random(0))
-    assert len(drawn) == 300 <= space.count()
-    for text, tokens in drawn.items():
-        assert space.parse(text).tokens == tuple(tokens.numpy().tolist())
+def test_draws_uniformly_from_the_space(space):
+    tokens = draw_uniformly(space, 300, random.Random(0)).numpy()
+    for one in tokens.tolist():
+        assert space.parse(one).tokens == tuple(one)
     # 300 draws of a token of n values: each comes about 300 / n times.
-    tokens = np.array([tokens.numpy() for tokens in drawn.values()])
     for column, size in zip(tokens.T, space.sizes, strict=True):
         shares = np.bincount(column, minlength=size) / 300
         assert shares == pytest.approx(np.full(size, 1 / size), abs=0.12)
-    assert list(drawn) == list(draw_uniformly(space, 300, random.Random(0)))
+    np.testing.assert_array_equal(draw_uniformly(space, 300, random.Random(0)), tokens)
 
 
-def test_a_small_space_gives_what_it_has():
-    assert len(draw_uniformly(RnnSpace(1), 20, random.Random(0))) == 4
-
-
-def test_summary():
-    found = summary(RnnSpace(1), {"0 0": 0.2, "0 3": 0.6})
-    assert found.pop("rewards") == [{"arc": "0 3", "reward": 0.6}, {"arc": "0 0", "reward": 0.2}]
-    assert found.pop("ops") == {"tanh": 1, "relu": 0, "sigmoid": 0, "identity": 1}
-    assert found == pytest.approx({"count": 2, "mean": 0.4, "deviation": 0.2, "best": 0.6})
+def test_a_summary_counts_draws():
+    drawn, rewards = ["0 3", "0 0", "0 3", "0 3"], {"0 0": 0.2, "0 3": 0.6, "0 1": 0.9}
+    found = summary(RnnSpace(1), drawn, rewards)
+    assert found.pop("rewards") == [
+        {"arc": "0 3", "reward": 0.6, "draws": 3},
+        {"arc": "0 0", "reward": 0.2, "draws": 1},
+    ]
+    assert found.pop("ops") == {"tanh": 1, "relu": 0, "sigmoid": 0, "identity": 3}
+    wanted = {"count": 4, "distinct": 2, "mean": 0.5, "deviation": math.sqrt(0.03), "best": 0.6}
+    assert found == pytest.approx(wanted)
 
 
 @pytest.fixture(scope="module")
@@ -107,7 +108,8 @@ def test_compares_both_sets_on_the_same_validation_data(search, tmp_path, capsys
     [(images, labels)] = search.task.eval_batches("valid", 24, (0, 1))
     for name in ("controller", "uniform"):
         records = result[name]["rewards"]
-        assert len({one["arc"] for one in records}) == len(records) == 6
+        assert len({one["arc"] for one in records}) == len(records) == result[name]["distinct"]
+        assert sum(one["draws"] for one in records) == result[name]["count"] == 6
         for one in records:
             logits, _ = search.learner.child(images, np.array(one["arc"].split(), np.int32))
             accuracy = np.mean(np.argmax(logits, axis=-1) == labels)
@@ -162,20 +164,27 @@ def test_other_epochs_are_trained_anew(search, tmp_path, capsys):
 
 def test_a_random_controller_draws_as_uniformly_as_can_be(tmp_path):
     result = compared(tiny.search(kind="random"), Run(tmp_path), Trainings())
-    assert result["draws"]["entropy"] == pytest.approx(math.log(tiny.SPACE.count()), rel=1e-5)
-    assert result["draws"]["uniform_entropy"] == math.log(10_000)
+    assert result["entropy"]["controller"] == pytest.approx(math.log(10_000), rel=1e-5)
+    assert result["entropy"]["uniform"] == math.log(tiny.SPACE.count()) == math.log(10_000)
     assert "The controller is random" in result["verdict"]
 
 
-def test_counts_distinct_draws(search, monkeypatch):
-    tokens = search.sample_to_derive(3, 0).numpy()[[0, 1, 0, 0]]
+def test_what_a_settled_controller_repeats_is_rewarded_once_and_counts_each_time(
+    search, monkeypatch, tmp_path, rewarded
+):
+    tokens = search.sample_to_derive(3, 0).numpy()[[0, 1, 0, 0, 0, 0]]
     assert not np.array_equal(tokens[0], tokens[1])
-    again = comparison.tf.constant(tokens)
+    again = derivation.tf.constant(tokens)
     monkeypatch.setattr(search, "sample_to_derive", lambda n, block: again)
-    found = comparison.draws(search, 4)
-    assert (found["count"], found["distinct"]) == (4, 2)
+    result = compared(search, Run(tmp_path), Trainings())
+    found = result["controller"]
+    assert (found["count"], found["distinct"]) == (6, 2)
+    of = {one["arc"]: one["reward"] for one in found["rewards"]}
+    often, once = (of[" ".join(map(str, one))] for one in tokens[:2])
+    assert found["mean"] == pytest.approx((5 * often + once) / 6)
+    assert len(rewarded) == len(set(rewarded)) <= 8
     log_prob = search.reinforce.controller.score(again).log_prob.numpy()
-    assert found["entropy"] == pytest.approx(-log_prob.mean())
+    assert result["entropy"]["controller"] == pytest.approx(-log_prob.mean())
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from enas_tf import derive as derivation
-from enas_tf.derive import NOTE, DeriveConfig, derive
+from enas_tf.derive import NOTE, DeriveConfig, derive, is_derived
 from enas_tf.errors import UserError
 from enas_tf.runs import Run
 from tests import tiny
@@ -105,13 +105,37 @@ def test_what_a_killed_call_has_ranked_is_not_ranked_again(search, run, rewarded
     assert rewarded == []
 
 
-def test_a_search_that_has_gone_on_is_ranked_anew(search, run, rewarded):
-    derived(search, run)
-    iterations = search.reinforce.optimizer.iterations
-    iterations.assign_add(1)
-    derived(search, run)
-    iterations.assign_sub(1)
+def test_a_search_that_has_gone_on_is_ranked_anew(tmp_path, rewarded):
+    run, config = Run(tmp_path), replace(tiny.SEARCH, num_epochs=2)
+    # Killed amid the second epoch's steps of the shared weights, before the controller moves on.
+    with tiny.many_checkpoints(), tiny.killed_at(14):
+        tiny.search(config=config).run(run)
+    half = tiny.search(config=config)
+    half.restore(run)
+    assert not is_derived(run)
+    derived(half, run)
+    assert is_derived(run) and len(rewarded) == 6
+    whole = tiny.search(config=config)
+    whole.run(run)
+    assert not is_derived(run)
+    derived(whole, run)
+    assert is_derived(run) and len(rewarded) == 12
+    again = tiny.search(config=config)
+    again.restore(run)
+    derived(again, run)
     assert len(rewarded) == 12
+
+
+def test_a_derivation_that_was_killed_amid_its_ranking_is_none(tmp_path):
+    run, search = Run(tmp_path), tiny.search(config=replace(tiny.SEARCH, num_epochs=1))
+    search.run(run)
+    derived(search, run)
+    path = run.path("search/derived.jsonl")
+    path.write_text("".join(path.read_text().splitlines(keepends=True)[:3]))
+    assert not is_derived(run)
+    run.path("arc.txt").unlink()
+    derived(search, run)
+    assert is_derived(run)
 
 
 def test_a_controller_that_has_settled_gives_what_it_has(search, run, monkeypatch, capsys):

@@ -190,7 +190,7 @@ def test_weights_that_are_not_finite_get_into_no_checkpoint(tmp_path):
         loop.save()
 
     loop = start()
-    with pytest.raises(NotFinite, match="weights are not finite behind step 1; .*--workdir$"):
+    with pytest.raises(NotFinite, match=r"weights are not finite behind step 1; .*--workdir$"):
         loop.run(work, max_rollbacks=0)
     loop.close()
     assert not list(tmp_path.glob("checkpoints/*"))

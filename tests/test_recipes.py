@@ -5,7 +5,7 @@ import pytest
 
 from enas_tf.errors import UserError
 from enas_tf.recipes import CIFAR_MICRO
-from enas_tf.settings import run_config
+from enas_tf.settings import FREE, run_config
 
 PAPER = CIFAR_MICRO.presets["paper"]
 
@@ -67,13 +67,15 @@ def test_tiny_runs_offline():
     assert CIFAR_MICRO.presets["tiny"].common.dataset == "digits"
 
 
-def test_a_runs_config_is_what_decides_its_results():
+def test_a_runs_config_is_all_but_what_one_command_asks_for():
     common = replace(PAPER.common, workdir="a", arc="b", overwrite=True, strategy="one", seed=3)
     config = run_config(replace(PAPER, common=common))
     json.dumps(config)
-    other = replace(common, workdir="c", arc="d", overwrite=False, strategy="mirrored")
+    other = replace(common, workdir="c", arc="d", overwrite=False)
     assert run_config(replace(PAPER, common=other)) == config
     assert run_config(replace(PAPER, common=replace(common, seed=4))) != config
+    assert config["strategy"] == "one" and config["compare"]["num_samples"] == 100
+    assert set(FREE) < set(config)
     assert (config["seed"], config["precision"], config["dataset"]) == (3, "float32", "cifar10")
     assert config["child"]["out_filters"] == 20 and config["space"] == {"num_nodes": 5}
 

@@ -104,9 +104,9 @@ def comparison():
     ]
     return {
         "verdict": "Better, 0.1 < 0.2 & so on.",
-        "controller": summary(space, {ARC: 0.4, "0 0 0 1": 0.3}),
-        "uniform": summary(space, {OTHER: 0.2, "0 1 0 1": 0.1}),
-        "draws": {"count": 9, "distinct": 7, "entropy": 2.5, "uniform_entropy": 3.47},
+        "controller": summary(space, 3 * [ARC] + ["0 0 0 1"], {ARC: 0.4, "0 0 0 1": 0.2}),
+        "uniform": summary(space, [OTHER, "0 1 0 1"], {OTHER: 0.2, "0 1 0 1": 0.1}),
+        "entropy": {"controller": 2.5, "uniform": 3.47},
         "trained": trained,
     }
 
@@ -201,8 +201,9 @@ def test_shows_all_that_a_run_holds(whole):
         "1 0.5000 1,000 0 0 1 1 2 0.4900 1,001",
         "node 2 = relu on node 1",
         "Better, 0.1 < 0.2 & so on.",
-        "mean 0.3500 0.1500",
-        "distinct among as many draws 7 of 9",
+        "architectures drawn 4 2 distinct ones among them 2 2",
+        "mean reward 0.3500 0.1500",
+        "entropy in nats 2.50 3.47",
         "on the test split: perplexity 134.3000",
         "parameters 1,234,567",
         # Two GPUs: 900 s are half a device hour.

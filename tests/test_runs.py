@@ -79,6 +79,15 @@ def test_open_names_each_field_that_differs(tmp_path):
     assert Run(tmp_path).read_json("config.json")["config"]["dataset"] == "digits"
 
 
+def test_free_settings_may_differ_and_stay_as_the_run_began(tmp_path):
+    run, config = Run.open(tmp_path, CONFIG), CONFIG | {"dataset": "ptb", "compare": {"epochs": 2}}
+    before = run.path("config.json").read_bytes()
+    Run.open(tmp_path, config, free=("dataset", "compare"))
+    assert run.path("config.json").read_bytes() == before
+    with pytest.raises(UserError, match=r": compare\.epochs was absent and is now 2; give"):
+        Run.open(tmp_path, config, free=("dataset",))
+
+
 def test_the_flags_of_a_new_run_are_kept_and_named_to_whoever_gives_others(tmp_path):
     run = Run.open(tmp_path, CONFIG, ["--preset=tiny", "--dataset=folder:my photos"])
     flags = run.path("flags.txt")

@@ -37,12 +37,14 @@ ROWS = [
     ],
     [
         ["export.serving_files", "serving", "verdict"],
-        ["search", "train", "export", "plots"],
-        ["derive", "evaluate"],
+        ["arcs_log", "train", "export", "plots"],
+        ["search"],
+        ["derive"],
         ["compare", "report"],
     ],
     [["settings"], ["domains"], ["recipes"]],
     [
+        ["preflight", "describe"],
         ["experiment"],
         ["seeds", "benchmark.base", "benchmark.measuring", "benchmark.static"],
         ["benchmark.subjects", "benchmark.serving"],

@@ -80,6 +80,7 @@ def test_a_killed_training_goes_on_to_the_same_end(unbroken, tmp_path, step, che
 def test_touches_no_test_split_where_it_is_told_so(unbroken, tmp_path, monkeypatch):
     finished = Run(tmp_path)
     shutil.copytree(unbroken[0].folder, finished.folder, dirs_exist_ok=True)
+    finished.path("train/result.json").unlink()
     training, splits = tiny.training(tiny.TRAIN), []
     monkeypatch.setattr(training, "evaluate", lambda split: splits.append(split) or {})
     result = training.run(finished, ARC, params=77, tests=False)
@@ -205,8 +206,10 @@ def test_another_architecture_is_refused_and_harms_nothing(unbroken):
     with pytest.raises(UserError, match=rf"of another architecture \({ARC}\.\.\.\)"):
         tiny.training(tiny.TRAIN).run(run, OTHER, params=77)
     assert not list(run.path("train/checkpoints").glob("damaged*"))
-    again = tiny.training(tiny.TRAIN)
-    assert again.run(run, ARC, params=77)["test"] == result["test"]
+    # What is finished is not tested again.
+    records = tiny.records(run, "train")
+    assert tiny.training(tiny.TRAIN).run(run, ARC, params=77) == result
+    assert tiny.records(run, "train") == records
 
 
 def test_evaluates_with_moving_averages_and_without_dropout(unbroken):

@@ -6,24 +6,20 @@ import pytest
 from enas_tf.verdict import difference, difference_in_words, rank_correlation, ranks_in_words
 
 
-def rewards(values):
-    return {str(place): value for place, value in enumerate(values)}
-
-
 def test_the_interval_is_that_of_a_difference_of_means():
     generator = np.random.default_rng(1)
     a, b = generator.normal(0.5, 0.1, 100), generator.normal(0.3, 0.2, 100)
-    found = difference(rewards(a), rewards(b), seed=0)
+    found = difference(a, b, seed=0)
     assert found["mean"] == pytest.approx(a.mean() - b.mean())
     half = 1.96 * math.sqrt(a.var() / 100 + b.var() / 100)
     assert found["low"] == pytest.approx(found["mean"] - half, abs=0.1 * half)
     assert found["high"] == pytest.approx(found["mean"] + half, abs=0.1 * half)
-    assert found == difference(rewards(a), rewards(b), seed=0)
+    assert found == difference(a, b, seed=0)
 
 
 def test_a_controller_that_has_settled_on_one_has_no_deviation():
     # The mean of two draws of 0.1 and 0.3 is one of 0.1, 0.2 and 0.3.
-    found = difference({"one": 0.5}, rewards([0.1, 0.3]), seed=0)
+    found = difference([0.5, 0.5], [0.1, 0.3], seed=0)
     assert found == pytest.approx({"mean": 0.3, "low": 0.2, "high": 0.4})
 
 

@@ -111,8 +111,9 @@ class LanguageTask:
 
     @staticmethod
     def reward(metrics: dict[str, float]) -> float:
-        """An architecture's reward: 80 over its perplexity."""
-        return _REWARD_CONSTANT / metrics["perplexity"]
+        """An architecture's reward: 80 over its perplexity; 0 where that is not a number."""
+        reward = _REWARD_CONSTANT / metrics["perplexity"]
+        return 0.0 if math.isnan(reward) else reward
 
 
 def _cross_entropy(outputs: RnnOutputs, targets: tf.Tensor) -> tf.Tensor:
