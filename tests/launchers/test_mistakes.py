@@ -47,7 +47,7 @@ BAD = {
     ),
     "another arc": (["--workdir={whole}", f"--arc={ARC}"], "another architecture"),
     "damaged": (["train", "--workdir={damaged}"], "no checkpoint in {damaged}"),
-    "unreadable": (["evaluate", "--workdir={unreadable}"], "best cannot be read"),
+    "unreadable": (["evaluate", "--workdir={unreadable}"], "cannot be read"),
     "under a file": (["--workdir={root}/file/run"], "cannot write {root}/file/run"),
     "read-only": (["--workdir=/proc/enas"], "cannot write /proc/enas"),
     "unknown verb": (["seek"], "give one verb of search, derive, train"),
