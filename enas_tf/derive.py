@@ -1,6 +1,6 @@
 """Derivation: which of the architectures that the controller draws is the best?
 
-Reference: Pham et al. 2018, section 2.3.
+Reference: Pham et al. 2018, section 2.2.
 """
 
 import json
