@@ -42,9 +42,9 @@ class CompareConfig:
     """The comparison of the controller's architectures with uniform draws."""
 
     num_samples: int = option(
-        100, "architectures to draw from the controller, and as many uniformly"
+        100, "distinct architectures to draw from the controller, and as many uniformly"
     )
-    num_trained: int = option(8, "architectures to train from scratch, half from each set")
+    num_trained: int = option(8, "architectures to train from scratch, half of them from each")
     epochs: int = option(5, "epochs of each of these trainings")
 
     def __post_init__(self) -> None:
