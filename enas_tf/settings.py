@@ -25,8 +25,8 @@ class CommonConfig:
     workdir: str | None = option(None, "the run's folder; unset: runs/ and the launcher's name")
     preset: Literal["paper", "paper_text", "tiny"] = option(
         "paper",
-        "paper: the authors' settings, mended; paper_text: those that the paper's text gives where "
-        "it differs; tiny: the whole pipeline in minutes on two CPU cores",
+        "paper: the authors' settings, mended; paper_text: some of them as in the paper's text "
+        "(docs/sources.md lists them); tiny: the whole pipeline in minutes on two CPU cores",
     )
     dataset: str = option(
         "cifar10",

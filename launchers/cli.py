@@ -46,8 +46,9 @@ Verbs:
   compare   asks whether the search is better than chance: the controller's architectures against
             uniform draws, some of both trained from scratch; writes compare.json and report.html
 
-The same command in the same --workdir goes on where the last checkpoint stands. Other verbs need
-the same flags too; the run keeps them in its folder:
+All verbs share the flags below. The same command in the same --workdir resumes from the last
+checkpoint. Other verbs need the same flags too; the run keeps them in its folder, except --arc,
+--seeds and what is of one command only:
 
   evaluate --flagfile=runs/mine/flags.txt --split=valid
 """

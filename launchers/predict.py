@@ -3,7 +3,7 @@
     python -m launchers.predict --model=NAME FILES_OR_FOLDERS... [flags]
     python -m launchers.predict --model=NAME --text [FILES...] [flags]
 
-It prints a table, columns parted by tabs: file, likeliest label and its probability; or text,
+It prints a table, columns separated by tabs: file, likeliest label and its probability; or text,
 perplexity and number of tokens, where the end of a line is a token too.
 
 Examples:

@@ -28,10 +28,10 @@ class ControllerConfig:
         "source", "source: as the authors reckon it; true_entropy: of each choice's distribution"
     )
     entropy_weight: float = option(1e-4, "weight of the entropy in the reward")
-    learning_rate: float = option(0.0035, "of Adam")
-    beta_1: float = option(0.0, "of Adam")
-    epsilon: float = option(1e-3, "of Adam")
-    baseline_decay: float = option(0.99, "of the moving average of rewards")
+    learning_rate: float = option(0.0035, "Adam's learning rate")
+    beta_1: float = option(0.0, "Adam's beta_1")
+    epsilon: float = option(1e-3, "Adam's epsilon")
+    baseline_decay: float = option(0.99, "decay of the baseline, the moving average of rewards")
     baseline_init: Literal["zero", "first"] = option(
         "zero", "where the baseline starts: at 0, or at the first reward"
     )

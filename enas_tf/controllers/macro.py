@@ -20,7 +20,7 @@ class MacroControllerConfig(ControllerConfig):
     tanh_constant: float = option(1.5, "logits become this times their tanh; 0 leaves them")
     # No option: here the ops' logits have the same bound as all others.
     op_tanh_reduce: float = 1.0
-    learning_rate: float = option(0.001, "of Adam")
+    learning_rate: float = option(0.001, "Adam's learning rate")
     skip_target: float = option(0.4, "the part of all skip connections that is aimed at")
     skip_weight: float = option(0.8, "weight in the loss of the divergence from skip_target")
 

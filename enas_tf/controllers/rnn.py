@@ -21,10 +21,10 @@ class RnnControllerConfig(ControllerConfig):
     # No option: here the activations' logits have the same bound as the indices'.
     op_tanh_reduce: float = 1.0
     entropy_weight: float = option(1e-5, "weight of the entropy in the reward")
-    learning_rate: float = option(5e-5, "of Adam")
-    beta_1: float = option(0.9, "of Adam")
-    epsilon: float = option(1e-8, "of Adam")
-    baseline_decay: float = option(0.999, "of the moving average of rewards")
+    learning_rate: float = option(5e-5, "Adam's learning rate")
+    beta_1: float = option(0.9, "Adam's beta_1")
+    epsilon: float = option(1e-8, "Adam's epsilon")
+    baseline_decay: float = option(0.999, "decay of the baseline, the moving average of rewards")
     init_range: float = option(0.01, "initial weights are uniform between minus and plus this")
 
 

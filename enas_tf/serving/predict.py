@@ -19,9 +19,9 @@ Item = TypeVar("Item")
 class PredictConfig:
     """Which server to ask, and how."""
 
-    model: str | None = option(None, "name of the model: that of the export's folder; needed")
+    model: str | None = option(None, "required: name of the model, that of the export's folder")
     server: str | None = option(
-        None, "the server's HOST:PORT; none is localhost:8501, with --grpc localhost:8500"
+        None, "the server's HOST:PORT; none: localhost:8501, with --grpc localhost:8500"
     )
     grpc: bool = option(
         False, "ask by gRPC, which sends bytes as they are; else by REST, which starts faster"

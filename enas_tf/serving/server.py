@@ -20,14 +20,15 @@ class ServeConfig:
     """What to serve, and where."""
 
     export_dir: str | None = option(
-        None, "the model's folder, runs/.../export/NAME, which holds its versions; needed"
+        None, "required: the model's folder, runs/.../export/NAME, which holds its versions"
     )
     port: int = option(8500, "port of gRPC")
     rest_port: int = option(8501, "port of REST")
     batching: bool | None = option(
         None,
-        "run requests that wait together, as export_dir/batching_params.pbtxt says; none is true "
-        "for images and false for text, whose requests of different lengths cannot be joined",
+        "run requests that wait together, as export_dir/batching_params.pbtxt says; none, the "
+        "default: on for images, off for text, whose requests differ in length and so cannot be "
+        "joined",
     )
     timeout: float = option(
         60.0, "seconds that the server may take until it answers, a pull of its image included"
