@@ -68,10 +68,12 @@ class Clock:
             This replica's rows of the mask of the whole batch.
         """
         rows, *rest = shape
-        context = tf.distribute.get_replica_context()
-        whole = [context.num_replicas_in_sync * rows, *rest]
-        first = context.replica_id_in_sync_group * rows
-        return self.keep_mask(stream, whole, keep_prob)[first : first + rows]
+        replicas, replica = 1, 0
+        # There is none outside a step of a strategy.
+        if context := tf.distribute.get_replica_context():
+            replicas, replica = context.num_replicas_in_sync, context.replica_id_in_sync_group
+        mask = self.keep_mask(stream, [replicas * rows, *rest], keep_prob)
+        return mask[replica * rows : (replica + 1) * rows]
 
 
 class Dropout(keras.layers.Layer):

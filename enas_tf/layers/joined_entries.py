@@ -36,7 +36,10 @@ class JoinedEntries:
             x: `(batch, height, width, channels)`.
             bits: int32, of the first entries.
         """
-        return _add(x, self._list, tf.cast(tf.where(bits > 0)[:, 0], tf.int32))
+        # Where a list wants its places to be: a GPU would send them to the host one by one.
+        with tf.device("CPU:0"):
+            chosen = tf.cast(tf.where(bits > 0)[:, 0], tf.int32)
+        return _add(x, self._list, chosen)
 
 
 def _list_of(size: int | tf.Tensor, like: tf.Tensor) -> tf.Tensor:

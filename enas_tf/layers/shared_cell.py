@@ -61,8 +61,10 @@ def run_nodes(
                 part *= tf.where(is_identity, tf.ones_like(mask), mask)
             parts.append(part)
         entries = entries.write(node, parts[0] + parts[1])
-    used = tf.reduce_any(tf.one_hot(tokens[0::2], num_entries, True, False, dtype=tf.bool), axis=0)
-    loose = tf.cast(tf.where(~used)[:, 0], tf.int32)
+    # Where a TensorArray wants its places to be.
+    with tf.device("CPU:0"):
+        used = tf.one_hot(tokens[0::2], num_entries, True, False, dtype=tf.bool)
+        loose = tf.cast(tf.where(~tf.reduce_any(used, axis=0))[:, 0], tf.int32)
     ends = tf.transpose(entries.gather(loose), [1, 2, 3, 0, 4])
     shape = tf.concat([tf.shape(inputs[0])[:3], [-1]], axis=0)
     # Behind the transposition, relu and the convolution keep one tensor for their gradients.
