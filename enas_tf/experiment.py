@@ -206,7 +206,7 @@ class Experiment:
         lines = [
             space.explain(arc),
             "",
-            f"final network ({config.size}): {domain.count_params(arc, settings, sizes):,} "
+            f"final network ({config.description}): {domain.count_params(arc, settings, sizes):,} "
             f"parameters, {domain.cost(network, sizes)}",
             f"the space holds {space.count():,} architectures",
         ]
