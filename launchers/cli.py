@@ -27,6 +27,7 @@ VERBS: dict[str, Callable[["Experiment"], object]] = {
     "describe": lambda experiment: print(experiment.describe()),
     "compare": lambda experiment: experiment.compare(),
 }
+"""What each verb does; "" stands for none."""
 
 # What --seeds repeats; a search alone would give no architecture to compare.
 _REPEATED: dict[str, Callable[["Experiment"], object]] = {
