@@ -38,7 +38,7 @@ ROWS = [
     [
         ["export.serving_files", "serving", "verdict"],
         ["search", "train", "export", "plots"],
-        ["derive", "evaluate"],
+        ["derive"],
         ["compare", "report"],
     ],
     [["settings"], ["domains"], ["recipes"]],
@@ -111,6 +111,11 @@ def test_imports_come_from_lower_rows(module):
 @pytest.mark.parametrize("module", [name for name in MODULES if name.count(".")])
 def test_every_file_has_a_row(module):
     assert module == "enas_tf.layers" or place_of(module)[0] >= 0
+
+
+def test_every_entry_of_a_row_is_a_file_or_a_folder():
+    entries = [*(f"enas_tf.{name}" for name in PLACES), *(f"launchers.{n}" for n in LAUNCHERS)]
+    assert [entry for entry in entries if entry not in MODULES] == []
 
 
 @pytest.mark.parametrize(

@@ -18,8 +18,8 @@ Weights = dict[str, tf.Tensor]
 NORM_ROWS = (0, 1, 2, 3, -1, -1, 4)
 """For each op the row of its batch norm behind the convolution; pools have none."""
 
-# The authors' code has another epsilon behind the ops than everywhere else.
-_EPSILON = 1e-3
+OP_EPSILON = 1e-3
+"""Of the batch norms behind the ops; the authors' code has another one everywhere else."""
 
 
 @graph_function
@@ -80,7 +80,7 @@ def _normalized(
     y: tf.Tensor, row: int, weights: Weights, averages: dict[str, Statistics | None]
 ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
     scale, offset = weights["output_scale"][row], weights["output_offset"][row]
-    return normalize(y, scale, offset, _EPSILON, _row(averages["output"], row))
+    return normalize(y, scale, offset, OP_EPSILON, _row(averages["output"], row))
 
 
 def _separable(x: tf.Tensor, place: int, weights: Weights) -> tf.Tensor:
