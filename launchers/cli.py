@@ -119,7 +119,7 @@ def read_command(recipe: "Recipe", usage: str, argv: Sequence[str]) -> tuple["Se
     parts = [field.name for field in fields(next(iter(presets.values())))]
     prefixes = {part: "" if part == "common" else part for part in parts}
     for part, prefix in prefixes.items():
-        flags.add(prefix, {name: getattr(preset, part) for name, preset in presets.items()})
+        flags.add(prefix, {name: getattr(settings, part) for name, settings in presets.items()})
     verb = _verb(flags.parse(argv))
     preset = flags.config("").preset
     given = {part: flags.config(prefix, preset) for part, prefix in prefixes.items()}
