@@ -52,7 +52,7 @@ class ImageChildConfig:
                 raise UserError(f"{name} must not be negative, got {getattr(self, name)}")
 
     @property
-    def size(self) -> str:
+    def description(self) -> str:
         """The network's size in words, as far as the configuration says."""
         return f"{self.out_filters} filters"
 
@@ -84,9 +84,9 @@ class CellChildConfig(ImageChildConfig):
             )
 
     @property
-    def size(self) -> str:
+    def description(self) -> str:
         """The network's size in words."""
-        return f"{self.num_layers} layers and 2 reductions, {super().size}"
+        return f"{self.num_layers} layers and 2 reductions, {super().description}"
 
     @property
     def reductions(self) -> tuple[int, int]:
@@ -149,7 +149,7 @@ class RnnChildConfig:
                 raise UserError(f"{name} must not be negative, got {getattr(self, name)}")
 
     @property
-    def size(self) -> str:
+    def description(self) -> str:
         """The network's size in words."""
         return f"hidden size {self.hidden_size}"
 

@@ -34,7 +34,7 @@ def describe(space: Space, arc: Arc, settings: Settings, domain: Domain, sizes: 
     lines = [
         space.explain(arc),
         "",
-        f"final network ({config.size}): {domain.count_params(arc, settings, sizes):,} "
+        f"final network ({config.description}): {domain.count_params(arc, settings, sizes):,} "
         f"parameters, {domain.cost(network, sizes)}",
         f"the space holds {space.count():,} architectures",
     ]

@@ -12,6 +12,8 @@ from enas_tf.optimizers import NesterovSGD
 from enas_tf.strategies import check_jit_compile, is_mirrored
 from enas_tf.tasks.base import Task
 
+Batches = tf.data.Dataset | tf.distribute.DistributedDataset
+
 Forward = Callable[..., Any]
 """`forward(inputs, *extra, training=...)`: a child's outputs as its task takes them."""
 
@@ -86,7 +88,7 @@ class Learner:
         totals = self._reduce("sum", sums)
         return {name: tf.reduce_sum(total) for name, total in totals.items()}
 
-    def trace(self, batches, *extra: tf.Tensor) -> None:
+    def trace(self, batches: Batches, *extra: tf.Tensor) -> None:
         """Traces the training step for all shapes that batches of a data set may have.
 
         A graph for the shape of the first batch alone rounds otherwise than one for all, so that
@@ -98,8 +100,13 @@ class Learner:
         """
         self.train_step.get_concrete_function(batches.element_spec, *extra)
 
-    def evaluate(self, batches, *extra: tf.Tensor) -> dict[str, float]:
-        """The task's metrics over the batches of a data set."""
+    def evaluate(self, batches: Batches, *extra: tf.Tensor) -> dict[str, float]:
+        """The task's metrics over the batches of a data set.
+
+        Args:
+            batches: a data set, of one device or distributed.
+            *extra: further arguments of the child, the same for all batches.
+        """
         self.eval_step.get_concrete_function(batches.element_spec, *extra)
         sums = [self.eval_step(batch, *extra) for batch in batches]
         # Only now: devices need not wait for the host between two batches.

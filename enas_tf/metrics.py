@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import tensorflow as tf
 
-from enas_tf.errors import write_errors_told
+from enas_tf.runs import write_errors_told
 from enas_tf.spaces.base import numbered
 
 if TYPE_CHECKING:

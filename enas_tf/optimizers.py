@@ -38,7 +38,9 @@ class NesterovSGD(keras.optimizers.Optimizer):
             for variable in (variables if self.momentum else ())
         ]
 
-    def update_step(self, gradient, variable, learning_rate) -> None:
+    def update_step(
+        self, gradient: tf.Tensor, variable: tf.Variable, learning_rate: tf.Tensor
+    ) -> None:
         """Updates one variable and its momentum, by one kernel: many variables make many ops."""
         if not self.momentum:
             tf.raw_ops.ResourceApplyGradientDescent(

@@ -105,6 +105,7 @@ CIFAR_MICRO = Recipe(
     controller=MicroController,
     presets={"paper": _MICRO_PAPER, "paper_text": _MICRO_PAPER_TEXT, "tiny": _MICRO_TINY},
 )
+"""Cells for images."""
 
 _MACRO_PAPER = Settings(
     common=CommonConfig(),
@@ -174,6 +175,7 @@ CIFAR_MACRO = Recipe(
     controller=MacroController,
     presets={"paper": _MACRO_PAPER, "paper_text": _MACRO_PAPER_TEXT, "tiny": _MACRO_TINY},
 )
+"""Whole networks for images."""
 
 _RNN_PAPER = Settings(
     common=TextCommonConfig(),
@@ -235,3 +237,4 @@ PTB_RNN = Recipe(
     controller=RnnController,
     presets={"paper": _RNN_PAPER, "paper_text": _RNN_PAPER_TEXT, "tiny": _RNN_TINY},
 )
+"""Recurrent cells for text."""

@@ -1,18 +1,21 @@
-"""A run's folder: its configuration and its files.
+"""A run's folder: its configuration and its files."""
 
-TensorFlow is imported where it is used: `--help` should not wait for it.
-"""
-
+import errno
 import json
 import os
 import platform
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import keras
+import tensorflow as tf
+from tensorboard.plugins.hparams import api as hparams
+
 from enas_tf import __version__
-from enas_tf.errors import UserError, write_errors_told
+from enas_tf.errors import UserError
 
 _CONFIG = "config.json"
 _FLAGS = "flags.txt"
@@ -23,6 +26,31 @@ _CONTENTS += ("compare", "compare.json", "report.html", "events.*")
 
 # The parts of config.json that may change when a run goes on.
 _ENVIRONMENT = ("versions", "devices")
+
+
+@contextmanager
+def write_errors_told(path: Path) -> Iterator[None]:
+    """Tells in one line that the operating system refuses to write.
+
+    Args:
+        path: what is written within the context.
+
+    Raises:
+        UserError: the disk is full, or the path cannot be written.
+    """
+    full = (errno.ENOSPC, errno.EDQUOT)
+    try:
+        yield
+    except (OSError, tf.errors.ResourceExhaustedError) as error:
+        if not isinstance(error, OSError) or error.errno in full:
+            raise UserError(
+                f"the disk is full: cannot write {path}; free some space and give the same "
+                "command again: it goes on from the last checkpoint"
+            ) from error
+        raise UserError(
+            f"cannot write {path} ({error.strerror}: {error.filename or path}); "
+            "use a --workdir that can be written"
+        ) from error
 
 
 class Run:
@@ -193,15 +221,12 @@ def _write_hparams(folder: Path, config: dict[str, Any]) -> None:
 
     The numbers of a run's phases belong to it, since their folders lie below.
     """
-    import tensorflow as tf
-    from tensorboard.plugins.hparams import api
-
     values = {name: json.loads(text) for name, text in _dotted(config).items()}
     # TensorBoard knows neither null nor lists.
     shown = {n: v if isinstance(v, bool | int | float | str) else str(v) for n, v in values.items()}
     with write_errors_told(folder), tf.summary.create_file_writer(str(folder)).as_default():
         # Runs of the same configuration stay apart by their folders.
-        api.hparams(shown, trial_id=str(folder))
+        hparams.hparams(shown, trial_id=str(folder))
 
 
 def _plain(obj: Any) -> Any:
@@ -222,9 +247,6 @@ def _dotted(config: dict[str, Any], prefix: str = "") -> dict[str, str]:
 
 
 def _environment() -> dict[str, Any]:
-    import keras
-    import tensorflow as tf
-
     # Physical ones: asking for logical ones would fix their number too early.
     devices = tf.config.list_physical_devices()
     return {

@@ -5,7 +5,7 @@ Reference: Pham et al. 2018, sections 3.1 and 3.2.
 
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass
 from typing import TypeVar
 
 import tensorflow as tf
@@ -18,7 +18,7 @@ from enas_tf.layers.dropout import Clock, attempt_offset
 from enas_tf.learner import Learner
 from enas_tf.loop import Loop
 from enas_tf.metrics import read_metrics
-from enas_tf.options import option
+from enas_tf.options import option, overridden
 from enas_tf.runs import Run
 from enas_tf.strategies import distribute
 from enas_tf.tasks.base import Task
@@ -53,8 +53,7 @@ class TrainConfig:
 
     def child(self, search_child: ChildConfig) -> ChildConfig:
         """The final network's configuration: the search's, but for the fields that both have."""
-        own, inherited = ({field.name for field in fields(c)} for c in (self, search_child))
-        return replace(search_child, **{name: getattr(self, name) for name in own & inherited})
+        return overridden(search_child, self)
 
 
 @dataclass(frozen=True)

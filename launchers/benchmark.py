@@ -22,7 +22,7 @@ from collections.abc import Sequence
 
 from enas_tf.benchmark.base import SERVING, BenchmarkConfig, table
 from enas_tf.errors import UserError
-from launchers.cli import import_tensorflow_quietly
+from launchers.cli import import_tensorflow_quietly, run_command
 from launchers.flags import Flags
 
 # Tells a process that it is to measure, and when it was started.
@@ -36,24 +36,22 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: the program's name and its arguments; None takes `sys.argv`.
 
     Returns:
-        The exit status: 0; 1 where a case failed; 2 after a user's mistake; 130 after Ctrl-C.
+        The exit status: 0; 1 where a case failed; or one of `run_command`'s.
     """
+    return run_command(_run, argv)
+
+
+def _run(argv: Sequence[str]) -> int:
     flags = Flags(__doc__)
     flags.add("", {"default": BenchmarkConfig()})
-    words = flags.parse(sys.argv if argv is None else argv)
-    try:
-        if words:
-            raise UserError(f"give flags alone, such as --case={words[0]}; got {words[0]!r}")
-        config = flags.config("")
-        if _STARTED in os.environ:
-            print(json.dumps(_measure(config, float(os.environ[_STARTED]))), flush=True)
-            return 0
-        return _run_cases(config)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        return 130
+    words = flags.parse(argv)
+    if words:
+        raise UserError(f"give flags alone, such as --case={words[0]}; got {words[0]!r}")
+    config = flags.config("")
+    if _STARTED in os.environ:
+        print(json.dumps(_measure(config, float(os.environ[_STARTED]))), flush=True)
+        return 0
+    return _run_cases(config)
 
 
 def _measure(config: BenchmarkConfig, started: float) -> dict:

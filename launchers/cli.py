@@ -6,7 +6,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import TYPE_CHECKING
 
 from enas_tf.errors import Preempted, UserError
@@ -27,6 +27,7 @@ VERBS: dict[str, Callable[["Experiment"], object]] = {
     "describe": lambda experiment: print(experiment.describe()),
     "compare": lambda experiment: experiment.compare(),
 }
+"""What each verb does; "" stands for none."""
 
 # What --seeds repeats; a search alone would give no architecture to compare.
 _REPEATED: dict[str, Callable[["Experiment"], object]] = {
@@ -63,22 +64,43 @@ def launch(recipe_name: str, usage: str, argv: Sequence[str] | None = None) -> i
         argv: the program's name and its arguments; None takes `sys.argv`.
 
     Returns:
-        The exit status: 0; 2 after a user's mistake; 130 after Ctrl-C and 143 after SIGTERM.
+        The exit status: 0, or one of `run_command`'s.
     """
-    import_tensorflow_quietly()
-    recipe = getattr(importlib.import_module("enas_tf.recipes"), recipe_name)
+
+    def command(argv: Sequence[str]) -> int:
+        import_tensorflow_quietly()
+        recipe = getattr(importlib.import_module("enas_tf.recipes"), recipe_name)
+        return _run(recipe, *read_command(recipe, usage, argv))
+
+    interrupted = "interrupted; the same command goes on from the last checkpoint"
+    return run_command(command, argv, interrupted)
+
+
+def run_command(
+    command: Callable[[Sequence[str]], int], argv: Sequence[str] | None, interrupted: str = ""
+) -> int:
+    """Runs a launcher's command, and tells what ends it early in one line on standard error.
+
+    Args:
+        command: takes the program's name and its arguments, and returns the exit status.
+        argv: what it takes; None is `sys.argv`.
+        interrupted: the line after Ctrl-C; "" for none.
+
+    Returns:
+        The exit status: the command's own; 2 after a user's mistake; 130 after Ctrl-C and 143
+        after SIGTERM.
+    """
     try:
-        settings, verb = read_command(recipe, usage, sys.argv if argv is None else argv)
-        return _run(recipe, settings, verb)
+        return command(sys.argv if argv is None else argv)
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+        line, status = f"error: {error}", 2
     except KeyboardInterrupt:
-        print("interrupted; the same command goes on from the last checkpoint", file=sys.stderr)
-        return 130
+        line, status = interrupted, 130
     except Preempted as stop:
-        print(f"{stop}; the same command goes on from there", file=sys.stderr)
-        return 143
+        line, status = f"{stop}; the same command goes on from there", 143
+    if line:
+        print(line, file=sys.stderr)
+    return status
 
 
 def read_command(recipe: "Recipe", usage: str, argv: Sequence[str]) -> tuple["Settings", str]:
@@ -91,14 +113,18 @@ def read_command(recipe: "Recipe", usage: str, argv: Sequence[str]) -> tuple["Se
 
     Raises:
         SystemExit: as `Flags.parse`.
-        UserError: an unknown verb, or settings that do not go together.
+        UserError: a wrong flag, an unknown verb, or settings that do not go together.
     """
     flags = Flags(usage.strip() + "\n" + _VERBS_HELP)
-    parts = _parts(recipe)
-    for prefix, presets in parts.items():
-        flags.add("" if prefix == "common" else prefix, presets)
+    presets = recipe.presets
+    parts = [field.name for field in fields(next(iter(presets.values())))]
+    prefixes = {part: "" if part == "common" else part for part in parts}
+    for part, prefix in prefixes.items():
+        flags.add(prefix, {name: getattr(settings, part) for name, settings in presets.items()})
     verb = _verb(flags.parse(argv))
-    settings = _settings(flags, recipe, parts)
+    preset = flags.config("").preset
+    given = {part: flags.config(prefix, preset) for part, prefix in prefixes.items()}
+    settings = replace(presets[preset], **given)
     _refuse_overwrite(settings, verb)
     _refuse_seeds(settings, verb)
     return settings, verb
@@ -158,15 +184,6 @@ def _hidden(*packages: str) -> Iterator[None]:
             del sys.modules[name]
 
 
-def _parts(recipe: "Recipe") -> dict[str, dict]:
-    """Each of the settings' parts, by the preset's name."""
-    names = [field.name for field in fields(next(iter(recipe.presets.values())))]
-    return {
-        name: {preset: getattr(settings, name) for preset, settings in recipe.presets.items()}
-        for name in names
-    }
-
-
 def _verb(words: Sequence[str]) -> str:
     if len(words) > 1 or (words and words[0] not in VERBS):
         known = ", ".join(verb for verb in VERBS if verb)
@@ -191,10 +208,3 @@ def _refuse_seeds(settings: "Settings", verb: str) -> None:
             f"--seeds repeats a search, so it goes with the verb search or with none, not {verb}; "
             "leave it out, and name the folder of one seed by --workdir"
         )
-
-
-def _settings(flags: Flags, recipe: "Recipe", parts: dict[str, dict]) -> "Settings":
-    """The preset's settings with the flags that were given."""
-    preset = flags.config("").preset
-    configs = {name: flags.config("" if name == "common" else name, preset) for name in parts}
-    return type(recipe.presets[preset])(**configs)

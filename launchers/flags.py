@@ -8,7 +8,6 @@ with a `"flag"` in its metadata has a flag of that name.
 
 import dataclasses
 import math
-import sys
 import textwrap
 import types
 import typing
@@ -16,6 +15,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from absl import flags
+
+from enas_tf.errors import UserError
 
 
 class Flags:
@@ -78,8 +79,8 @@ class Flags:
             The arguments that are no flags, such as the verb.
 
         Raises:
-            SystemExit: with 0 after printing help for `--help` or `-h`; with 2 after one line
-                `error: ...` on standard error for a flag that is unknown or has a wrong value.
+            SystemExit: with 0 after printing help for `--help` or `-h`.
+            UserError: a flag that is unknown or has a wrong value.
         """
         if {"-h", "-help", "--help"} & set(argv):
             print(self.help())
@@ -89,8 +90,7 @@ class Flags:
         # absl raises a bare ValueError for `--noname=value`.
         except (flags.Error, ValueError) as error:
             line = " ".join(str(error).removeprefix("flag ").split())
-            print(f"error: {line} (--help lists all flags)", file=sys.stderr)
-            raise SystemExit(2) from error
+            raise UserError(f"{line} (--help lists all flags)") from error
 
     def config(self, prefix: str, preset: str | None = None) -> Any:
         """The config of a prefix: the preset's, with the values of the flags that were given.

@@ -24,7 +24,7 @@ from enas_tf.errors import UserError
 from enas_tf.serving.base import Client
 from enas_tf.serving.predict import PredictConfig, label_images, read_lines, score_lines
 from enas_tf.serving.rest import RestClient
-from launchers.cli import import_tensorflow_quietly
+from launchers.cli import import_tensorflow_quietly, run_command
 from launchers.flags import Flags
 
 
@@ -35,22 +35,21 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: the program's name and its arguments; None takes `sys.argv`.
 
     Returns:
-        The exit status: 0; 2 after a user's mistake; 130 after Ctrl-C.
+        The exit status: 0, or one of `run_command`'s.
     """
+    return run_command(_run, argv)
+
+
+def _run(argv: Sequence[str]) -> int:
     flags = Flags(__doc__)
     flags.add("", {"default": PredictConfig()})
-    paths = flags.parse(sys.argv if argv is None else argv)
+    paths = flags.parse(argv)
+    config = flags.config("")
     try:
-        config = flags.config("")
         for number, row in enumerate(_rows(config, paths)):
             if number == 0:
                 print(*row._fields, sep="\t")
             print(*(f"{x:.4f}" if isinstance(x, float) else x for x in row), sep="\t", flush=True)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        return 130
     except BrokenPipeError:
         # What reads the table, such as head, has seen enough; Python would complain at its end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -20,6 +20,7 @@ from collections.abc import Sequence
 
 from enas_tf.errors import UserError
 from enas_tf.serving.server import ServeConfig, serve
+from launchers.cli import run_command
 from launchers.flags import Flags
 
 
@@ -30,20 +31,22 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: the program's name and its arguments; None takes `sys.argv`.
 
     Returns:
-        The exit status: 0 once it was stopped, or 2 after a user's mistake.
+        The exit status: 0 once it was stopped, or one of `run_command`'s.
     """
+    return run_command(_run, argv)
+
+
+def _run(argv: Sequence[str]) -> int:
     flags = Flags(__doc__)
     flags.add("", {"default": ServeConfig()})
-    words = flags.parse(sys.argv if argv is None else argv)
+    words = flags.parse(argv)
+    if words:
+        raise UserError(f"give the folder by --export_dir; got {' '.join(words)!r}")
+    config = flags.config("")
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.default_int_handler)
     try:
-        if words:
-            raise UserError(f"give the folder by --export_dir; got {' '.join(words)!r}")
-        serve(flags.config(""))
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+        serve(config)
     except KeyboardInterrupt:
         print("stopped")
     return 0

@@ -115,6 +115,11 @@ def test_every_file_has_a_row(module):
     assert module == "enas_tf.layers" or place_of(module)[0] >= 0
 
 
+def test_every_entry_of_a_row_is_a_file_or_a_folder():
+    entries = [*(f"enas_tf.{name}" for name in PLACES), *(f"launchers.{n}" for n in LAUNCHERS)]
+    assert [entry for entry in entries if entry not in MODULES] == []
+
+
 @pytest.mark.parametrize(
     ("importer", "imported", "is_allowed"),
     [

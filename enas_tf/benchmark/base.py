@@ -12,8 +12,10 @@ from enas_tf.errors import UserError
 from enas_tf.options import option
 
 SPACES = ("micro", "macro", "rnn")
+"""Names of the search spaces, with which cases' names begin."""
 
 KINDS = ("search", "held", "static", "controller", "sample", "final")
+"""What is measured of each space; docs/performance.md says what each is."""
 
 CASES = (*(f"{space}_{kind}" for kind in KINDS for space in SPACES), "input_pipeline")
 """All cases that need nothing but this package."""

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable
-from dataclasses import fields, replace
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -18,6 +18,7 @@ from enas_tf.domains.base import Domain
 from enas_tf.layers.dropout import Clock
 from enas_tf.learner import Learner
 from enas_tf.networks.cost import count_params
+from enas_tf.options import overridden
 from enas_tf.reinforce import Reinforce
 from enas_tf.search import Search
 from enas_tf.settings import Settings
@@ -33,7 +34,7 @@ _BATCHES_AT_ONCE = 50
 
 def search(subject: Subject, total: int) -> Work:
     """A step of the shared weights, on another architecture each time."""
-    _, tokens = _draw(subject, total)
+    tokens = _draw(subject, total)
     task = subject.recipe.domain.search_task(subject.settings, subject.data())
     clock, learner = _shared_weights(subject, task)
     batch_size = subject.settings.search.batch_size
@@ -118,11 +119,8 @@ def run(case: str, config: BenchmarkConfig, started: float) -> dict[str, Any]:
 
 def _of_search_sizes(settings: Settings) -> Settings:
     """The settings with a final network as large as the search's."""
-    train, child = settings.train, settings.child
-    names = {field.name for field in fields(train)} & {field.name for field in fields(child)}
-    sizes = {name: getattr(child, name) for name in names}
-    train = replace(train, batch_size=settings.search.batch_size, **sizes)
-    return replace(settings, train=train)
+    train = overridden(settings.train, settings.child)
+    return replace(settings, train=replace(train, batch_size=settings.search.batch_size))
 
 
 def _reinforce(subject: Subject) -> Reinforce:
@@ -144,18 +142,17 @@ def _sampler(subject: Subject) -> tuple[Reinforce, Callable[[int, int], tf.Tenso
     return reinforce, draw
 
 
-def _draw(subject: Subject, count: int) -> tuple[Reinforce, tf.Tensor]:
-    """Architectures of an untrained controller, the same ones at each call."""
+def _draw(subject: Subject, count: int) -> tf.Tensor:
+    """Tokens of an untrained controller, `(count, num_tokens)`, the same ones at each call."""
     keras.utils.set_random_seed(subject.settings.common.seed)
-    reinforce, draw = _sampler(subject)
-    return reinforce, draw(count, 0)
+    return _sampler(subject)[1](count, 0)
 
 
 def _middle_arc(subject: Subject, data: ImageData | TextData, total: int) -> Arc:
     """Of the architectures that `search` measures, the middle one by its number of weights."""
     settings, domain = _of_search_sizes(subject.settings), subject.static_domain
     sizes = domain.sizes(data)
-    arcs = [settings.space.parse(one) for one in _draw(subject, total)[1].numpy()[WARM_UP:]]
+    arcs = [settings.space.parse(one) for one in _draw(subject, total).numpy()[WARM_UP:]]
     arcs.sort(key=lambda arc: domain.count_params(arc, settings, sizes))
     return arcs[len(arcs) // 2]
 

@@ -12,7 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 WARM_UP = 3
-"""Steps before those that count; sequences of another length make the second trace anew."""
+"""Steps before those that count; the first one traces what `Work.step` calls."""
 
 
 @dataclass(frozen=True)

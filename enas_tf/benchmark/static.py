@@ -14,6 +14,7 @@ from enas_tf.layers.aux_head import AuxHead
 from enas_tf.layers.conv import ConvNorm, FactorizedReduction
 from enas_tf.layers.dropout import Clock, Dropout
 from enas_tf.layers.initial import he_normal
+from enas_tf.layers.layer_banks import OP_EPSILON
 from enas_tf.layers.norm import BatchNorm
 from enas_tf.networks.base import Tensor, classify, relu
 from enas_tf.spaces.macro import MacroArc
@@ -113,9 +114,10 @@ def _macro_op(op: int, x: Tensor, channels: int) -> Tensor:
     if op in (4, 5):
         return _pool(op == 5, x)
     size = 3 if op < 2 else 5
+    norm = partial(_norm, epsilon=OP_EPSILON)
     if op in (1, 3):
-        return relu(_norm()(_separable(x, size, channels)))
-    return relu(_conv(channels, size, relu=False)(x))
+        return relu(norm()(_separable(x, size, channels)))
+    return relu(_conv(channels, size, relu=False, norm=norm)(x))
 
 
 def _pool(is_max: bool, x: Tensor) -> Tensor:

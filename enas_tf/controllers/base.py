@@ -225,6 +225,28 @@ class Controller(keras.layers.Layer):
         """One step of the LSTM: its output, `(batch, lstm_size)`, and its new state."""
         return self._step(x, state)
 
+    def add_weights(self, **shapes: tuple[int, ...]) -> None:
+        """Makes a weight of each shape, within the initial range, as the attribute of its name."""
+        for name, shape in shapes.items():
+            weight = self.add_weight(shape=shape, initializer=self.initializer(), name=name)
+            setattr(self, name, weight)
+
+    def add_attention(self) -> None:
+        """Makes `key_kernel` and the other weights of `attend`."""
+        size = self.config.lstm_size
+        self.add_weights(key_kernel=(size, size), query_kernel=(size, size), attention=(size, 1))
+
+    def attend(self, output: tf.Tensor, keys: list[tf.Tensor]) -> tf.Tensor:
+        """Logits of what was decided earlier, `(batch, keys)`.
+
+        Args:
+            output: of the LSTM, `(batch, lstm_size)`.
+            keys: earlier outputs times `key_kernel`, each `(batch, lstm_size)`.
+        """
+        query = tf.matmul(output, self.query_kernel)[:, tf.newaxis]
+        energies = tf.tanh(tf.stack(keys, axis=1) + query)
+        return tf.squeeze(tf.matmul(energies, self.attention), axis=-1)
+
     def squash(self, logits: tf.Tensor, reduce: float = 1.0) -> tf.Tensor:
         """Logits divided by the temperature, then bounded by the tanh constant over `reduce`."""
         config = self.config

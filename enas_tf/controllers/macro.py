@@ -43,17 +43,8 @@ class MacroController(Controller):
     def build(self, input_shape: tuple | None) -> None:
         """Makes embeddings, attention and the ops' classifier."""
         size, num_ops = self.config.lstm_size, len(self.space.ops)
-        shapes = {
-            "start": (1, size),
-            "op_embedding": (num_ops, size),
-            "op_kernel": (size, num_ops),
-            "key_kernel": (size, size),
-            "query_kernel": (size, size),
-            "attention": (size, 1),
-        }
-        for name, shape in shapes.items():
-            weight = self.add_weight(shape=shape, initializer=self.initializer(), name=name)
-            setattr(self, name, weight)
+        self.add_weights(start=(1, size), op_embedding=(num_ops, size), op_kernel=(size, num_ops))
+        self.add_attention()
 
     def decide(self, pick: Pick) -> None:
         """The op of each layer, then all of its skip bits at once."""
@@ -69,7 +60,9 @@ class MacroController(Controller):
             output, state = self.step(tf.gather(self.op_embedding, op), state)
             x = start
             if layer:
-                logits = self.squash(self._attend(output, keys))
+                # A skip bit has two logits, that of 1 and its negative for 0.
+                energies = self.attend(output, keys)
+                logits = self.squash(tf.stack([-energies, energies], axis=-1))
                 skips = tf.cast(pick.several(slot + 1, logits), tf.float32)
                 penalties.append(self._penalty(logits))
                 counts.append(tf.reduce_sum(skips, axis=1, keepdims=True))
@@ -78,12 +71,6 @@ class MacroController(Controller):
             keys.append(tf.matmul(output, self.key_kernel))
             slot += 1 + layer
         self._account(pick, penalties, counts)
-
-    def _attend(self, output: tf.Tensor, keys: list[tf.Tensor]) -> tf.Tensor:
-        """Logits of 0 and 1 for each earlier layer, `(batch, layers, 2)`: `-q` and `q`."""
-        query = tf.matmul(output, self.query_kernel)[:, tf.newaxis]
-        energies = tf.matmul(tf.tanh(tf.stack(keys, axis=1) + query), self.attention)
-        return tf.concat([-energies, energies], axis=-1)
 
     def _penalty(self, logits: tf.Tensor) -> tf.Tensor:
         """How far a layer's skip probabilities are from the target, `(batch,)`.

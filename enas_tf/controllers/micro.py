@@ -25,17 +25,8 @@ class MicroController(Controller):
     def build(self, input_shape: tuple | None) -> None:
         """Makes embeddings, attention and the ops' classifier."""
         size, num_ops = self.config.lstm_size, len(self.space.ops)
-        shapes = {
-            "start": (1, size),
-            "op_embedding": (num_ops, size),
-            "op_kernel": (size, num_ops),
-            "key_kernel": (size, size),
-            "query_kernel": (size, size),
-            "attention": (size, 1),
-        }
-        for name, shape in shapes.items():
-            weight = self.add_weight(shape=shape, initializer=self.initializer(), name=name)
-            setattr(self, name, weight)
+        self.add_weights(start=(1, size), op_embedding=(num_ops, size), op_kernel=(size, num_ops))
+        self.add_attention()
         self.op_bias = self.add_weight(
             shape=(num_ops,),
             initializer=lambda shape, dtype: tf.constant(_INITIAL_OP_BIAS, dtype),
@@ -65,7 +56,7 @@ class MicroController(Controller):
             slot, x = first_slot + 4 * node, start
             for index_slot in (slot, slot + 2):
                 output, state = self.step(x, state)
-                index = pick(index_slot, self.squash(self._attend(output, keys)))
+                index = pick(index_slot, self.squash(self.attend(output, keys)))
                 x = tf.gather(tf.stack(anchors, axis=1), index, batch_dims=1)
             for op_slot in (slot + 1, slot + 3):
                 output, state = self.step(x, state)
@@ -76,9 +67,3 @@ class MicroController(Controller):
             anchors.append(output)
             keys.append(tf.matmul(output, self.key_kernel))
         return state
-
-    def _attend(self, output: tf.Tensor, keys: list[tf.Tensor]) -> tf.Tensor:
-        """Logits of all entries, `(batch, entries)`."""
-        query = tf.matmul(output, self.query_kernel)[:, tf.newaxis]
-        energies = tf.tanh(tf.stack(keys, axis=1) + query)
-        return tf.squeeze(tf.matmul(energies, self.attention), axis=-1)

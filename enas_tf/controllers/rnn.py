@@ -38,16 +38,8 @@ class RnnController(Controller):
     def build(self, input_shape: tuple | None) -> None:
         """Makes embeddings and attention; the ops' embedding is their classifier as well."""
         size = self.config.lstm_size
-        shapes = {
-            "start": (1, size),
-            "op_embedding": (len(self.space.ops), size),
-            "key_kernel": (size, size),
-            "query_kernel": (size, size),
-            "attention": (size, 1),
-        }
-        for name, shape in shapes.items():
-            weight = self.add_weight(shape=shape, initializer=self.initializer(), name=name)
-            setattr(self, name, weight)
+        self.add_weights(start=(1, size), op_embedding=(len(self.space.ops), size))
+        self.add_attention()
 
     def decide(self, pick: Pick) -> None:
         """The index of each node, then its activation."""
@@ -62,7 +54,7 @@ class RnnController(Controller):
             distances = tf.range(node, 0, -1, dtype=tf.float32)
             output, state = self.step(x, state)
             # Behind the tanh, which therefore does not bound the preference for near nodes.
-            logits = self.squash(self._attend(output, keys)) - distances**2 / 6
+            logits = self.squash(self.attend(output, keys)) - distances**2 / 6
             index = pick(slot, logits)
             anchor = tf.gather(tf.stack(anchors, axis=1), index, batch_dims=1)
             x = anchor / (0.1 + tf.gather(distances, index)[:, tf.newaxis])
@@ -71,9 +63,3 @@ class RnnController(Controller):
             output, state = self.step(x, state)
             logits = self.squash(tf.matmul(output, self.op_embedding, transpose_b=True))
             x = tf.gather(self.op_embedding, pick(slot + 1, logits))
-
-    def _attend(self, output: tf.Tensor, keys: list[tf.Tensor]) -> tf.Tensor:
-        """Logits of all earlier nodes, `(batch, nodes)`."""
-        query = tf.matmul(output, self.query_kernel)[:, tf.newaxis]
-        energies = tf.tanh(tf.stack(keys, axis=1) + query)
-        return tf.squeeze(tf.matmul(energies, self.attention), axis=-1)

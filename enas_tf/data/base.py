@@ -21,11 +21,7 @@ class Augmentation(Protocol):
 
 @dataclass(frozen=True)
 class DataConfig:
-    """How images are read and augmented.
-
-    Raises:
-        UserError: a number of pixels is negative.
-    """
+    """How images are read and augmented."""
 
     flip: bool | None = option(
         None,
@@ -36,7 +32,8 @@ class DataConfig:
     cutout: int = option(16, "side of the cutout square in the final training, in pixels; 0: none")
     image_size: int = option(0, "resize all images to N x N pixels; 0: keep their size")
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
+        """Raises UserError for a negative number of pixels."""
         for name in ("pad", "cutout", "image_size"):
             if getattr(self, name) < 0:
                 raise UserError(
@@ -248,7 +245,7 @@ class ImageData:
         return _run_ahead(tf.data.Dataset.from_tensor_slices((first, end)), batch)
 
 
-def normalise(images, mean: np.ndarray, std: np.ndarray) -> tf.Tensor:
+def normalise(images: tf.Tensor, mean: np.ndarray, std: np.ndarray) -> tf.Tensor:
     """Turns bytes into numbers of mean 0 and deviation 1.
 
     Args:

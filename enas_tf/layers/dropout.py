@@ -10,7 +10,7 @@ import keras
 import tensorflow as tf
 
 
-def attempt_offset(attempt):
+def attempt_offset(attempt: int | tf.Tensor) -> int | tf.Tensor:
     """What to add to a seed so that each attempt, an integer or a tensor, draws other numbers."""
     return attempt * 2**20
 

@@ -4,7 +4,7 @@ Reference: `_build_params` and `_forward` of the authors' child.py and fixed_lib
 google-research's `enas_lm`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import keras
@@ -45,26 +45,38 @@ class SequenceDropout:
         self._config = config
         self._vocab_size = vocab_size
         self._clock = clock
-        self._streams = {place: clock.stream() for place in Masks._fields[:-1]}
-        self._kernel_streams = [clock.stream() for _ in range(num_nodes + 1)]
+        # In this order, since a mask's numbers follow from its stream's.
+        self._word = clock.stream()
+        self._embedding = clock.stream()
+        self._input = clock.stream()
+        self._node = clock.stream()
+        self._output = clock.stream()
+        self._kernels = [clock.stream() for _ in range(num_nodes + 1)]
 
     def draw(self, rows: tf.Tensor | int) -> Masks:
         """The masks of the clock's step for so many rows of this replica."""
-        config, hidden, clock = self._config, self._config.hidden_size, self._clock
-        masks = {}
-        for place, stream in self._streams.items():
-            rate = getattr(config, f"drop_{place}")
-            if rate and place == "word":
-                masks[place] = clock.keep_mask(stream, [self._vocab_size, 1], 1 - rate) / (1 - rate)
-            elif rate:
-                masks[place] = clock.keep_rows(stream, [rows, hidden], 1 - rate) / (1 - rate)
-        if config.drop_weight:
-            keep_prob = 1 - config.drop_weight
-            masks["kernels"] = [
-                clock.keep_mask(stream, [hidden, 2 * hidden], keep_prob) / keep_prob
-                for stream in self._kernel_streams
-            ]
-        return Masks(**masks)
+        config, keep_mask, keep_rows = self._config, self._clock.keep_mask, self._clock.keep_rows
+        hidden = config.hidden_size
+        shape, kernel_shape = [rows, hidden], [hidden, 2 * hidden]
+        kernels = [
+            _factors(keep_mask, stream, kernel_shape, config.drop_weight)
+            for stream in self._kernels
+        ]
+        return Masks(
+            word=_factors(keep_mask, self._word, [self._vocab_size, 1], config.drop_word),
+            embedding=_factors(keep_rows, self._embedding, shape, config.drop_embedding),
+            input=_factors(keep_rows, self._input, shape, config.drop_input),
+            node=_factors(keep_rows, self._node, shape, config.drop_node),
+            output=_factors(keep_rows, self._output, shape, config.drop_output),
+            kernels=kernels if config.drop_weight else None,
+        )
+
+
+def _factors(
+    keep: Callable[[int, list, float], tf.Tensor], stream: int, shape: list, drop_rate: float
+) -> tf.Tensor | None:
+    """0 for what is dropped, else over 1; None where nothing is dropped."""
+    return keep(stream, shape, 1 - drop_rate) / (1 - drop_rate) if drop_rate else None
 
 
 class CarriedState(keras.layers.Layer):

@@ -18,8 +18,8 @@ Weights = dict[str, tf.Tensor]
 NORM_ROWS = (0, 1, 2, 3, -1, -1, 4)
 """For each op the row of its batch norm behind the convolution; pools have none."""
 
-# The authors' code has another epsilon behind the ops than everywhere else.
-_EPSILON = 1e-3
+OP_EPSILON = 1e-3
+"""Of the batch norms behind the ops; the authors' code has another one everywhere else."""
 
 
 @graph_function
@@ -51,25 +51,25 @@ def run_op(
         for name in ("kernel", "scale", "offset")
     )
     x = tf.nn.conv2d(x, kernel[tf.newaxis], 1, "SAME")
-    of_input = _row(averages["input"], op)
-    x, *of_input = normalize(x, scale[0], offset[0], averages=of_input)
+    input_averages = _row(averages["input"], op)
+    x, *input_statistics = normalize(x, scale[0], offset[0], averages=input_averages)
     x = tf.nn.relu(x)
     branches = [
         lambda: _normalized(tf.nn.conv2d(x, weights["conv_3x3"], 1, "SAME"), 0, weights, averages),
         lambda: _normalized(_separable(x, 0, weights), 1, weights, averages),
         lambda: _normalized(tf.nn.conv2d(x, weights["conv_5x5"], 1, "SAME"), 2, weights, averages),
         lambda: _normalized(_separable(x, 1, weights), 3, weights, averages),
-        lambda: (tf.nn.avg_pool2d(x, 3, 1, "SAME"), *map(tf.zeros_like, of_input)),
-        lambda: (max_pool(x), *map(tf.zeros_like, of_input)),
+        lambda: (tf.nn.avg_pool2d(x, 3, 1, "SAME"), *map(tf.zeros_like, input_statistics)),
+        lambda: (max_pool(x), *map(tf.zeros_like, input_statistics)),
         lambda: _excited(x, weights, averages),
     ]
     num_ops = weights["input_kernel"].shape[0]
-    y, *of_output = tf.switch_case(op, branches[:num_ops])
+    y, *output_statistics = tf.switch_case(op, branches[:num_ops])
     # Here, since relu is the last step of every op: pools keep what is not negative.
     y = tf.nn.relu(y)
     if not with_statistics:
         return y, None
-    return y, {"input": tuple(of_input), "output": tuple(of_output)}
+    return y, {"input": tuple(input_statistics), "output": tuple(output_statistics)}
 
 
 def _row(averages: Statistics | None, row: int | tf.Tensor) -> Statistics | None:
@@ -80,7 +80,7 @@ def _normalized(
     y: tf.Tensor, row: int, weights: Weights, averages: dict[str, Statistics | None]
 ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
     scale, offset = weights["output_scale"][row], weights["output_offset"][row]
-    return normalize(y, scale, offset, _EPSILON, _row(averages["output"], row))
+    return normalize(y, scale, offset, OP_EPSILON, _row(averages["output"], row))
 
 
 def _separable(x: tf.Tensor, place: int, weights: Weights) -> tf.Tensor:
@@ -158,7 +158,7 @@ class OpBank(keras.layers.Layer):
         """For each layer the weights that `run_op` takes."""
         names = list(self.bank)
         taken = [tf.unstack(tf.convert_to_tensor(self.bank[name])) for name in names]
-        return [dict(zip(names, of_layer, strict=True)) for of_layer in zip(*taken, strict=True)]
+        return [dict(zip(names, values, strict=True)) for values in zip(*taken, strict=True)]
 
     def layer_averages(self) -> list[dict[str, Statistics]]:
         """For each layer the moving averages that `run_op` takes."""
@@ -172,7 +172,7 @@ class OpBank(keras.layers.Layer):
         """Takes in the statistics that `run_op` gave for each layer, `ops` being the layers'."""
         rows = {"input": ops, "output": tf.gather(NORM_ROWS, ops)}
         for name, averages in self.averages.items():
-            means, variances = zip(*(of_layer[name] for of_layer in statistics), strict=True)
+            means, variances = zip(*(layer[name] for layer in statistics), strict=True)
             stacked = tf.stack(means)[:, tf.newaxis], tf.stack(variances)[:, tf.newaxis]
             mask = tf.one_hot(rows[name], averages.mean.shape[1])[..., tf.newaxis]
             averages.update(stacked, mask)
@@ -223,16 +223,16 @@ class ReductionBank(keras.layers.Layer):
 
     def call(self, inputs: list[tf.Tensor], training: bool = False) -> list[tf.Tensor]:
         """Each `(batch, ceil(height / 2), ceil(width / 2), channels)`."""
-        takes_in = self.averages is not None and training
+        update_averages = self.averages is not None and training
         by_averages = self.averages is not None and not training
         read = self.averages.read() if by_averages else None
         bank = {name: tf.unstack(tf.convert_to_tensor(w)) for name, w in self.bank.items()}
         outputs, statistics = [], []
         for place, x in enumerate(inputs):
-            weights = {name: of_inputs[place] for name, of_inputs in bank.items()}
-            y, *of_input = _reduce(x, weights, _row(read, place), takes_in)
+            weights = {name: sets[place] for name, sets in bank.items()}
+            y, *input_statistics = _reduce(x, weights, _row(read, place), update_averages)
             outputs.append(y)
-            statistics.append(of_input)
-        if takes_in:
+            statistics.append(input_statistics)
+        if update_averages:
             self.averages.update([tf.stack(s) for s in zip(*statistics, strict=True)])
         return outputs

@@ -54,8 +54,8 @@ def run_nodes(
         for edge in (2 * node - 4, 2 * node - 3):
             index, op = tokens[2 * edge], tokens[2 * edge + 1]
             weights = convs[0][edge], convs[1][edge]
-            part, *of_edge = run_op(entries.read(index), op, *weights, with_statistics)
-            statistics.append(of_edge)
+            part, *edge_statistics = run_op(entries.read(index), op, *weights, with_statistics)
+            statistics.append(edge_statistics)
             if masks is not None:
                 is_identity, mask = tf.equal(op, len(MicroSpace.ops) - 1), masks[:, edge]
                 part *= tf.where(is_identity, tf.ones_like(mask), mask)
@@ -100,12 +100,12 @@ def _run_cell(
         each `(2 * num_nodes, 2, channels)`, and those of the output, `(channels,)`.
     """
     convs = tuple(take_sets(bank, rows) for bank in banks)
-    ends, loose, *of_edges = run_nodes(inputs, tokens, convs, masks, with_statistics)
+    ends, loose, *edge_statistics = run_nodes(inputs, tokens, convs, masks, with_statistics)
     kernel, scale, offset = join
     kernel = tf.reshape(take_rows(kernel, loose), [1, 1, -1, kernel.shape[-1]])
     output = tf.nn.conv2d(ends, kernel, 1, "SAME")
-    output, *of_output = normalize(output, scale, offset, averages=averages)
-    return (output, of_edges, of_output) if with_statistics else (output, None, None)
+    output, *output_statistics = normalize(output, scale, offset, averages=averages)
+    return (output, edge_statistics, output_statistics) if with_statistics else (output, None, None)
 
 
 class SharedCell(keras.layers.Layer):
@@ -165,12 +165,12 @@ class SharedCell(keras.layers.Layer):
         if training and self.drop_path.layer_keep_prob < 1:
             shape = [tf.shape(inputs[0])[0], len(self.first_row), 1, 1, 1]
             masks = tf.cast(self.drop_path.mask(shape), inputs[0].dtype)
-        takes_in = self.moving and training
-        output, of_edges, of_output = _run_cell(
-            inputs, tokens, rows, banks, join, averages, masks, takes_in
+        update_averages = self.moving and training
+        output, edge_statistics, output_statistics = _run_cell(
+            inputs, tokens, rows, banks, join, averages, masks, update_averages
         )
-        if takes_in:
+        if update_averages:
             for op, bank in enumerate((self.conv_3x3, self.conv_5x5)):
-                bank.update(rows, tf.equal(tokens[1::2], op), of_edges)
-            self.averages.update(of_output)
+                bank.update(rows, tf.equal(tokens[1::2], op), edge_statistics)
+            self.averages.update(output_statistics)
         return tf.ensure_shape(output, inputs[0].shape)

@@ -99,28 +99,29 @@ class MacroSupernet(keras.Model):
         layers = self.space.num_layers
         starts = [self.space.num_tokens(layer) for layer in range(layers + 1)]
         weights, aux_logits = self.ops.layers(), None
-        takes_in, by_averages = self.moving and training, self.moving and not training
+        update_averages, by_averages = self.moving and training, self.moving and not training
         averages = self.ops.layer_averages() if by_averages else [None] * layers
-        of_ops, of_skips = [], []
+        op_statistics, skip_statistics = [], []
         joined = JoinedEntries([self.stem(images, training=training)], layers + 1)
         for layer in range(layers):
             op, bits = tokens[starts[layer]], tokens[starts[layer] + 1 : starts[layer + 1]]
-            of_layer = weights[layer], averages[layer]
-            x, statistics = run_op(joined.entries[-1], op, *of_layer, takes_in)
-            of_ops.append(statistics)
+            x, statistics = run_op(
+                joined.entries[-1], op, weights[layer], averages[layer], update_averages
+            )
+            op_statistics.append(statistics)
             if layer:
                 x = self._drop_path(x, bits, layer, training)
                 x, *statistics = self._join(joined.add_to(x, bits), layer, by_averages)
-                of_skips.append(statistics)
+                skip_statistics.append(statistics)
             joined.append(x)
             if self.aux_head and training and layer == self.space.aux_layer:
                 aux_logits = tf.cast(self.aux_head(x), tf.float32)
             if layer in self.space.pools:
                 reduced = self.reductions[str(layer)](joined.entries, training=training)
                 joined = JoinedEntries(reduced, layers + 1)
-        if takes_in:
-            self.ops.update(tf.gather(tokens, starts[:-1]), of_ops)
-            self.skip_averages.update([tf.stack(s) for s in zip(*of_skips, strict=True)])
+        if update_averages:
+            self.ops.update(tf.gather(tokens, starts[:-1]), op_statistics)
+            self.skip_averages.update([tf.stack(s) for s in zip(*skip_statistics, strict=True)])
         features = tf.reduce_mean(joined.entries[-1], [1, 2])
         features = self.dropout(features, training=training)
         return tf.cast(tf.matmul(features, self.classifier), tf.float32), aux_logits

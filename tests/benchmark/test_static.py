@@ -1,7 +1,9 @@
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
+from enas_tf.benchmark import static
 from enas_tf.benchmark.static import build_macro, build_micro
 from enas_tf.child import CellChildConfig
 from enas_tf.layers.dropout import Clock
@@ -20,29 +22,82 @@ MACRO_ARC = MacroSpace(6).parse("0  1 1  2 0 0  3 1 0 1  4 0 1 0 0  5 1 0 0 1 1"
 MACRO = MacroChildConfig(out_filters=4, keep_prob=1.0, aux_head=True)
 
 
-def fill(model):
-    """Gives all kernels of two networks, however they are laid out, the same values."""
-    for variable in model.trainable_variables:
-        if "scale" not in variable.name and "offset" not in variable.name:
-            variable.assign(tf.ones_like(variable))
+def micro_kernels(shared, arc):
+    """For each layer that `build_micro` makes, in turn, the kernels of the shared weights."""
+    yield [shared.stem.kernel]
+    for layer in shared.cells:
+        if layer.is_reduction:
+            yield [layer.reduce.kernel_1, layer.reduce.kernel_2]
+        for calibration in (layer.calibrate_0, layer.calibrate_1):
+            if calibration:
+                yield kernels_of(calibration)
+        cell, nodes = layer.cell, arc.reduction if layer.is_reduction else arc.normal
+        edges = [edge for node in nodes for edge in node.inputs]
+        for first_row, (index, op) in zip(cell.first_row, edges, strict=True):
+            if op < 2:
+                bank = (cell.conv_3x3, cell.conv_5x5)[op].bank[:2]
+                yield from zip(*(tf.unstack(w[first_row + index]) for w in bank), strict=True)
+        used = {index for index, _ in edges}
+        yield [tf.gather(cell.kernel, [e for e in range(cell.num_entries) if e not in used])]
+
+
+def macro_kernels(shared, arc):
+    """For each layer that `build_macro` makes, in turn, the kernels of the shared weights."""
+    yield [shared.stem.kernel]
+    for number, layer in enumerate(arc.layers):
+        bank = {name: variable[number] for name, variable in shared.ops.bank.items()}
+        yield [bank["input_kernel"][layer.op]]
+        convolutions = [
+            [bank["conv_3x3"]],
+            [bank["depthwise_3x3"], bank["pointwise"][0]],
+            [bank["conv_5x5"]],
+            [bank["depthwise_5x5"], bank["pointwise"][1]],
+        ]
+        yield from convolutions[layer.op : layer.op + 1]
+        if number in arc.space.pools:
+            yield from tf.unstack(shared.reductions[str(number)].bank["kernels"])
+
+
+def kernels_of(layer):
+    return [v for v in layer.trainable_variables if v.name not in ("scale", "offset")]
+
+
+@pytest.fixture
+def made(monkeypatch):
+    """All layers with kernels that a builder makes, in the order in which it makes them."""
+    layers = []
+
+    def recording(make):
+        return lambda *args, **options: layers.append(make(*args, **options)) or layers[-1]
+
+    for name in ("_conv", "_reduction"):
+        monkeypatch.setattr(static, name, recording(getattr(static, name)))
+    separable = recording(keras.layers.SeparableConv2D)
+    monkeypatch.setattr(keras.layers, "SeparableConv2D", separable)
+    return layers
 
 
 @pytest.mark.parametrize(
-    ("arc", "config", "build", "supernet"),
+    ("arc", "config", "build", "supernet", "kernels"),
     [
-        (MICRO_ARC, MICRO, build_micro, MicroSupernet),
-        (MACRO_ARC, MACRO, build_macro, MacroSupernet),
+        (MICRO_ARC, MICRO, build_micro, MicroSupernet, micro_kernels),
+        (MACRO_ARC, MACRO, build_macro, MacroSupernet, macro_kernels),
     ],
     ids=["micro", "macro"],
 )
-def test_computes_what_the_shared_weights_do(arc, config, build, supernet):
+def test_computes_what_the_shared_weights_do(made, arc, config, build, supernet, kernels):
+    keras.utils.set_random_seed(0)
     sizes = (16, 16, 3), 5
     images = np.random.default_rng(0).normal(size=(8, 16, 16, 3)).astype(np.float32)
-    static = build(arc, config, *sizes, Clock(1, 0))
+    network = build(arc, config, *sizes, Clock(1, 0))
     shared = supernet(arc.space, config, *sizes, Clock(1, 0))
-    fill(static), fill(shared)
+    for layer, values in zip(made, kernels(shared, arc), strict=True):
+        for kernel, value in zip(kernels_of(layer), values, strict=True):
+            kernel.assign(tf.reshape(value, kernel.shape))
+    network.get_layer("aux_head").set_weights(shared.aux_head.get_weights())
+    network.get_layer("classifier").set_weights([shared.classifier])
     wanted = tf.function(shared)(images, tf.constant(arc.tokens), training=True)
-    for ours, theirs in zip(static(images, training=True), wanted, strict=True):
+    for ours, theirs in zip(network(images, training=True), wanted, strict=True):
         assert np.ptp(theirs) > 1
         np.testing.assert_allclose(ours, theirs, rtol=1e-3, atol=1e-3 * np.abs(theirs).max())
 

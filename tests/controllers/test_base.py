@@ -56,6 +56,17 @@ def test_several_choices_at_once_are_those_one_by_one():
         np.testing.assert_allclose(joint, single, rtol=1e-6)
 
 
+def test_attention_by_hand():
+    controller = MicroController(MicroSpace(1), ControllerConfig(lstm_size=2))
+    controller.query_kernel.assign([[1, 0], [2, -1]])
+    controller.attention.assign([[1], [10]])
+    keys = [tf.constant([[0.0, 0.5]]), tf.constant([[-3.0, 1.0]])]
+    # The query is (1 + 2, -1), to which each key is added.
+    wanted = [[np.tanh(3) + 10 * np.tanh(-0.5), 0]]
+    found = controller.attend(tf.constant([[1.0, 1.0]]), keys)
+    np.testing.assert_allclose(found, wanted, rtol=1e-5, atol=1e-6)
+
+
 def test_no_gradient_flows_through_the_entropy():
     logits = tf.Variable(LOGITS[0][None])
     with tf.GradientTape(persistent=True) as tape:

@@ -86,11 +86,11 @@ def test_every_block_is_of_a_kind_and_its_commands_are_right(block):
 @pytest.mark.parametrize(
     ("command", "error"),
     [
-        ("python -m launchers.cifar_micro --search.epochs=3", SystemExit),
-        ("enas-cifar-micro --preset=huge", SystemExit),
+        ("python -m launchers.cifar_micro --search.epochs=3", UserError),
+        ("enas-cifar-micro --preset=huge", UserError),
         (".venv/bin/python -m launchers.cifar_micro seek", UserError),
         ("python -m launchers.cifar_macro --train.out_filters=5", UserError),
-        ("python -m launchers.benchmark --cases=micro_search", SystemExit),
+        ("python -m launchers.benchmark --cases=micro_search", UserError),
         ("python -m launchers.nosuch", ModuleNotFoundError),
         ("make all", AssertionError),
     ],

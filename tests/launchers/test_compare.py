@@ -10,8 +10,7 @@ import pytest
 
 from enas_tf.recipes import CIFAR_MICRO
 from enas_tf.settings import run_config
-from launchers import cli
-from launchers.flags import Flags
+from launchers.cli import read_command
 from tests.launching import launch_in_turn
 
 SMALL = ["--compare.num_samples=3", "--compare.num_trained=2", "--compare.epochs=1"]
@@ -73,11 +72,7 @@ def test_the_pipeline_leaves_a_report_whose_commands_go_on_with_the_run(finished
     text = unescape((folder / "report.html").read_text())
     program, verb, *given = shlex.split(re.search("<pre>python -m (.*)</pre>", text)[1])
     assert (program, verb) == ("launchers.cifar_micro", "train")
-    flags, parts = Flags(""), cli._parts(CIFAR_MICRO)
-    for prefix, presets in parts.items():
-        flags.add("" if prefix == "common" else prefix, presets)
-    assert flags.parse(["cifar_micro", *given]) == []
-    settings = cli._settings(flags, CIFAR_MICRO, parts)
+    settings, _ = read_command(CIFAR_MICRO, "", [program, verb, *given])
     assert settings.common.workdir == str(folder)
     stored = json.loads((folder / "config.json").read_text())["config"]
     assert json.loads(json.dumps(run_config(settings))) == stored

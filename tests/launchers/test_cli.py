@@ -1,0 +1,66 @@
+"""How a command's end is told."""
+
+import pytest
+
+from enas_tf.errors import Preempted, UserError
+from launchers import cli
+
+
+def ends_with(error):
+    """A command that ends by an error."""
+
+    def command(argv):
+        raise error
+
+    return command
+
+
+@pytest.mark.parametrize(
+    ("error", "interrupted", "status", "told"),
+    [
+        (UserError("no such file"), "", 2, "error: no such file\n"),
+        (KeyboardInterrupt(), "interrupted", 130, "interrupted\n"),
+        (KeyboardInterrupt(), "", 130, ""),
+        (Preempted("stopped at step 3"), "", 143, "stopped at step 3; the same command goes on "),
+    ],
+)
+def test_an_early_end_is_told_in_one_line(capsys, error, interrupted, status, told):
+    assert cli.run_command(ends_with(error), ["prog"], interrupted) == status
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert printed.err.startswith(told) and printed.err.count("\n") == bool(told)
+
+
+def test_a_command_gets_the_arguments_and_gives_the_status(monkeypatch):
+    given = []
+
+    def command(argv):
+        given.append(argv)
+        return 7
+
+    monkeypatch.setattr("sys.argv", ["prog", "--seed=1"])
+    assert [cli.run_command(command, argv) for argv in (["prog", "search"], None)] == [7, 7]
+    assert given == [["prog", "search"], ["prog", "--seed=1"]]
+
+
+def test_an_error_of_the_code_passes_through():
+    with pytest.raises(ZeroDivisionError):
+        cli.run_command(ends_with(ZeroDivisionError()), ["prog"])
+
+
+def test_ctrl_c_while_tensorflow_is_imported(monkeypatch, capsys):
+    def interrupt():
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli, "import_tensorflow_quietly", interrupt)
+    assert cli.launch("CIFAR_MICRO", "", ["cifar_micro", "search"]) == 130
+    line = "interrupted; the same command goes on from the last checkpoint\n"
+    assert capsys.readouterr() == ("", line)
+
+
+def test_a_wrong_flag_is_status_2(capsys):
+    assert cli.launch("CIFAR_MICRO", "", ["cifar_micro", "--serch.num_epochs=3"]) == 2
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert printed.err.startswith("error: Unknown command line flag 'serch.num_epochs'")
+    assert printed.err.count("\n") == 1
