@@ -50,9 +50,17 @@ class TrainConfig:
                 raise UserError(f"train.{name} must not be negative, got {getattr(self, name)}")
 
     def child(self, search_child: ChildConfig) -> ChildConfig:
-        """The final network's configuration: the search's, but for the fields that both have."""
+        """The final network's configuration: the search's, but for the fields that both have.
+
+        Raises:
+            UserError: values that make no network.
+        """
         own, inherited = ({field.name for field in fields(c)} for c in (self, search_child))
-        return replace(search_child, **{name: getattr(self, name) for name in own & inherited})
+        try:
+            return replace(search_child, **{name: getattr(self, name) for name in own & inherited})
+        except UserError as error:
+            # The search's own values have passed, so that what is wrong is the training's.
+            raise UserError("train." + str(error).removeprefix("child.")) from error
 
 
 @dataclass(frozen=True)
