@@ -56,7 +56,7 @@ class TextData:
     Args:
         name: the data set's name, as the user gave it.
         splits: `"train"`, `"valid"` and `"test"`: ids of words in their order, int32 `(count,)`.
-        vocabulary: the word of each id.
+        vocabulary: the word of each id; an export needs `<eos>` and `<unk>` among them.
     """
 
     name: str
