@@ -64,9 +64,9 @@ def launch(recipe_name: str, usage: str, argv: Sequence[str] | None = None) -> i
     Returns:
         The exit status: 0; 2 after a user's mistake; 130 after Ctrl-C and 143 after SIGTERM.
     """
-    import_tensorflow_quietly()
-    recipe = getattr(importlib.import_module("enas_tf.recipes"), recipe_name)
     try:
+        import_tensorflow_quietly()
+        recipe = getattr(importlib.import_module("enas_tf.recipes"), recipe_name)
         settings, verb = read_command(recipe, usage, sys.argv if argv is None else argv)
         return _run(recipe, settings, verb)
     except UserError as error:
