@@ -38,18 +38,21 @@ class ImageChildConfig:
         """Raises UserError for values that make no network."""
         for name in ("out_filters", "lr_period", "lr_period_factor"):
             if getattr(self, name) < 1:
-                raise UserError(f"{name} must be at least 1, got {getattr(self, name)}")
+                raise UserError(f"child.{name} must be at least 1, got {getattr(self, name)}")
         if self.out_filters % 2:
             raise UserError(
-                f"out_filters must be even, since a reduction splits channels in two halves, "
-                f"got {self.out_filters}; try {self.out_filters + 1}"
+                f"child.out_filters must be even, since a reduction splits channels in two "
+                f"halves, got {self.out_filters}; try {self.out_filters + 1}"
             )
         for name in ("keep_prob", "drop_path_keep_prob"):
-            if not 0 < getattr(self, name) <= 1:
-                raise UserError(f"{name} must be over 0 and at most 1, got {getattr(self, name)}")
-        for name in ("l2", "lr_max", "lr_min", "momentum", "grad_clip", "aux_weight"):
+            value = getattr(self, name)
+            if not 0 < value <= 1:
+                raise UserError(f"child.{name} must be over 0 and at most 1, got {value}")
+        for name in ("l2", "lr_max", "lr_min", "grad_clip", "aux_weight"):
             if not (math.isfinite(getattr(self, name)) and getattr(self, name) >= 0):
-                raise UserError(f"{name} must not be negative, got {getattr(self, name)}")
+                raise UserError(f"child.{name} must not be negative, got {getattr(self, name)}")
+        if not 0 <= self.momentum < 1:
+            raise UserError(f"child.momentum must be at least 0 and below 1, got {self.momentum}")
 
     @property
     def description(self) -> str:
@@ -80,7 +83,7 @@ class CellChildConfig(ImageChildConfig):
         super().__post_init__()
         if self.num_layers < 3:
             raise UserError(
-                f"num_layers must be at least 3, one for each width, got {self.num_layers}"
+                f"child.num_layers must be at least 3, one for each width, got {self.num_layers}"
             )
 
     @property
@@ -138,15 +141,15 @@ class RnnChildConfig:
     def __post_init__(self) -> None:
         """Raises UserError for values that make no network."""
         if self.hidden_size < 1:
-            raise UserError(f"hidden_size must be at least 1, got {self.hidden_size}")
+            raise UserError(f"child.hidden_size must be at least 1, got {self.hidden_size}")
         for place in ("word", "embedding", "input", "node", "output", "weight"):
             rate = getattr(self, f"drop_{place}")
             if not 0 <= rate < 1:
-                raise UserError(f"drop_{place} must be at least 0 and below 1, got {rate}")
+                raise UserError(f"child.drop_{place} must be at least 0 and below 1, got {rate}")
         names = ("init_range", "activation_l2", "slowness", "weight_decay", "learning_rate")
         for name in (*names, "grad_clip"):
             if not (math.isfinite(getattr(self, name)) and getattr(self, name) >= 0):
-                raise UserError(f"{name} must not be negative, got {getattr(self, name)}")
+                raise UserError(f"child.{name} must not be negative, got {getattr(self, name)}")
 
     @property
     def description(self) -> str:

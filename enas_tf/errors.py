@@ -14,7 +14,11 @@ class Preempted(Exception):
     """The process was asked to end, by SIGTERM; what it did so far is in a checkpoint."""
 
 
-def one_line(error: Exception) -> str:
-    """What an error says, without the lines and the names of graph nodes that TensorFlow adds."""
+def one_line(error: Exception | str) -> str:
+    """What an error or a server says, in a line of at most 200 characters.
+
+    It leaves out the lines and the names of graph nodes that TensorFlow adds.
+    """
     text = re.sub(r"\{\{.*?\}\} ?", "", str(getattr(error, "message", error)))
-    return text.split("\n")[0].strip()[:200] or type(error).__name__
+    nothing = "it does not say why" if isinstance(error, str) else type(error).__name__
+    return text.strip().split("\n")[0].strip()[:200] or nothing

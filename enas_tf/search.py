@@ -76,6 +76,12 @@ class ImageSearchConfig(SearchConfig):
     )
     cutout: int = option(0, "side of the cutout square in the search, in pixels; 0: none")
 
+    def __post_init__(self) -> None:
+        """Raises UserError for numbers that make no search."""
+        super().__post_init__()
+        if self.cutout < 0:
+            raise UserError(f"search.cutout must not be negative, got {self.cutout}")
+
 
 class Search:
     """A search's parts, and the loop that trains them.
@@ -236,10 +242,7 @@ class Search:
         return distribute(
             self._strategy,
             lambda shard: self.task.train_batches(
-                self.config.batch_size,
-                seed=self._attempt_seed,
-                steps=wanted,
-                shard=shard,
+                self.config.batch_size, seed=self._attempt_seed, steps=wanted, shard=shard
             ),
         )
 

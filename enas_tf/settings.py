@@ -57,9 +57,15 @@ class CommonConfig:
     output: str | None = option(None, "where describe draws to: a name ending in .svg or .png")
 
     def __post_init__(self) -> None:
-        """Raises UserError for a number of seeds that repeats nothing."""
+        """Raises UserError for numbers out of range."""
         if self.seeds < 1:
             raise UserError(f"seeds must be at least 1, got {self.seeds}")
+        # All that are repeated must have the 32 bits that Keras and numpy take.
+        largest = 2**32 - self.seeds
+        if not 0 <= self.seed <= largest:
+            raise UserError(f"seed must be between 0 and {largest}, got {self.seed}")
+        if self.logical_devices < 0:
+            raise UserError(f"logical_devices must not be negative, got {self.logical_devices}")
 
 
 @dataclass(frozen=True)

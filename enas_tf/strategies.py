@@ -3,7 +3,7 @@
 import json
 import os
 from collections.abc import Callable
-from typing import Literal
+from typing import Any, Literal
 
 import tensorflow as tf
 
@@ -59,17 +59,27 @@ def check_jit_compile(strategy: tf.distribute.Strategy) -> None:
 
 
 def _make_multiworker() -> tf.distribute.MultiWorkerMirroredStrategy:
+    text = os.environ.get("TF_CONFIG", "{}")
     try:
-        cluster = json.loads(os.environ.get("TF_CONFIG", "{}")).get("cluster")
+        config = json.loads(text)
     except ValueError as error:
         raise UserError(f"TF_CONFIG is not JSON ({error})") from error
-    if not cluster:
+    if not _names_this_machine(config):
         raise UserError(
             "--strategy=multiworker needs the environment variable TF_CONFIG, which names all "
             'machines and this one: {"cluster": {"worker": ["host1:port", "host2:port"]}, '
-            '"task": {"type": "worker", "index": 0}}'
+            '"task": {"type": "worker", "index": 0}}, got ' + " ".join(text.split())[:200]
         )
     return tf.distribute.MultiWorkerMirroredStrategy()
+
+
+def _names_this_machine(config: Any) -> bool:
+    """Whether what TF_CONFIG holds has a task, and the task a place in the cluster."""
+    try:
+        task = config["task"]
+        return int(task["index"]) in range(len(config["cluster"][task["type"]]))
+    except (LookupError, TypeError, ValueError):
+        return False
 
 
 def distribute(strategy: tf.distribute.Strategy, batches: ShardedBatches):

@@ -52,8 +52,16 @@ class TrainConfig:
                 raise UserError(f"train.{name} must not be negative, got {getattr(self, name)}")
 
     def child(self, search_child: ChildConfig) -> ChildConfig:
-        """The final network's configuration: the search's, but for the fields that both have."""
-        return overridden(search_child, self)
+        """The final network's configuration: the search's, but for the fields that both have.
+
+        Raises:
+            UserError: values that make no network.
+        """
+        try:
+            return overridden(search_child, self)
+        except UserError as error:
+            # The search's own values have passed, so that what is wrong is the training's.
+            raise UserError("train." + str(error).removeprefix("child.")) from error
 
 
 @dataclass(frozen=True)

@@ -60,8 +60,7 @@ def _rows(config: PredictConfig, paths: Sequence[str]) -> Iterator[NamedTuple]:
     if config.model is None:
         raise UserError("give the model's name, --model=NAME: that of the export's folder")
     if config.text:
-        lines = read_lines(paths) if paths else iter(sys.stdin)
-        return score_lines(_client(config), lines, config.batch_size)
+        return score_lines(_client(config), read_lines(paths), config.batch_size)
     if not paths:
         raise UserError("give image files or folders of them; for text, --text")
     return label_images(_client(config), paths, config.batch_size)

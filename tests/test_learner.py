@@ -5,15 +5,20 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from enas_tf.child import ImageChildConfig
+from enas_tf.child import CellChildConfig, ImageChildConfig
 from enas_tf.data.base import DataConfig
 from enas_tf.errors import UserError
+from enas_tf.layers.dropout import Clock
 from enas_tf.learner import Learner
+from enas_tf.networks import micro as micro_network
 from enas_tf.strategies import distribute
-from enas_tf.tasks.images import ImageTask
+from enas_tf.supernets.micro import MicroSupernet
+from enas_tf.tasks.images import ImageTask, NetworkForward
 from tests import tiny
 
 CONFIG = ImageChildConfig(aux_head=False, l2=0.01, lr_max=0.1, momentum=0.9)
+# Separable convolutions, pools and an identity, in both cells.
+ARC = (0, 0, 1, 3, 1, 1, 0, 4)
 
 
 class Line(keras.Model):
@@ -138,43 +143,44 @@ def test_two_devices_step_like_one_on_the_joined_batch(grad_clip):
         np.testing.assert_allclose(actual.numpy(), wanted.numpy(), atol=1e-6)
 
 
-def test_two_devices_evaluate_like_one():
-    results = []
-    for strategy in (tf.distribute.OneDeviceStrategy("CPU:0"), tiny.two_devices()):
-        learner = dense(CONFIG, strategy)
-        task = ImageTask(tiny.data(), DataConfig(), CONFIG)
-        # 18 images in batches of 17: of the last one, the first replica gets nothing.
-        batches = distribute(
-            strategy, lambda shard, task=task: task.eval_batches("test", 17, shard)
-        )
-        results.append(learner.evaluate(batches))
-    assert results[1] == pytest.approx(results[0], rel=1e-6)
-
-
 def test_xla_compiles_on_one_device_only():
     with tiny.two_devices().scope(), pytest.raises(UserError, match="give --strategy=one"):
         child = Line()
         Learner(child, child, Squares(), CONFIG, jit_compile=True)
 
 
-def test_an_empty_share_goes_through_layers_that_add():
+def dense_learner(task):
+    return dense(CONFIG, tf.distribute.get_strategy())
+
+
+def supernet_learner(task):
+    """By moving averages, since a batch's statistics depend on the number of replicas."""
+    config = CellChildConfig(out_filters=2, num_layers=3, aux_head=False)
+    supernet = MicroSupernet(tiny.SPACE, config, (4, 4, 1), 3, Clock(1, 0), moving_averages=True)
+    return Learner(supernet, supernet, task, config)
+
+
+def network_learner(task):
+    config = CellChildConfig(out_filters=2, num_layers=3)
+    network = micro_network.build(tiny.SPACE.parse(ARC), config, (4, 4, 1), 3, Clock(1, 0))
+    return Learner(network, NetworkForward(network), task, config)
+
+
+@pytest.mark.parametrize("make", [dense_learner, supernet_learner, network_learner])
+def test_two_devices_evaluate_like_one(make):
+    tokens = [tf.constant(ARC)] if make is supernet_learner else []
     results = []
     for strategy in (tf.distribute.OneDeviceStrategy("CPU:0"), tiny.two_devices()):
+        keras.utils.set_random_seed(2)
         task = ImageTask(tiny.data(), DataConfig(), CONFIG)
         with strategy.scope():
-            keras.utils.set_random_seed(2)
-            images = keras.Input((4, 4, 1))
-            parts = [keras.layers.Conv2D(3, 4)(images) for _ in range(2)]
-            # Keras takes an addend of no images and one place for a bias.
-            child = keras.Model(images, keras.layers.Flatten()(keras.layers.Add()(parts)))
-            learner = Learner(
-                child, lambda x, training, child=child: (child(x), None), task, CONFIG
-            )
+            learner = make(task)
+        # 18 images in batches of 17: the last one has none for one of two replicas.
         batches = distribute(
             strategy, lambda shard, task=task: task.eval_batches("test", 17, shard)
         )
-        results.append(learner.evaluate(batches))
-    assert results[1] == pytest.approx(results[0], rel=1e-6)
+        results.append(learner.evaluate(batches, *tokens))
+    assert results[1] == pytest.approx(results[0], rel=1e-5)
 
 
 class WithHead(keras.Model):

@@ -81,5 +81,5 @@ def test_a_runs_config_is_all_but_what_one_command_asks_for():
 
 
 def test_a_final_network_that_cannot_be_built_is_told_before_the_search():
-    with pytest.raises(UserError, match="out_filters must be even"):
+    with pytest.raises(UserError, match=r"^train\.out_filters must be even"):
         replace(PAPER, train=replace(PAPER.train, out_filters=5))

@@ -15,6 +15,7 @@ SOURCES = sorted([*ROOT.glob("enas_tf/**/*.py"), *ROOT.glob("launchers/**/*.py")
 ROWS = [
     [["errors", "options", "schedules"], ["spaces.graphs"], ["spaces"]],
     [
+        ["data.shards"],
         ["data.text"],
         ["child", "drawing", "data"],
         [

@@ -85,7 +85,11 @@ def test_workers_that_do_not_see_one_folder_are_told(corpus, tmp_path):
 
 @pytest.mark.parametrize(
     ("config", "line"),
-    [(None, "needs the environment variable TF_CONFIG"), ("{", "TF_CONFIG is not JSON")],
+    [
+        (None, "needs the environment variable TF_CONFIG"),
+        ("{", "TF_CONFIG is not JSON"),
+        ("[]", "needs the environment variable TF_CONFIG"),
+    ],
 )
 def test_a_job_without_a_cluster_is_refused(tmp_path, config, line):
     environment_of_one = environment() | ({"TF_CONFIG": config} if config else {})

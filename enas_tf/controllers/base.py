@@ -40,14 +40,17 @@ class ControllerConfig:
     def __post_init__(self) -> None:
         """Raises UserError for values that make no controller."""
         if self.lstm_size < 1:
-            raise UserError(f"lstm_size must be at least 1, got {self.lstm_size}")
-        if not 0 <= self.baseline_decay < 1:
-            raise UserError(f"baseline_decay must be in [0, 1), got {self.baseline_decay}")
+            raise UserError(f"controller.lstm_size must be at least 1, got {self.lstm_size}")
+        for name in ("baseline_decay", "beta_1"):
+            value = getattr(self, name)
+            if not 0 <= value < 1:
+                raise UserError(f"controller.{name} must be at least 0 and below 1, got {value}")
         for name in ("temperature", "tanh_constant", "learning_rate", "epsilon", "init_range"):
             if getattr(self, name) < 0:
-                raise UserError(f"{name} must not be negative, got {getattr(self, name)}")
+                value = getattr(self, name)
+                raise UserError(f"controller.{name} must not be negative, got {value}")
         if self.op_tanh_reduce <= 0:
-            raise UserError(f"op_tanh_reduce must be over 0, got {self.op_tanh_reduce}")
+            raise UserError(f"controller.op_tanh_reduce must be over 0, got {self.op_tanh_reduce}")
 
 
 class Draws(NamedTuple):

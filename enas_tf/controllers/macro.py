@@ -28,9 +28,11 @@ class MacroControllerConfig(ControllerConfig):
         """Raises UserError for values that make no controller."""
         super().__post_init__()
         if not 0 < self.skip_target < 1:
-            raise UserError(f"skip_target must be between 0 and 1, got {self.skip_target}")
+            raise UserError(
+                f"controller.skip_target must be between 0 and 1, got {self.skip_target}"
+            )
         if self.skip_weight < 0:
-            raise UserError(f"skip_weight must not be negative, got {self.skip_weight}")
+            raise UserError(f"controller.skip_weight must not be negative, got {self.skip_weight}")
 
 
 class MacroController(Controller):

@@ -20,35 +20,30 @@ class Augment:
     cutout: int
 
     def __call__(self, images, seed, shard: tuple[int, int] = (0, 1)) -> tf.Tensor:
-        """Runs `augment` with this configuration."""
-        return augment(images, seed, self, shard)
+        """Pads, crops, flips and cuts out, each image in its own random way.
 
+        The order is the original's: padding with zeros (the mean, since images come normalised), a
+        random crop, a flip with probability 1/2, then cutout. The cutout square's upper left corner
+        is uniform over the image and what lies outside is clipped, so that the square is whole only
+        when it fits (DeVries and Taylor, arXiv 1708.04552, have its centre uniform instead).
 
-def augment(images, seed, config: Augment, shard: tuple[int, int] = (0, 1)) -> tf.Tensor:
-    """Pads, crops, flips and cuts out, each image in its own random way.
+        Args:
+            images: normalised images, float32 `(batch, height, width, channels)`.
+            seed: integers `(2,)`. The result depends on nothing else: equal seeds, equal results.
+            shard: `(index, count)`: `images` are the `index`-th of `count` equal slices of a larger
+                batch. Random numbers are drawn for the larger batch, so that the slices' results
+                joined equal the result of the whole.
 
-    The order is the original's: padding with zeros (the mean, since images come normalised), a
-    random crop, a flip with probability 1/2, then cutout. The cutout square's upper left corner is
-    uniform over the image and what lies outside is clipped, so that the square is whole only when
-    it fits (DeVries and Taylor, arXiv 1708.04552, have its centre uniform instead).
-
-    Args:
-        images: normalised images, float32 `(batch, height, width, channels)`.
-        seed: integers `(2,)`. The result depends on nothing else: equal seeds, equal results.
-        config: what to do.
-        shard: `(index, count)`: `images` are the `index`-th of `count` equal slices of a larger
-            batch. Random numbers are drawn for the larger batch, so that the slices' results
-            joined equal the result of the whole.
-
-    Returns:
-        float32 `(batch, height, width, channels)`.
-    """
-    index, count = shard
-    batch = tf.shape(images)[0]
-    draws = tf.random.stateless_uniform((5, count * batch), seed)
-    top, left, flip, cut_top, cut_left = tf.unstack(draws[:, index * batch : (index + 1) * batch])
-    cropped = _crop_and_flip(images, top, left, flip, config)
-    return _cut_out(cropped, cut_top, cut_left, config.cutout) if config.cutout else cropped
+        Returns:
+            float32 `(batch, height, width, channels)`.
+        """
+        index, count = shard
+        batch = tf.shape(images)[0]
+        draws = tf.random.stateless_uniform((5, count * batch), seed)
+        mine = draws[:, index * batch : (index + 1) * batch]
+        top, left, flip, cut_top, cut_left = tf.unstack(mine)
+        cropped = _crop_and_flip(images, top, left, flip, self)
+        return _cut_out(cropped, cut_top, cut_left, self.cutout) if self.cutout else cropped
 
 
 def _crop_and_flip(images, top, left, flip, config: Augment) -> tf.Tensor:

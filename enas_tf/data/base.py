@@ -8,6 +8,7 @@ from typing import Protocol
 import numpy as np
 import tensorflow as tf
 
+from enas_tf.data.shards import equal_slice
 from enas_tf.errors import UserError
 from enas_tf.options import option
 
@@ -36,10 +37,7 @@ class DataConfig:
         """Raises UserError for a negative number of pixels."""
         for name in ("pad", "cutout", "image_size"):
             if getattr(self, name) < 0:
-                raise UserError(
-                    f"data.{name} must be 0 or more. Received: {getattr(self, name)}; "
-                    f"pass --data.{name}=0 to do without"
-                )
+                raise UserError(f"data.{name} must not be negative, got {getattr(self, name)}")
 
 
 class Split:
@@ -142,8 +140,8 @@ class ImageData:
         if not 1 <= batch_size <= count:
             raise UserError(
                 f"batch size must be between 1 and {count}, the number of images of the {split} "
-                f"split of data set {self.name!r}. Received: {batch_size}; lower "
-                f"--search.batch_size or --train.batch_size, or add images"
+                f"split of data set {self.name!r}, got {batch_size}; lower --search.batch_size or "
+                f"--train.batch_size, or add images"
             )
         return count // batch_size
 
@@ -180,7 +178,7 @@ class ImageData:
         """
         steps = self.steps_per_epoch(split, batch_size)
         images, labels = self.splits[split].tensors
-        mine = _slice_of_batch(batch_size, shard)
+        mine = equal_slice(batch_size, shard)
 
         def order(epoch):
             shuffled = _shuffled(len(self.splits[split].labels), seed, epoch)
@@ -198,25 +196,14 @@ class ImageData:
         return _run_ahead(places.enumerate(first_step), batch)
 
     def reward_batches(
-        self,
-        batch_size: int,
-        *,
-        seed: int,
-        num_steps: int,
-        first_step: int = 0,
-        shard: tuple[int, int] = (0, 1),
+        self, batch_size: int, *, seed: int, num_steps: int, first_step: int = 0
     ) -> tf.data.Dataset:
         """Shuffled validation batches without augmentation, on which rewards are computed.
 
         Arguments, results and errors are those of `train_batches`.
         """
         return self.train_batches(
-            "valid",
-            batch_size,
-            seed=seed,
-            num_steps=num_steps,
-            first_step=first_step,
-            shard=shard,
+            "valid", batch_size, seed=seed, num_steps=num_steps, first_step=first_step
         )
 
     def eval_batches(
@@ -225,17 +212,20 @@ class ImageData:
         """The whole split once, in order, without augmentation; the last batch may be smaller.
 
         With `shard=(index, count)`, the `index`-th of `count` slices of each batch. Slices differ
-        by at most one image, and where the last batch has fewer images than there are shards, some
-        of its slices are empty.
+        by at most one image and none is empty: a rest of fewer images than there are shards is
+        part of the batch before it, and batches are of `count` images at least.
 
         Returns:
             Pairs of normalised images, float32 `(batch, height, width, channels)`, and labels,
             int32 `(batch,)`.
+
+        Raises:
+            UserError: the split has fewer images than there are shards.
         """
         index, count = shard
         images, labels = self.splits[split].tensors
-        starts = np.arange(0, len(labels), batch_size)
-        sizes = np.minimum(batch_size, len(labels) - starts)
+        bounds = self._eval_bounds(split, max(batch_size, count), count)
+        starts, sizes = bounds[:-1], np.diff(bounds)
         first = starts + index * sizes // count
         end = starts + (index + 1) * sizes // count
 
@@ -243,6 +233,21 @@ class ImageData:
             return normalise(images[first:end], self.mean, self.std), labels[first:end]
 
         return _run_ahead(tf.data.Dataset.from_tensor_slices((first, end)), batch)
+
+    def _eval_bounds(self, split: str, batch_size: int, count: int) -> np.ndarray:
+        """Where batches that `count` replicas share begin, and where the last one ends."""
+        total = len(self.splits[split].labels)
+        if total < count:
+            raise UserError(
+                f"the {split} split of data set {self.name!r} must have an image for each of the "
+                f"{count} replicas that share a batch, got {total}; give --strategy=one, or add "
+                f"images"
+            )
+        starts = np.arange(0, total, batch_size)
+        # Convolutions on CPUs fail on a batch without images.
+        if total - starts[-1] < count:
+            starts = starts[:-1]
+        return np.append(starts, total)
 
 
 def normalise(images: tf.Tensor, mean: np.ndarray, std: np.ndarray) -> tf.Tensor:
@@ -262,18 +267,6 @@ def normalise(images: tf.Tensor, mean: np.ndarray, std: np.ndarray) -> tf.Tensor
     shift = np.tile(mean / std, width)
     rows = tf.cast(tf.reshape(images, (-1, width * channels)), tf.float32)
     return tf.reshape(rows * scale - shift, (-1, height, width, channels))
-
-
-def _slice_of_batch(batch_size: int, shard: tuple[int, int]) -> slice:
-    """Says where in a batch a shard's equal part is."""
-    index, count = shard
-    if batch_size % count:
-        raise UserError(
-            f"batch size must be a multiple of {count}, the number of replicas that share "
-            f"each batch. Received: {batch_size}"
-        )
-    size = batch_size // count
-    return slice(index * size, (index + 1) * size)
 
 
 def _shuffled(count: int, seed: int, epoch: tf.Tensor) -> tf.Tensor:

@@ -1,7 +1,7 @@
 """Reads image classification data: TensorFlow Datasets, folders of files, digits."""
 
 import contextlib
-import re
+import io
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -13,7 +13,7 @@ import tensorflow as tf
 from absl import logging
 
 from enas_tf.data.base import DataConfig, ImageData, Split
-from enas_tf.errors import UserError
+from enas_tf.errors import UserError, one_line
 
 HELD_OUT = 0.1  # share of each class that goes to a split which the data set does not come with
 CIFAR10_SPLITS = {"train": "train[:-5000]", "valid": "train[-5000:]", "test": "test"}
@@ -156,7 +156,14 @@ def _tfds_builder(dataset: str, data_dir: str | Path | None):
 
     folder = Path(data_dir).expanduser() if data_dir else None
     try:
-        return tfds.builder(dataset, data_dir=folder)
+        # It prints a banner where a package is missing.
+        with contextlib.redirect_stdout(io.StringIO()):
+            return tfds.builder(dataset, data_dir=folder)
+    except ImportError as error:
+        raise UserError(
+            f"data set {dataset!r} needs a package that is not there ({one_line(error)}); install "
+            f"it, or use folder:PATH; {OFFLINE}"
+        ) from error
     except (ValueError, AssertionError) as error:  # unknown name, unknown version
         raise UserError(
             f"data set {dataset!r} is not known to TensorFlow Datasets, and not in "
@@ -178,7 +185,7 @@ def _download_if_missing(builder, dataset: str) -> None:
     except Exception as error:  # whatever stops it: network, disk, steps to be done by hand
         raise UserError(
             f"data set {dataset!r} is not in {builder.data_dir}, and downloading it failed "
-            f"({_brief(error)}); get it on a machine with internet access and copy that folder, "
+            f"({one_line(error)}); get it on a machine with internet access and copy that folder, "
             f"or point --data_dir at the TFDS directory that holds it; {OFFLINE}"
         ) from error
 
@@ -215,7 +222,7 @@ def _read_tfds_split(builder, name: str, keys: tuple[str, str], image_size: int)
     except tf.errors.OpError as error:
         raise UserError(
             f"data set {builder.name!r} in {builder.data_dir} cannot be read "
-            f"({_brief(error)}); delete that folder and get it again"
+            f"({one_line(error)}); delete that folder and get it again"
         ) from error
     images, labels = zip(*parts, strict=True)
     return Split(np.concatenate(images), np.concatenate(labels).astype(np.int32))
@@ -284,11 +291,5 @@ def _decode(file: Path) -> tf.Tensor:
     try:
         image = tf.io.decode_image(tf.io.read_file(str(file)), expand_animations=False)
     except tf.errors.OpError as error:
-        raise UserError(f"image {file} cannot be read: {_brief(error)}") from error
+        raise UserError(f"image {file} cannot be read: {one_line(error)}") from error
     return image[..., : 1 if image.shape[-1] < 3 else 3]  # without transparency
-
-
-def _brief(error: Exception) -> str:
-    """The first line of an error's text, cut to a length that a line can hold."""
-    text = re.sub(r"\{\{.*?\}\} ?", "", str(error))  # names of TensorFlow's graph nodes
-    return f"{type(error).__name__}: {text}".splitlines()[0][:200]

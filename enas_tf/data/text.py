@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import tensorflow as tf
 
+from enas_tf.data.shards import equal_slice
 from enas_tf.errors import UserError
 from enas_tf.options import option
 
@@ -55,7 +56,7 @@ class TextData:
     Args:
         name: the data set's name, as the user gave it.
         splits: `"train"`, `"valid"` and `"test"`: ids of words in their order, int32 `(count,)`.
-        vocabulary: the word of each id.
+        vocabulary: the word of each id; an export needs `<eos>` and `<unk>` among them.
     """
 
     name: str
@@ -118,11 +119,7 @@ class TextData:
         """
         total = self._row_length("train", batch_size)
         steps = _steps_per_pass(total, config)
-        if batch_size % shard[1]:
-            raise UserError(
-                f"batch size must be a multiple of {shard[1]}, the number of replicas that share "
-                f"each batch. Received: {batch_size}"
-            )
+        mine = equal_slice(batch_size, shard)
         passes = range(first_step // steps, -(-(first_step + num_steps) // steps))
         ends = [np.cumsum(_pass_lengths(total, config, seed, number)) for number in passes]
         begins = [np.concatenate([[0], end[:-1]]) for end in ends]
@@ -131,7 +128,7 @@ class TextData:
         # A pass's first sequence, and no other, begins at word 0.
         begin, end = (np.array(places, np.int64).ravel()[wanted] for places in (begins, ends))
         rows = _rows(self.splits["train"], batch_size, total)
-        return _batches(_slice_of_rows(rows, shard), begin, end, begin == 0)
+        return _batches(rows[mine], begin, end, begin == 0)
 
     def reward_batches(
         self,
@@ -173,7 +170,7 @@ class TextData:
 
         With `shard=(index, count)`, the `index`-th of `count` slices of each batch. Slices differ
         by at most one row, and where a batch has fewer rows than there are shards, some of its
-        slices are empty.
+        slices are empty, which networks for text take.
 
         Raises:
             UserError: the split is too small for so many rows.
@@ -194,7 +191,7 @@ class TextData:
             raise UserError(
                 f"batch size must be between 1 and {count - 1}, since each row needs a word and "
                 f"the next one, and the {split} split of data set {self.name!r} has {count} "
-                f"words. Received: {batch_size}; take smaller batches or more text"
+                f"words, got {batch_size}; take smaller batches or more text"
             )
         return (count - 1) // batch_size
 

@@ -6,7 +6,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from enas_tf.data.text import END, TextData
+from enas_tf.data.text import END, UNKNOWN, TextData
+from enas_tf.errors import UserError
 from enas_tf.export.base import Signatures, extra_texts, write_version
 from enas_tf.export.serving_files import Requests
 
@@ -27,8 +28,14 @@ def export_text(model: keras.Model, data: TextData, folder: Path, arc: str, card
         The version's folder.
 
     Raises:
-        UserError: the folder cannot be written.
+        UserError: the folder cannot be written, or the vocabulary lacks words that scores need.
     """
+    for word in (END, UNKNOWN):
+        if word not in data.vocabulary:
+            raise UserError(
+                f"the vocabulary of data set {data.name!r} must hold {END} and {UNKNOWN}, by which "
+                f"an export scores the ends of lines and unknown words; {word} is missing"
+            )
     table = _table(data)
     extra = extra_texts(arc, card, {"labels.txt": data.vocabulary})
     signatures = _signatures(model, data, table)

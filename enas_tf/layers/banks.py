@@ -130,16 +130,17 @@ class SeparableConvBank(keras.layers.Layer):
     def build(self, input_shape: tuple | None = None) -> None:
         """Makes kernels, scale, offset and what averages are kept; axis 1 is the place of two."""
         size, channels = self.kernel_size, self.channels
-        shapes = {
-            "depthwise": ((size, size, channels, 1), he_normal(size * size)),
-            "pointwise": ((channels, channels), he_normal(channels)),
-            "scale": ((channels,), "ones"),
-            "offset": ((channels,), "zeros"),
+        kernels = {
+            "depthwise": ((size, size, channels, 1), size * size),
+            "pointwise": ((channels, channels), channels),
         }
         self.bank = [
-            self.add_weight(shape=(self.sets, 2, *shape), initializer=initializer, name=name)
-            for name, (shape, initializer) in shapes.items()
+            self.add_weight(shape=(self.sets, 2, *shape), initializer=he_normal(fan_in), name=name)
+            for name, (shape, fan_in) in kernels.items()
         ]
+        options = {"shape": (self.sets, 2, channels), "autocast": False}
+        self.bank.append(self.add_weight(name="scale", initializer="ones", **options))
+        self.bank.append(self.add_weight(name="offset", initializer="zeros", **options))
         if self.moving:
             self.averages = MovingAverages((self.sets, 2, channels), name="averages")
 

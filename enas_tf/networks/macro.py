@@ -80,8 +80,11 @@ def build(
     features = Dropout(config.keep_prob, clock, name="dropout")(features)
     outputs = [classify(features, num_classes), *aux_logits]
     network = keras.Model(images, outputs if aux_logits else outputs[0], name="macro_network")
-    whole = keras.Model(images, [*outputs, *unjoined])
-    network.unjoined = [layer for layer in whole.layers if layer not in network.layers]
+    network.unjoined = []
+    if config.authors_macro:
+        whole = keras.Model(images, [*outputs, *unjoined])
+        # As an attribute of the network, so that Keras counts, decays and saves their weights too.
+        network.unjoined = [layer for layer in whole.layers if layer not in network.layers]
     return network
 
 

@@ -12,9 +12,8 @@ from enas_tf.layers.aux_head import AuxHead
 from enas_tf.layers.dropout import Clock, Dropout, DropPath
 from enas_tf.layers.initial import he_normal
 from enas_tf.layers.norm import BatchNorm
+from enas_tf.networks.base import Tensor, classify, conv, conv_params, reduce, relu
 from enas_tf.spaces.micro import Cell, MicroArc
-
-Tensor = keras.KerasTensor
 
 
 def build(
@@ -38,7 +37,7 @@ def build(
         second output, the auxiliary logits of the same shape; float32.
     """
     images = keras.Input(image_shape, name="images")
-    x = _conv(images, 3 * config.out_filters, 3, "stem", relu=False)
+    x = conv(images, 3 * config.out_filters, 3, "stem")
     inputs, aux_logits = [x, x], []
     channels, num_layers = config.out_filters, config.num_layers + 2
     for number in range(num_layers):
@@ -50,15 +49,9 @@ def build(
         inputs = [inputs[1], x]
         if config.aux_head and number == config.aux_layer:
             aux_logits = [AuxHead(num_classes, name="aux_head", dtype="float32")(x)]
-    x = keras.layers.GlobalAveragePooling2D(name="pool")(_relu(x))
+    x = keras.layers.GlobalAveragePooling2D(name="pool")(relu(x))
     x = Dropout(config.keep_prob, clock, name="dropout")(x)
-    logits = keras.layers.Dense(
-        num_classes,
-        use_bias=False,
-        kernel_initializer=he_normal(x.shape[-1]),
-        dtype="float32",
-        name="classifier",
-    )(x)
+    logits = classify(x, num_classes)
     return keras.Model(images, [logits, *aux_logits], name="micro_network")
 
 
@@ -81,7 +74,7 @@ class _Layer:
     def __call__(self, inputs: Sequence[Tensor], cell: Cell) -> Tensor:
         """The cell's output: its loose ends, joined along the channels."""
         entries = self._calibrate(*inputs)
-        entries[1] = _conv(entries[1], self.channels, 1, f"{self.name}_base")
+        entries[1] = conv(relu(entries[1]), self.channels, 1, f"{self.name}_base")
         for number, node in enumerate(cell, 2):
             parts = [
                 self._op(op, entries[index], index, f"{self.name}_node_{number}_{side}")
@@ -90,7 +83,7 @@ class _Layer:
             entries.append(keras.layers.Add(name=f"{self.name}_node_{number}")(parts))
         ends = [
             # An input that no node takes has not been through an op's stride.
-            self._reduce(entries[entry], f"{self.name}_end_{entry}")
+            reduce(entries[entry], self.channels, f"{self.name}_end_{entry}")
             if entry < 2 and self.stride == 2
             else entries[entry]
             for entry in MicroArc.loose_ends(cell)
@@ -101,18 +94,18 @@ class _Layer:
         """Both inputs with the layer's channels and the newer one's height and width."""
         name = f"{self.name}_calibrate"
         if older.shape[1:3] != newer.shape[1:3]:
-            older = self._reduce(_relu(older), f"{name}_0")
+            older = reduce(relu(older), self.channels, f"{name}_0")
         elif older.shape[-1] != self.channels:
-            older = _conv(older, self.channels, 1, f"{name}_0")
+            older = conv(relu(older), self.channels, 1, f"{name}_0")
         if newer.shape[-1] != self.channels:
-            newer = _conv(newer, self.channels, 1, f"{name}_1")
+            newer = conv(relu(newer), self.channels, 1, f"{name}_1")
         return [older, newer]
 
     def _op(self, op: int, x: Tensor, index: int, name: str) -> Tensor:
         """The op with this number in `MicroSpace.ops` on entry `index`."""
         stride = self.stride if index < 2 else 1
         if op == 4:
-            return self._reduce(x, name) if stride == 2 else x
+            return reduce(x, self.channels, name) if stride == 2 else x
         if op in (2, 3):
             pool = keras.layers.AveragePooling2D if op == 2 else keras.layers.MaxPooling2D
             x = pool(3, stride, "same", name=name)(x)
@@ -123,7 +116,7 @@ class _Layer:
     def _separable_conv(self, x: Tensor, kernel_size: int, stride: int, name: str) -> Tensor:
         """Relu, depthwise and pointwise convolution, batch norm; twice, the first with stride."""
         for place in (1, 2):
-            conv = keras.layers.SeparableConv2D(
+            separable = keras.layers.SeparableConv2D(
                 self.channels,
                 kernel_size,
                 stride if place == 1 else 1,
@@ -133,42 +126,8 @@ class _Layer:
                 pointwise_initializer=he_normal(x.shape[-1]),
                 name=f"{name}_conv_{place}",
             )
-            x = BatchNorm(name=f"{name}_norm_{place}")(conv(_relu(x)))
+            x = BatchNorm(name=f"{name}_norm_{place}")(separable(relu(x)))
         return x
-
-    def _reduce(self, x: Tensor, name: str) -> Tensor:
-        """A factorised reduction: two 1x1 convolutions of stride 2, one of them a pixel off."""
-        shifted = keras.layers.ZeroPadding2D(((0, 1), (0, 1)))(x)
-        shifted = keras.layers.Cropping2D(((1, 0), (1, 0)))(shifted)
-        paths = [
-            keras.layers.Conv2D(
-                self.channels // 2,
-                1,
-                use_bias=False,
-                kernel_initializer=he_normal(x.shape[-1]),
-                name=f"{name}_path_{number}",
-                # As in `halve`, the stride is not the convolution's.
-            )(keras.layers.AveragePooling2D(1, 2)(path))
-            for number, path in enumerate((x, shifted), 1)
-        ]
-        return BatchNorm(name=f"{name}_norm")(keras.layers.Concatenate()(paths))
-
-
-def _relu(x: Tensor) -> Tensor:
-    return keras.layers.ReLU()(x)
-
-
-def _conv(x: Tensor, filters: int, kernel_size: int, name: str, relu: bool = True) -> Tensor:
-    """Relu if wanted, convolution, batch norm."""
-    conv = keras.layers.Conv2D(
-        filters,
-        kernel_size,
-        padding="same",
-        use_bias=False,
-        kernel_initializer=he_normal(kernel_size**2 * x.shape[-1]),
-        name=f"{name}_conv",
-    )
-    return BatchNorm(name=f"{name}_norm")(conv(_relu(x) if relu else x))
 
 
 def count_params(
@@ -179,17 +138,17 @@ def count_params(
     A hundred architectures are so counted in no time.
     """
     channels = config.out_filters
-    total = _conv_params(3, image_shape[-1], 3 * channels)
+    total = conv_params(3, image_shape[-1], 3 * channels)
     older = newer = 3 * channels
     after_reduction = False
     for number in range(config.num_layers + 2):
         is_reduction = number in config.reductions
         channels *= 2 if is_reduction else 1
         if after_reduction or older != channels:
-            total += _conv_params(1, older, channels)
+            total += conv_params(1, older, channels)
         if newer != channels:
-            total += _conv_params(1, newer, channels)
-        total += _conv_params(1, channels, channels)
+            total += conv_params(1, newer, channels)
+        total += conv_params(1, channels, channels)
         cell = arc.reduction if is_reduction else arc.normal
         total += _cell_params(cell, channels, is_reduction)
         older, newer = newer, channels * len(MicroArc.loose_ends(cell))
@@ -206,10 +165,5 @@ def _cell_params(cell: Cell, channels: int, is_reduction: bool) -> int:
     if is_reduction:
         reduced = sum(index < 2 and op == 4 for index, op in uses)
         reduced += sum(entry < 2 for entry in MicroArc.loose_ends(cell))
-        total += reduced * _conv_params(1, channels, channels)
+        total += reduced * conv_params(1, channels, channels)
     return total
-
-
-def _conv_params(kernel_size: int, channels: int, filters: int) -> int:
-    """Of a convolution, or a factorised reduction, with its batch norm's scale and offset."""
-    return kernel_size**2 * channels * filters + 2 * filters

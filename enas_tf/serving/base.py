@@ -6,7 +6,7 @@ import urllib.request
 from collections.abc import Sequence
 from typing import Any, Protocol
 
-from enas_tf.errors import UserError
+from enas_tf.errors import UserError, one_line
 
 # A server of one's own is asked directly, whatever proxy the environment names for the web.
 _OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
@@ -67,16 +67,10 @@ def fetch(url: str, timeout: float, body: dict | None = None) -> Any:
         return json.load(response)
 
 
-def first_line(text: str) -> str:
-    """A server's message without the trace of graph nodes that TensorFlow puts below it."""
-    lines = text.strip().splitlines()
-    return lines[0].strip() if lines else "it does not say why"
-
-
-def no_server(server: str, reason: object) -> UserError:
+def no_server(server: str, reason: Exception | str) -> UserError:
     """The error where nothing of use answers."""
     return UserError(
-        f"no model server answers at {server} ({first_line(str(reason))}); start one with "
+        f"no model server answers at {server} ({one_line(reason)}); start one with "
         "python -m launchers.serve --export_dir=..., or give its address by --server=HOST:PORT"
     )
 
@@ -84,6 +78,6 @@ def no_server(server: str, reason: object) -> UserError:
 def no_model(server: str, model: str, reason: str) -> UserError:
     """The error where the server does not know the model."""
     return UserError(
-        f"the server at {server} serves no model {model!r} ({first_line(reason)}); give the name "
+        f"the server at {server} serves no model {model!r} ({one_line(reason)}); give the name "
         "of the export's folder by --model"
     )

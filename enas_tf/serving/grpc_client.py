@@ -9,8 +9,8 @@ import tensorflow as tf
 from tensorflow_serving.apis.predict_pb2 import PredictRequest
 from tensorflow_serving.apis.prediction_service_pb2_grpc import PredictionServiceStub
 
-from enas_tf.errors import UserError
-from enas_tf.serving.base import RefusedError, first_line, no_model, no_server
+from enas_tf.errors import UserError, one_line
+from enas_tf.serving.base import RefusedError, no_model, no_server
 
 # A batch of images is more than gRPC lets through by default.
 _NO_LIMIT = [("grpc.max_send_message_length", -1), ("grpc.max_receive_message_length", -1)]
@@ -54,12 +54,10 @@ class GrpcClient:
         if code == grpc.StatusCode.NOT_FOUND:
             return no_model(self._server, self._model, reason)
         if code == grpc.StatusCode.INVALID_ARGUMENT:
-            return RefusedError(first_line(reason))
+            return RefusedError(one_line(reason))
         if code in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED):
             return no_server(self._server, reason)
-        return UserError(
-            f"the server at {self._server} fails with {code.name}: {first_line(reason)}"
-        )
+        return UserError(f"the server at {self._server} fails with {code.name}: {one_line(reason)}")
 
 
 def _plain(array: np.ndarray) -> list:

@@ -1,6 +1,7 @@
 """Labels image files and scores lines of text by a running server; loads no TensorFlow."""
 
-from collections.abc import Callable, Iterator, Sequence
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -11,6 +12,9 @@ from enas_tf.options import option
 from enas_tf.serving.base import Client, RefusedError
 
 _SUFFIXES = (".jpeg", ".jpg", ".png")
+
+# Sockets count milliseconds in 31 bits.
+_LONGEST_TIMEOUT = 1_000_000
 
 Item = TypeVar("Item")
 
@@ -36,8 +40,11 @@ class PredictConfig:
         """Raises UserError for values that no request can have."""
         if self.batch_size < 1:
             raise UserError(f"batch_size must be at least 1, got {self.batch_size}")
-        if self.timeout <= 0:
-            raise UserError(f"timeout must be above 0 seconds, got {self.timeout}")
+        if not 0 < self.timeout <= _LONGEST_TIMEOUT:
+            raise UserError(
+                f"timeout must be above 0 and at most {_LONGEST_TIMEOUT} seconds, got "
+                f"{self.timeout}"
+            )
         host, _, port = self.address.rpartition(":")
         if not host or "/" in host or not port.isdecimal():
             raise UserError(f"server must be HOST:PORT, such as localhost:8501, got {self.server}")
@@ -105,16 +112,23 @@ def score_lines(client: Client, lines: Iterator[str], batch_size: int) -> Iterat
 
 
 def read_lines(paths: Sequence[str]) -> Iterator[str]:
-    """The lines of text files, one file after the other.
+    """The lines of text files, one file after the other; of standard input where none is given.
 
     Raises:
-        UserError: a file that cannot be read, or is not in UTF-8.
+        UserError: a file that cannot be read, or text that is not in UTF-8.
     """
     for path in paths:
-        try:
-            yield from _read(Path(path)).decode("utf-8").splitlines()
-        except UnicodeDecodeError as error:
-            raise UserError(f"{path} is no text in UTF-8; leave out --text for images") from error
+        yield from _decoded(_read(Path(path)).splitlines(), path)
+    if not paths:
+        yield from _decoded(sys.stdin.buffer, "standard input")
+
+
+def _decoded(lines: Iterable[bytes], name: str) -> Iterator[str]:
+    try:
+        for line in lines:
+            yield line.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise UserError(f"{name} is no text in UTF-8; leave out --text for images") from error
 
 
 def _in_batches(

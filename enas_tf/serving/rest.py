@@ -7,8 +7,8 @@ import urllib.error
 from collections.abc import Sequence
 from typing import Any
 
-from enas_tf.errors import UserError
-from enas_tf.serving.base import RefusedError, fetch, first_line, model_url, no_model, no_server
+from enas_tf.errors import UserError, one_line
+from enas_tf.serving.base import RefusedError, fetch, model_url, no_model, no_server
 
 
 class RestClient:
@@ -49,10 +49,9 @@ class RestClient:
         if error.code == 404:
             return no_model(self._server, self._model, reason)
         if error.code == 400:
-            return RefusedError(first_line(reason))
+            return RefusedError(one_line(reason))
         return UserError(
-            f"the server at {self._server} fails with HTTP status {error.code}: "
-            f"{first_line(reason)}"
+            f"the server at {self._server} fails with HTTP status {error.code}: {one_line(reason)}"
         )
 
 

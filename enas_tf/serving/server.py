@@ -1,5 +1,6 @@
 """Starts TensorFlow Serving on an export; loads no TensorFlow."""
 
+import http.client
 import shutil
 import socket
 import subprocess
@@ -162,10 +163,10 @@ def _wait_until_available(process: subprocess.Popen, config: ServeConfig, name: 
 
 
 def _version_states(url: str) -> list[dict]:
-    """The model's versions and their states; none before the server answers."""
+    """The model's versions and their states; none before the server answers as it should."""
     try:
         return fetch(url, timeout=5)["model_version_status"]
-    except OSError:
+    except (OSError, http.client.HTTPException, ValueError, KeyError, TypeError):
         return []
 
 

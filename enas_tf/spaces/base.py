@@ -104,7 +104,7 @@ class Space(ABC):
         field = fields(self)[0].name
         size = getattr(self, field)
         if not isinstance(size, int) or size < 1:
-            raise UserError(f"{field} must be an integer of at least 1, got {_shown(size)}")
+            raise UserError(f"space.{field} must be an integer of at least 1, got {_shown(size)}")
 
     @property
     @abstractmethod

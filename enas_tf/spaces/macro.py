@@ -87,7 +87,7 @@ class MacroSpace(Space):
         """Raises UserError if a field is out of range."""
         super().__post_init__()
         if self.num_ops not in (6, 7):
-            raise UserError(f"num_ops must be 6 or 7, got {self.num_ops}")
+            raise UserError(f"space.ops must be 6 or 7, got {self.num_ops}")
 
     @property
     def pools(self) -> tuple[int, int]:

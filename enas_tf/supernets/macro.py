@@ -56,7 +56,6 @@ class MacroSupernet(keras.Model):
         self.reductions = {
             str(layer): ReductionBank(layer + 2, channels, self.moving, name=f"reduction_{layer}")
             for layer in space.pools
-            if layer >= 0
         }
         depths = [(layer + 1) / space.num_layers for layer in range(space.num_layers)]
         self.drop_paths = [DropPath(config.drop_path_keep_prob, d, clock) for d in depths]

@@ -133,5 +133,5 @@ def test_a_single_layer_has_an_op_to_learn():
     ("field", "value"), [("skip_target", 0.0), ("skip_target", 1.0), ("skip_weight", -1.0)]
 )
 def test_values_that_make_no_controller_are_refused(field, value):
-    with pytest.raises(UserError, match=f"{field} must"):
+    with pytest.raises(UserError, match=f"controller.{field} must"):
         MacroControllerConfig(**{field: value})

@@ -78,8 +78,9 @@ def test_any_space_of_its_kind_can_be_drawn():
 
 
 @pytest.mark.parametrize(
-    ("field", "value"), [("lstm_size", 0), ("baseline_decay", 1.0), ("op_tanh_reduce", 0.0)]
+    ("field", "value"),
+    [("lstm_size", 0), ("baseline_decay", 1.0), ("beta_1", 1.0), ("op_tanh_reduce", 0.0)],
 )
 def test_values_that_make_no_controller_are_refused(field, value):
-    with pytest.raises(UserError, match=f"{field} must be"):
+    with pytest.raises(UserError, match=f"controller.{field} must be"):
         ControllerConfig(**{field: value})

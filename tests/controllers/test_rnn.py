@@ -49,7 +49,7 @@ def test_has_the_authors_number_of_parameters_which_are_small():
 
 
 def test_values_that_make_no_controller_are_refused():
-    with pytest.raises(UserError, match="temperature must not be negative"):
+    with pytest.raises(UserError, match=r"controller\.temperature must not be negative"):
         RnnControllerConfig(temperature=-1.0)
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from enas_tf.data.augment import Augment, augment
+from enas_tf.data.augment import Augment
 
 BATCH = 4000
 
@@ -56,7 +56,7 @@ def test_a_crop_and_its_mirror_image_by_hand():
 )
 def test_each_outcome_is_allowed_and_all_are_equally_frequent(shape, config):
     image = counting_image(*shape)
-    results = augment(np.tile(image, (BATCH, 1, 1, 1)), (3, 5), config).numpy()
+    results = config(np.tile(image, (BATCH, 1, 1, 1)), (3, 5)).numpy()
     assert results.shape == (BATCH, *shape)
     assert results.dtype == np.float32
 
@@ -75,7 +75,7 @@ def test_each_outcome_is_allowed_and_all_are_equally_frequent(shape, config):
 
 def test_cutout_is_whole_only_where_it_fits():
     images = np.ones((BATCH, 4, 6, 1), np.float32)
-    results = augment(images, (0, 0), Augment(pad=0, flip=False, cutout=3)).numpy()
+    results = Augment(pad=0, flip=False, cutout=3)(images, (0, 0)).numpy()
     zeros = (results == 0).sum(axis=(1, 2, 3))
     # Rows left below the corner (3, 3, 2, 1) times columns right of it (3, 3, 3, 3, 2, 1).
     assert set(zeros) == {a * b for a in (3, 3, 2, 1) for b in (3, 3, 3, 3, 2, 1)}
@@ -84,19 +84,18 @@ def test_cutout_is_whole_only_where_it_fits():
 
 def test_equal_seeds_give_equal_results_and_others_do_not():
     images = np.random.default_rng(0).normal(size=(16, 8, 8, 3)).astype(np.float32)
-    config = Augment(pad=2, flip=True, cutout=4)
-    first = augment(images, (1, 2), config)
-    np.testing.assert_array_equal(first, augment(images, tf.constant([1, 2]), config))
-    np.testing.assert_array_equal(first, config(images, (1, 2)))
-    assert not np.array_equal(first, augment(images, (1, 3), config))
-    assert not np.array_equal(first, augment(images, (2, 2), config))
+    augment = Augment(pad=2, flip=True, cutout=4)
+    first = augment(images, (1, 2))
+    np.testing.assert_array_equal(first, augment(images, tf.constant([1, 2])))
+    assert not np.array_equal(first, augment(images, (1, 3)))
+    assert not np.array_equal(first, augment(images, (2, 2)))
 
 
 @pytest.mark.parametrize("count", [2, 3])
 def test_slices_joined_equal_the_whole_batch(count):
     images = np.random.default_rng(0).normal(size=(12, 7, 5, 1)).astype(np.float32)
-    config = Augment(pad=2, flip=True, cutout=3)
-    whole = augment(images, (4, 9), config)
+    augment = Augment(pad=2, flip=True, cutout=3)
+    whole = augment(images, (4, 9))
     slices = np.split(images, count)
-    joined = [augment(part, (4, 9), config, (i, count)) for i, part in enumerate(slices)]
+    joined = [augment(part, (4, 9), (i, count)) for i, part in enumerate(slices)]
     np.testing.assert_array_equal(np.concatenate(joined), whole)

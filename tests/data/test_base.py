@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 
@@ -205,22 +206,45 @@ def test_eval_batches_show_the_split_once_in_order(data):
 def test_eval_shards_share_each_batch(data):
     shards = [numbers(data, data.eval_batches("test", 4, (index, 2))) for index in range(2)]
     assert shards == [[[200, 201], [204]], [[202, 203], [205, 206]]]
-    empty = [len(labels) for _, labels in batches(data.eval_batches("test", 3, (0, 3)))]
-    assert empty == [1, 1, 0]
+
+
+@pytest.mark.parametrize(
+    ("batch_size", "sizes"),
+    [
+        # Of seven images for three shards, a rest of one is too few, and so is a batch of one.
+        (3, [[1, 1], [1, 1], [1, 2]]),
+        (4, [[1, 1], [1, 1], [2, 1]]),
+        (5, [[2], [2], [3]]),
+        (7, [[2], [2], [3]]),
+        (1, [[1, 1], [1, 1], [1, 2]]),
+    ],
+)
+def test_no_share_is_empty(data, batch_size, sizes):
+    shards = [numbers(data, data.eval_batches("test", batch_size, (n, 3))) for n in range(3)]
+    assert [[len(batch) for batch in shard] for shard in shards] == sizes
+    assert list(chain(*chain(*zip(*shards, strict=True)))) == [*range(200, 207)]
+
+
+def test_a_split_with_fewer_images_than_replicas_is_refused(data):
+    few = replace(data, splits={**data.splits, "test": numbered(200, 1)})
+    line = "the test split .* an image for each of the 2 replicas .*, got 1; give --strategy=one"
+    with pytest.raises(UserError, match=line):
+        few.eval_batches("test", 4, (0, 2))
+    assert numbers(few, few.eval_batches("test", 4)) == [[200]]
 
 
 @pytest.mark.parametrize("batch_size", [0, 24])
 def test_a_batch_that_the_split_cannot_fill_is_refused(data, batch_size):
-    with pytest.raises(UserError, match=f"between 1 and 23, .* train .*Received: {batch_size}"):
+    with pytest.raises(UserError, match=f"between 1 and 23, .* train .*, got {batch_size};"):
         data.train_batches("train", batch_size, seed=0, num_steps=1)
 
 
 def test_a_batch_that_does_not_divide_is_refused(data):
-    with pytest.raises(UserError, match=r"multiple of 2, .*Received: 5"):
+    with pytest.raises(UserError, match=r"multiple of 2, .*, got 5"):
         data.train_batches("train", 5, seed=0, num_steps=1, shard=(0, 2))
 
 
 @pytest.mark.parametrize("name", ["pad", "cutout", "image_size"])
 def test_negative_pixels_are_refused(name):
-    with pytest.raises(UserError, match=f"data.{name} must be 0 or more. Received: -1"):
+    with pytest.raises(UserError, match=f"data.{name} must not be negative, got -1"):
         DataConfig(**{name: -1})

@@ -1,5 +1,6 @@
 """Digits, data sets that the tests store, and CIFAR-10 where it is at hand."""
 
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -162,6 +163,16 @@ def test_damaged_tfds_files_are_named(tmp_path):
     records.write_bytes(records.read_bytes()[:-50])
     with pytest.raises(UserError, match=f"'damaged' in {tmp_path}/damaged/1.0.0 cannot be read"):
         load_images("damaged", tmp_path, KEEP_SIZE)
+
+
+def test_data_that_need_a_missing_package_are_refused(capfd):
+    # An import of None fails as one of a package that is not installed.
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("datasets", "huggingface_hub"):
+            patch.setitem(sys.modules, name, None)
+        with pytest.raises(UserError, match=r"'huggingface:foo' needs a package .*=digits"):
+            load_images("huggingface:foo", None, DataConfig())
+    assert capfd.readouterr() == ("", "")
 
 
 def test_data_that_are_nowhere_are_refused_with_a_way_out(tmp_path):

@@ -227,15 +227,15 @@ def test_evaluation_shards_keep_step_with_each_other():
 
 def test_mistakes_are_named():
     data = numbered(train=10, valid=4)
-    too_many = r"between 1 and 3, .* the valid split of data set 'numbers' has 4 words. Received: 4"
+    too_many = r"between 1 and 3, .* the valid split of data set 'numbers' has 4 words, got 4"
     with pytest.raises(UserError, match=too_many):
         data.reward_batches(4, DRAWN, seed=0, num_steps=1)
     with pytest.raises(UserError, match=too_many):
         data.eval_batches("valid", 4, DRAWN)
     for rows in (0, 10):
-        with pytest.raises(UserError, match=rf"between 1 and 9, .* Received: {rows}; take smaller"):
+        with pytest.raises(UserError, match=rf"between 1 and 9, .*, got {rows}; take smaller"):
             data.steps_per_epoch(rows, DRAWN)
-    with pytest.raises(UserError, match=r"multiple of 2, the number of replicas.* Received: 3"):
+    with pytest.raises(UserError, match=r"multiple of 2, the number of replicas.*, got 3"):
         data.train_batches(3, DRAWN, seed=0, num_steps=1, shard=(0, 2))
     with pytest.raises(UserError, match=r"data.sequence_length must be at least 2, got 1"):
         TextDataConfig(sequence_length=1)

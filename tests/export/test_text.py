@@ -1,6 +1,7 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 
 import keras
 import numpy as np
@@ -10,6 +11,7 @@ import tensorflow as tf
 from enas_tf.child import RnnChildConfig
 from enas_tf.data.corpora import load_text
 from enas_tf.data.text import TextDataConfig
+from enas_tf.errors import UserError
 from enas_tf.export.text import export_text, next_words
 from enas_tf.layers.dropout import Clock
 from enas_tf.learner import Learner
@@ -134,6 +136,15 @@ def test_scores_by_hand(exported):
         perplexity = np.exp(-wanted / len(words))
         assert results["score/perplexity"][place] == pytest.approx(perplexity, rel=1e-5)
     assert results["score/num_tokens"].dtype == np.int32
+
+
+@pytest.mark.parametrize("word", ["<eos>", "<unk>"])
+def test_a_vocabulary_without_the_words_that_scores_need_is_refused(exported, tmp_path, word):
+    network, data, *_ = exported
+    words = tuple("other" if known == word else known for known in data.vocabulary)
+    with pytest.raises(UserError, match=f"must hold <eos> and <unk>, .*; {word} is missing"):
+        export_text(deployable(network), replace(data, vocabulary=words), tmp_path, ARC, {})
+    assert not list(tmp_path.iterdir())
 
 
 def test_what_lies_beside_the_model(exported):

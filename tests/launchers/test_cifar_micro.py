@@ -153,6 +153,19 @@ def test_a_mistake_ends_the_process_with_status_2_and_one_line():
     assert done.stderr.count("\n") == 1 and done.stdout == ""
 
 
+def test_ctrl_c_while_tensorflow_loads_ends_in_one_line(tmp_path):
+    (tmp_path / "tensorflow.py").write_text("raise KeyboardInterrupt")
+    done = subprocess.run(
+        command(f"--workdir={tmp_path}/run"),
+        cwd=ROOT,
+        env=environment() | {"PYTHONPATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+    )
+    line = "interrupted; the same command goes on from the last checkpoint\n"
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", line)
+
+
 @pytest.fixture(scope="module")
 def copied(folder, tmp_path_factory):
     """A folder with a copy of the finished run, to be changed."""

@@ -139,6 +139,25 @@ def test_lines_from_standard_input_without_tensorflow(text):
     assert [line.split("\t")[0] for line in done.stdout.splitlines()] == ["text", "the cat"]
 
 
+def test_standard_input_that_is_no_text_is_the_users_one_line():
+    done = subprocess.run(
+        [sys.executable, "-m", "launchers.predict", "--model=prose", "--text"],
+        input=b"the \xff cat\n",
+        cwd=ROOT,
+        env=environment(),
+        capture_output=True,
+    )
+    line = b"error: standard input is no text in UTF-8; leave out --text for images\n"
+    assert (done.returncode, done.stdout, done.stderr) == (2, b"", line)
+
+
+def test_the_longest_timeout_is_one_that_both_clients_take(images, capfd):
+    for way in ("rest", "grpc"):
+        flags = [*address(images, way), "--model=pictures", "--timeout=1000000"]
+        status, rows, _ = ask(capfd, *flags, images["folder"] / "files/0.png")
+        assert (status, len(rows)) == (0, 2)
+
+
 def test_it_ends_quietly_when_nobody_reads_on(images):
     reader, writer = os.pipe()
     os.close(reader)
@@ -235,6 +254,7 @@ def test_servers_of_another_kind(images, capfd, status, body, told):
         (["--model=x", "--text", "{folder}/files/0.png"], "no text in UTF-8"),
         (["--model=x", "--batch_size=0", "a"], "batch_size must be at least 1, got 0"),
         (["--model=x", "--timeout=0", "a"], "timeout must be above 0"),
+        (["--model=x", "--timeout=1e30", "a"], "at most 1000000 seconds, got 1e+30"),
         (["--model=x", "--server=8501", "a"], "server must be HOST:PORT"),
         (["--model=x", "--server=http://localhost:8501", "a"], "server must be HOST:PORT"),
     ],

@@ -23,6 +23,8 @@ mood = os.environ["MOOD"]
 if mood == "broken":
     print("bad flag", file=sys.stderr)
     sys.exit(3)
+if mood == "babbling":
+    BaseHTTPRequestHandler.handle = lambda self: self.wfile.write(b"hello\\n")
 flags = dict(argument.lstrip("-").split("=", 1) for argument in sys.argv[1:] if "=" in argument)
 asked = 0
 
@@ -186,6 +188,12 @@ def test_a_server_that_does_not_get_ready(tmp_path):
     began = time.monotonic()
     assert "does not answer after 1 seconds" in place.fail("--timeout=1")
     assert time.monotonic() - began < 10
+    assert has_ended(place.recorded()[0])
+
+
+def test_a_port_that_answers_no_http(tmp_path):
+    place = Place(tmp_path, ["tensorflow_model_server"], mood="babbling")
+    assert "does not answer after 2 seconds" in place.fail("--timeout=2")
     assert has_ended(place.recorded()[0])
 
 

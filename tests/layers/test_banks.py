@@ -39,6 +39,33 @@ def test_separable_conv_is_keras_layers_one_after_the_other(moving):
     np.testing.assert_allclose(separable_conv(x, *weights)[0], y, atol=1e-5)
 
 
+class Reader(keras.layers.Layer):
+    """Reads a bank inside a layer's call, where Keras casts variables to what it computes in."""
+
+    def __init__(self, bank, **kwargs):
+        super().__init__(**kwargs)
+        self.bank = bank
+
+    def call(self, x):
+        return [x, *self.bank.read()]
+
+
+def test_mixed_precision_leaves_scale_and_offset_in_float32():
+    bank = SeparableConvBank(sets=3, channels=2, kernel_size=3, moving=True)
+    bank.build()
+    # The nearest number of 16 bits is 1.
+    wanted = np.full((3, 2, 2), 1.001, np.float32)
+    for variable in bank.variables[2:]:
+        variable.assign(wanted)
+    _, *weights = Reader(bank, dtype="mixed_bfloat16")(tf.zeros([1]))
+    depthwise, pointwise, *others = weights
+    assert depthwise.dtype == pointwise.dtype == tf.bfloat16
+    assert len(others) == 4
+    for values in others:
+        assert values.dtype == tf.float32
+        np.testing.assert_array_equal(values, wanted)
+
+
 def test_only_the_used_sets_take_in_statistics():
     bank = SeparableConvBank(sets=3, channels=1, kernel_size=3, moving=True)
     bank.build()

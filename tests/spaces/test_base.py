@@ -163,7 +163,9 @@ def test_an_arc_of_another_space_is_refused(space):
 def test_a_size_below_one_is_refused(space, size):
     with pytest.raises(UserError) as error:
         type(space)(size)
-    assert str(error.value) == (f"num_{space.unit}s must be an integer of at least 1, got {size}")
+    assert str(error.value) == (
+        f"space.num_{space.unit}s must be an integer of at least 1, got {size}"
+    )
 
 
 @pytest.mark.parametrize("space", [RnnSpace(2), MacroSpace(2)], ids=repr)

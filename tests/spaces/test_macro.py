@@ -63,7 +63,7 @@ def test_the_seventh_op_is_there_on_request():
 def test_other_numbers_of_ops_are_refused(num_ops):
     with pytest.raises(UserError) as error:
         MacroSpace(2, num_ops)
-    assert str(error.value) == f"num_ops must be 6 or 7, got {num_ops}"
+    assert str(error.value) == f"space.ops must be 6 or 7, got {num_ops}"
 
 
 @pytest.mark.parametrize(
