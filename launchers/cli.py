@@ -1,7 +1,6 @@
 """What the launchers share: flags, verbs, and how errors and ends are told."""
 
 import importlib
-import json
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -22,7 +21,7 @@ VERBS: dict[str, Callable[["Experiment"], object]] = {
     "search": lambda experiment: experiment.search(),
     "derive": lambda experiment: experiment.derive(),
     "train": lambda experiment: experiment.train(),
-    "evaluate": lambda experiment: print(json.dumps(experiment.evaluate())),
+    "evaluate": lambda experiment: _print_json(experiment.evaluate()),
     "export": lambda experiment: experiment.export(),
     "describe": lambda experiment: print(experiment.describe()),
     "compare": lambda experiment: experiment.compare(),
@@ -128,6 +127,12 @@ def read_command(recipe: "Recipe", usage: str, argv: Sequence[str]) -> tuple["Se
     _refuse_overwrite(settings, verb)
     _refuse_seeds(settings, verb)
     return settings, verb
+
+
+def _print_json(result: dict) -> None:
+    from enas_tf.runs import json_line  # TensorFlow
+
+    print(json_line(result))
 
 
 def _run(recipe: "Recipe", settings: "Settings", verb: str) -> int:
