@@ -109,9 +109,9 @@ class ImageChild:
             found, sides = nearest(compute, wanted, tolerance)
             reach = max((abs(distance) for _, distance in sides), default=0.0)
             warnings.warn(
-                f"{self.case.meta['case']} {place}: the port's own gradients are {own:.1e} off; "
-                f"with {len(sides)} activations on the other side of a kink, up to {reach:.1e} "
-                f"away, {off(found, wanted):.1e}",
+                f"{self.case.meta['case']} {place}: the port's own gradients are {own:.1e} off, "
+                f"{off(found, wanted):.1e} with activations on the other side of their kinks: "
+                f"{len(sides)}, up to {reach:.1e} away",
                 KinkWarning,
                 stacklevel=2,
             )
