@@ -1,4 +1,4 @@
-"""What all tests share: TensorFlow with two devices, and a finished run."""
+"""What all tests share: TensorFlow on one thread with two devices, and a finished run."""
 
 import os
 import sys
@@ -12,8 +12,12 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 
 @pytest.fixture(scope="session", autouse=True)
-def two_logical_devices():
-    """Splits the CPU in two, for tests of distribution.
+def one_thread_and_two_logical_devices():
+    """Has each op use one thread, and splits the CPU in two, for tests of distribution.
+
+    How many threads share an op decides in which order it sums, and so how it rounds; the numbers
+    of the reference tests were made on one. Different ops may still run at once, as collective
+    ones must.
 
     TensorFlow takes this only before it makes its first tensor, so test modules must make none
     when they are imported. Runs that need no TensorFlow do not load it.
@@ -22,6 +26,7 @@ def two_logical_devices():
         return
     import tensorflow as tf
 
+    tf.config.threading.set_intra_op_parallelism_threads(1)
     tf.config.set_logical_device_configuration(
         tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 2
     )

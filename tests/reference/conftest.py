@@ -1,8 +1,17 @@
 """Fixtures of the reference tests."""
 
 import pytest
+import tensorflow as tf
 
 from tests.reference.cases import Comparison
+
+
+@pytest.fixture(scope="module", autouse=True)
+def ops_as_written():
+    """Keeps graphs from fusing ops, such as batch norm and relu, which rounds otherwise."""
+    tf.config.optimizer.set_experimental_options({"remapping": False})
+    yield
+    tf.config.optimizer.set_experimental_options({"remapping": True})
 
 
 @pytest.fixture

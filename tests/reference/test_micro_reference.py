@@ -1,6 +1,9 @@
 """The micro space against the authors' code."""
 
+import warnings
+
 import pytest
+import tensorflow as tf
 
 from enas_tf.child import CellChildConfig
 from enas_tf.controllers.base import ControllerConfig
@@ -12,6 +15,7 @@ from enas_tf.supernets.micro import MicroSupernet
 from tests.reference import controllers
 from tests.reference.cases import VALUES, Case, NameMap, cases
 from tests.reference.children import ImageChild, check_evaluations, check_steps, image_options
+from tests.reference.kinks import KinkWarning
 from tests.reference.micro_names import controller_links, network_links, supernet_links
 
 
@@ -32,9 +36,8 @@ def search_child(request):
     return ImageChild(case, config, net, NameMap(supernet_links(net), case.variables), net)
 
 
-@pytest.fixture(scope="module", params=cases("micro_fixed_child"))
-def fixed_child(request):
-    case = Case.load(request.param)
+def build_fixed(folder):
+    case = Case.load(folder)
     config = child_config(case)
     arc = MicroSpace(case.config["num_cells"]).parse(case.config["fixed_arc"])
     net = network.build(arc, config, *image_sizes(case))
@@ -46,6 +49,11 @@ def fixed_child(request):
         return outputs if config.aux_head else (outputs, None)
 
     return ImageChild(case, config, net, names, forward)
+
+
+@pytest.fixture(scope="module", params=cases("micro_fixed_child"))
+def fixed_child(request):
+    return build_fixed(request.param)
 
 
 def test_reference_search_child(search_child, compare):
@@ -69,6 +77,75 @@ def test_reference_fixed_child_by_moving_averages(fixed_child, compare):
 
 def test_reference_fixed_child_steps(fixed_child, compare):
     check_steps(fixed_child, compare)
+
+
+def route(value, way):
+    """The value, with the gradient of the way."""
+    return way + tf.stop_gradient(value - way)
+
+
+def relu_without_gradient(relu):
+    """As if the relu were not there."""
+    return lambda x, name=None: route(relu(x), x)
+
+
+def relu_with_shifted_kink(relu):
+    """The gradient steps from 0 to 1 at -2e-4 instead of 0."""
+    return lambda x, name=None: route(relu(x), x * tf.cast(x > -2e-4, x.dtype))
+
+
+def relu_wrong_in_graphs(relu):
+    """Right where sides are chosen, and not where gradients are taken."""
+    return lambda x, name=None: route(relu(x), x) if tf.inside_function() else relu(x)
+
+
+def pool_of_averages(max_pool):
+    """The gradient of an average pool."""
+
+    def pool(*args, **kwargs):
+        return route(max_pool(*args, **kwargs), tf.nn.avg_pool(*args, **kwargs))
+
+    return pool
+
+
+def check_gradients_fail(child, compare):
+    with warnings.catch_warnings(), pytest.raises(AssertionError, match="grad"):
+        warnings.simplefilter("ignore", KinkWarning)
+        check_evaluations(child, compare)
+
+
+WRONG_OPS = [
+    ("relu", relu_without_gradient),
+    ("relu", relu_with_shifted_kink),
+    ("relu", relu_wrong_in_graphs),
+    ("max_pool", pool_of_averages),
+]
+
+
+@pytest.mark.parametrize(("name", "wrong"), WRONG_OPS)
+@pytest.mark.parametrize("folder", cases("micro_fixed_child")[:1])
+def test_reference_sides_of_kinks_do_not_hide_a_wrong_op(folder, name, wrong, compare, monkeypatch):
+    """Values are right and an op's gradient is wrong; no choice of sides makes up for it."""
+    monkeypatch.setattr(tf.nn, name, wrong(getattr(tf.nn, name)))
+    check_gradients_fail(build_fixed(folder), compare)
+
+
+@pytest.mark.parametrize(("place", "factor"), [(0, 1.0005), (1, 0.0)])
+@pytest.mark.parametrize("folder", cases("micro_fixed_child")[:1])
+def test_reference_sides_of_kinks_do_not_hide_a_wrong_factor(folder, place, factor, compare):
+    """One variable's gradient is scaled; no choice of sides scales it back."""
+    child = build_fixed(folder)
+    name = child.case.meta["grad_names"][place]
+    right = child.learner.gradients
+
+    def scaled(*inputs):
+        gradients, metrics = right(*inputs)
+        by_name = child.names.read(child.trained, gradients)
+        by_name[name] *= factor
+        return child.names.place(child.trained, by_name), metrics
+
+    child.learner.gradients = scaled
+    check_gradients_fail(child, compare)
 
 
 @pytest.fixture(scope="module", params=cases("micro_controller"))
