@@ -24,7 +24,7 @@ import tensorflow as tf
 REACHES = 1e-5, 4e-5, 1e-4
 
 MOST = 8
-"""How many may fall on their other side at once, of some fifty within reach; 6 have been the most."""
+"""How many may fall on their other side at once, of some fifty in reach; 6 were the most needed."""
 
 Side = tuple[str, float]
 """What may fall on its other side: "relu" or "pool", and the float32 distance from the kink."""
