@@ -84,11 +84,6 @@ def route(value, way):
     return way + tf.stop_gradient(value - way)
 
 
-def relu_without_gradient(relu):
-    """As if the relu were not there."""
-    return lambda x, name=None: route(relu(x), x)
-
-
 def relu_with_shifted_kink(relu):
     """The gradient steps from 0 to 1 at -2e-4 instead of 0."""
     return lambda x, name=None: route(relu(x), x * tf.cast(x > -2e-4, x.dtype))
@@ -99,49 +94,31 @@ def relu_wrong_in_graphs(relu):
     return lambda x, name=None: route(relu(x), x) if tf.inside_function() else relu(x)
 
 
-def pool_of_averages(max_pool):
-    """The gradient of an average pool."""
-
-    def pool(*args, **kwargs):
-        return route(max_pool(*args, **kwargs), tf.nn.avg_pool(*args, **kwargs))
-
-    return pool
-
-
 def check_gradients_fail(child, compare):
     with warnings.catch_warnings(), pytest.raises(AssertionError, match="grad"):
         warnings.simplefilter("ignore", KinkWarning)
         check_evaluations(child, compare)
 
 
-WRONG_OPS = [
-    ("relu", relu_without_gradient),
-    ("relu", relu_with_shifted_kink),
-    ("relu", relu_wrong_in_graphs),
-    ("max_pool", pool_of_averages),
-]
-
-
-@pytest.mark.parametrize(("name", "wrong"), WRONG_OPS)
+@pytest.mark.parametrize("wrong", [relu_with_shifted_kink, relu_wrong_in_graphs])
 @pytest.mark.parametrize("folder", cases("micro_fixed_child")[:1])
-def test_reference_sides_of_kinks_do_not_hide_a_wrong_op(folder, name, wrong, compare, monkeypatch):
+def test_reference_sides_of_kinks_do_not_hide_a_wrong_op(folder, wrong, compare, monkeypatch):
     """Values are right and an op's gradient is wrong; no choice of sides makes up for it."""
-    monkeypatch.setattr(tf.nn, name, wrong(getattr(tf.nn, name)))
+    monkeypatch.setattr(tf.nn, "relu", wrong(tf.nn.relu))
     check_gradients_fail(build_fixed(folder), compare)
 
 
-@pytest.mark.parametrize(("place", "factor"), [(0, 1.0005), (1, 0.0)])
 @pytest.mark.parametrize("folder", cases("micro_fixed_child")[:1])
-def test_reference_sides_of_kinks_do_not_hide_a_wrong_factor(folder, place, factor, compare):
+def test_reference_sides_of_kinks_do_not_hide_a_wrong_factor(folder, compare):
     """One variable's gradient is scaled; no choice of sides scales it back."""
     child = build_fixed(folder)
-    name = child.case.meta["grad_names"][place]
+    name = child.case.meta["grad_names"][0]
     right = child.learner.gradients
 
     def scaled(*inputs):
         gradients, metrics = right(*inputs)
         by_name = child.names.read(child.trained, gradients)
-        by_name[name] *= factor
+        by_name[name] *= 1.0005
         return child.names.place(child.trained, by_name), metrics
 
     child.learner.gradients = scaled
