@@ -112,8 +112,6 @@ class Experiment:
         # What would stop the training is told now, not after the search.
         self._check_training(given and given[1])
         if not given:
-            self._check_search()
-            self._refuse_another_training()
             self.search_and_derive()
         if not self.run.path("train/result.json").exists() or self._is_another_arc():
             self.train()
@@ -123,7 +121,9 @@ class Experiment:
 
     def search_and_derive(self) -> None:
         """Search and derivation, in turn; skips what is done."""
+        self._check_search()
         if not self._is_derived():
+            self._refuse_a_training()
             search = self._make_search()
             search.run(self.run)
             self._derive(search)
@@ -136,10 +136,10 @@ class Experiment:
         """Whether the trained architecture is not the one that is wanted, which train refuses."""
         return self.run.read_json("train/result.json")["arc"] != str(self._arc()[1])
 
-    def _refuse_another_training(self) -> None:
-        """Raises UserError now, not after the search, where it could not be followed by train."""
+    def _refuse_a_training(self) -> None:
+        """Raises UserError where the search could not be followed by a training of its result."""
         trained = self.run.path("train/arc.txt")
-        if trained.exists() and not self._is_derived():
+        if trained.exists():
             raise UserError(
                 f"{self.workdir} holds the training of an architecture that no finished search "
                 f"has derived; go on with it by --arc={trained}, or search in another --workdir"

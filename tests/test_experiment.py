@@ -75,7 +75,7 @@ def test_what_was_derived_from_a_part_of_the_search_is_derived_anew(tmp_path, da
 
 def test_no_search_follows_the_training_of_a_given_architecture(tmp_path, data, monkeypatch):
     experiment(tmp_path, data, arc=ARC).train()
-    monkeypatch.setattr(Experiment, "search_and_derive", None)
+    monkeypatch.setattr(Experiment, "_make_search", None)
     path = tmp_path / "train/arc.txt"
     with pytest.raises(UserError, match=f"search has derived; go on with it by --arc={path}"):
         experiment(tmp_path, data).pipeline()
