@@ -109,7 +109,10 @@ class Checkpoints:
         """
         paths = self._paths(kind)
         if not paths:
-            raise UserError(f"{self.folder} holds no checkpoint of the kind {kind}")
+            raise UserError(
+                f"{self.folder} holds no checkpoint of the kind {kind}; --overwrite starts the run "
+                "afresh"
+            )
         return self._read(paths[-1])
 
     def _read(self, path: Path) -> dict:
