@@ -26,7 +26,7 @@ from enas_tf.loop import NotFinite
 from enas_tf.options import option
 from enas_tf.progress import format_duration
 from enas_tf.runs import Run
-from enas_tf.search import Search
+from enas_tf.search import Search, draw_uniformly
 from enas_tf.spaces.base import Arc, Space
 from enas_tf.verdict import (
     Rewards,
@@ -85,8 +85,8 @@ def compare(
     Returns:
         What `compare.json` holds: the controller's `kind`; `controller` and `uniform`, as
         `summary` gives them; `difference`, `entropy` (of `entropies`) and `rank_correlation`;
-        `trained`, the architectures trained from scratch, and `failed`, those
-        whose loss was not finite; the `config`; and a `verdict` in words.
+        `trained`, the architectures trained from scratch, and `failed`, those whose loss was not
+        finite; the `config`; and a `verdict` in words.
     """
     controller = search.reinforce.controller
     space, number = controller.space, config.num_samples
@@ -112,12 +112,6 @@ def compare(
     run.write_json("compare.json", result)
     print(f"compare: {ranks_in_words(result)}")
     return result
-
-
-def draw_uniformly(space: Space, n: int, rng: random.Random) -> tf.Tensor:
-    """Tokens of `n` architectures of a space, all equally likely, `(n, num_tokens)`, int32."""
-    with tf.device("CPU:0"):
-        return tf.constant([space.random(rng).tokens for _ in range(n)], tf.int32)
 
 
 def summary(space: Space, drawn: Sequence[str], rewards: Rewards) -> dict:

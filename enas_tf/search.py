@@ -21,6 +21,7 @@ from enas_tf.loop import Loop
 from enas_tf.options import option
 from enas_tf.reinforce import Reinforce
 from enas_tf.runs import Run
+from enas_tf.spaces.base import Space
 from enas_tf.strategies import distribute
 from enas_tf.tasks.base import Task
 
@@ -181,13 +182,6 @@ class Search:
             # The number is a tensor, so that the function is traced once.
             return self._sample(tf.constant(n), tf.constant(seed))
 
-    def _draw_uniformly(self, n: int, epoch: int) -> tf.Tensor:
-        """Tokens of `n` architectures of the space, all equally likely, `(n, num_tokens)`."""
-        space = self.reinforce.controller.space
-        rng = random.Random(f"{self._attempt_seed} {epoch}")
-        with tf.device("CPU:0"):
-            return tf.constant([space.random(rng).tokens for _ in range(n)], tf.int32)
-
     def rewards(self, tokens: tf.Tensor, batches: Iterator) -> list[float]:
         """The rewards of architectures, each on the next validation batch.
 
@@ -272,12 +266,13 @@ class Search:
         tokens = self._draw(max(n, _COUNTED_ARCS), _REPORT_DRAWS, epoch).tokens
         updates = (epoch + 1) * self.config.updates_per_epoch
         first = updates * self.config.arcs_per_update + epoch * _REPORTED_ARCS
+        space, rng = self.reinforce.controller.space, random.Random(f"{self._attempt_seed} {epoch}")
         # Both on the same batches, so that the gap does not depend on how hard these are.
         rewards, uniform = (
             self.rewards(some, self.reward_batches(first, n))[:_REPORTED_ARCS]
-            for some in (tokens[:n], self._draw_uniformly(n, epoch))
+            for some in (tokens[:n], draw_uniformly(space, n, rng))
         )
-        arcs = [self.reinforce.controller.space.parse(one) for one in tokens.numpy().tolist()]
+        arcs = [space.parse(one) for one in tokens.numpy().tolist()]
         watch.tell(loop, epoch, arcs, rewards, uniform)
         arcs_log.write_epoch(run, epoch, arcs, rewards)
 
@@ -291,6 +286,12 @@ class Search:
         return self._strategy.experimental_distribute_values_from_function(
             lambda context: tokens[context.replica_id_in_sync_group]
         )
+
+
+def draw_uniformly(space: Space, n: int, rng: random.Random) -> tf.Tensor:
+    """Tokens of `n` architectures of a space, all equally likely, `(n, num_tokens)`, int32."""
+    with tf.device("CPU:0"):
+        return tf.constant([space.random(rng).tokens for _ in range(n)], tf.int32)
 
 
 def is_finished(run: Run, config: SearchConfig) -> bool:

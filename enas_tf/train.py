@@ -149,7 +149,7 @@ class Training:
         return {**self.learner.variables, **averages}
 
     def run(self, run: Run, arc: str, params: int, tests: bool = True) -> dict:
-        """Trains to the end, from the last checkpoint on, then tests once; does nothing again.
+        """Trains to the end, from the last checkpoint on, then tests once; is done only once.
 
         Args:
             run: where checkpoints, metrics and `train/result.json` go.

@@ -10,13 +10,13 @@ from enas_tf.compare import (
     CompareConfig,
     choose,
     compare,
-    draw_uniformly,
     summary,
 )
 from enas_tf.derive import DeriveConfig
 from enas_tf.errors import UserError
 from enas_tf.loop import NotFinite
 from enas_tf.runs import Run
+from enas_tf.search import draw_uniformly
 from enas_tf.spaces.macro import MacroSpace
 from enas_tf.spaces.micro import MicroSpace
 from enas_tf.spaces.rnn import RnnSpace
