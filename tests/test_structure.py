@@ -20,6 +20,7 @@ ROWS = [
         ["child", "drawing", "data"],
         [
             "layers.graph",
+            "layers.image_ops",
             "layers.initial",
             "layers.dropout",
             "layers.joined_entries",

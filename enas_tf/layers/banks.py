@@ -3,8 +3,8 @@
 import keras
 import tensorflow as tf
 
-from enas_tf.layers.conv import max_pool
 from enas_tf.layers.graph import graph_function
+from enas_tf.layers.image_ops import depthwise_conv, max_pool, pointwise_conv
 from enas_tf.layers.initial import he_normal
 from enas_tf.layers.norm import MovingAverages, Statistics, normalize
 
@@ -42,6 +42,26 @@ def take_sets(bank: Weights, rows: tf.Tensor) -> list[Weights]:
     return list(zip(*(tf.unstack(take_rows(tensor, rows)) for tensor in bank), strict=True))
 
 
+@tf.custom_gradient
+def _rectified_conv(x: tf.Tensor, depthwise: tf.Tensor, pointwise: tf.Tensor):
+    """Relu, depthwise convolution, pointwise convolution; of images, the gradient keeps `x` alone.
+
+    It runs the first two again, which costs a twentieth of a step and saves half of its memory.
+    """
+    inputs = tuple(map(tf.identity, (x, depthwise, pointwise)))
+
+    def run(x: tf.Tensor, depthwise: tf.Tensor, pointwise: tf.Tensor) -> tf.Tensor:
+        return pointwise_conv(depthwise_conv(tf.nn.relu(x), depthwise), pointwise)
+
+    def gradient(upstream: tf.Tensor) -> list[tf.Tensor]:
+        with tf.GradientTape() as tape:
+            tape.watch(inputs)
+            again = run(*inputs)
+        return tape.gradient(again, inputs, upstream)
+
+    return run(*inputs), gradient
+
+
 def separable_conv(
     x: tf.Tensor,
     depthwise: tf.Tensor,
@@ -69,8 +89,7 @@ def separable_conv(
     statistics = []
     stacks = zip(*map(tf.unstack, (depthwise, pointwise, scale, offset, *averages)), strict=True)
     for depthwise, pointwise, scale, offset, *averages in stacks:
-        x = tf.nn.depthwise_conv2d(tf.nn.relu(x), depthwise, [1, 1, 1, 1], "SAME")
-        x = tf.nn.conv2d(x, pointwise[tf.newaxis, tf.newaxis], 1, "SAME")
+        x = _rectified_conv(x, depthwise, pointwise)
         x, *of_stack = normalize(x, scale, offset, averages=tuple(averages) or None)
         statistics.append(of_stack)
     if not with_statistics:

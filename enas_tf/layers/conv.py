@@ -5,6 +5,7 @@ from collections.abc import Callable
 import keras
 import tensorflow as tf
 
+from enas_tf.layers.image_ops import pointwise_conv
 from enas_tf.layers.initial import he_normal
 from enas_tf.layers.norm import BatchNorm
 
@@ -49,7 +50,11 @@ class ConvNorm(keras.layers.Layer):
     def call(self, x: tf.Tensor, training: bool = False) -> tf.Tensor:
         """`(batch, height, width, filters)`."""
         x = tf.nn.relu(x) if self.relu else x
-        return self.norm(tf.nn.conv2d(x, self.kernel, 1, "SAME"), training=training)
+        if self.kernel_size == 1:
+            x = pointwise_conv(x, self.kernel[0, 0])
+        else:
+            x = tf.nn.conv2d(x, self.kernel, 1, "SAME")
+        return self.norm(x, training=training)
 
 
 def halve(x: tf.Tensor, kernel_1: tf.Tensor, kernel_2: tf.Tensor) -> tf.Tensor:
@@ -57,7 +62,7 @@ def halve(x: tf.Tensor, kernel_1: tf.Tensor, kernel_2: tf.Tensor) -> tf.Tensor:
 
     Args:
         x: `(batch, height, width, channels)`.
-        kernel_1: `(1, 1, channels, filters / 2)`.
+        kernel_1: `(channels, filters / 2)`.
         kernel_2: of the same shape.
 
     Returns:
@@ -73,27 +78,8 @@ def halve(x: tf.Tensor, kernel_1: tf.Tensor, kernel_2: tf.Tensor) -> tf.Tensor:
     first = tf.slice(pairs, [0, 0, 0, 0], [-1, 1, width, channels])
     last = tf.slice(pairs, [0, 1, 0, channels], [-1, 1, width, channels])
     first, last = (tf.reshape(x, [-1, height, width, channels]) for x in (first, last))
-    paths = tf.nn.conv2d(first, kernel_1, 1, "VALID"), tf.nn.conv2d(last, kernel_2, 1, "VALID")
+    paths = pointwise_conv(first, kernel_1), pointwise_conv(last, kernel_2)
     return tf.concat(paths, axis=-1)
-
-
-@tf.custom_gradient
-def max_pool(x: tf.Tensor):
-    """Max pool 3x3 with stride 1, `(batch, height, width, channels)`.
-
-    The gradient pools once more. In a branch of `tf.switch_case` the pool that was is in another
-    graph; oneDNN's kernel, which is nine times as fast as TensorFlow's own, needs it in the same.
-    """
-    # A gradient can only reach what is of the branch itself.
-    x = tf.identity(x)
-
-    def gradient(upstream: tf.Tensor) -> tf.Tensor:
-        with tf.GradientTape() as tape:
-            tape.watch(x)
-            again = tf.nn.max_pool2d(x, 3, 1, "SAME")
-        return tape.gradient(again, x, upstream)
-
-    return tf.nn.max_pool2d(x, 3, 1, "SAME"), gradient
 
 
 class FactorizedReduction(keras.layers.Layer):
@@ -138,4 +124,4 @@ class FactorizedReduction(keras.layers.Layer):
     def call(self, x: tf.Tensor, training: bool = False) -> tf.Tensor:
         """`(batch, ceil(height / 2), ceil(width / 2), filters)`."""
         x = tf.nn.relu(x) if self.relu else x
-        return self.norm(halve(x, self.kernel_1, self.kernel_2), training=training)
+        return self.norm(halve(x, self.kernel_1[0, 0], self.kernel_2[0, 0]), training=training)

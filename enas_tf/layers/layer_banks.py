@@ -8,8 +8,9 @@ import keras
 import tensorflow as tf
 
 from enas_tf.layers.banks import take_rows
-from enas_tf.layers.conv import halve, max_pool
+from enas_tf.layers.conv import halve
 from enas_tf.layers.graph import graph_function
+from enas_tf.layers.image_ops import depthwise_conv, max_pool, pointwise_conv
 from enas_tf.layers.initial import he_normal
 from enas_tf.layers.norm import MovingAverages, Statistics, normalize
 
@@ -50,7 +51,7 @@ def run_op(
         take_rows(weights[f"input_{name}"], op[tf.newaxis])
         for name in ("kernel", "scale", "offset")
     )
-    x = tf.nn.conv2d(x, kernel[tf.newaxis], 1, "SAME")
+    x = pointwise_conv(x, kernel[0])
     input_averages = _row(averages["input"], op)
     x, *input_statistics = normalize(x, scale[0], offset[0], averages=input_averages)
     x = tf.nn.relu(x)
@@ -85,8 +86,7 @@ def _normalized(
 
 def _separable(x: tf.Tensor, place: int, weights: Weights) -> tf.Tensor:
     depthwise = weights[("depthwise_3x3", "depthwise_5x5")[place]]
-    x = tf.nn.depthwise_conv2d(x, depthwise, [1, 1, 1, 1], "SAME")
-    return tf.nn.conv2d(x, weights["pointwise"][place, tf.newaxis, tf.newaxis], 1, "SAME")
+    return pointwise_conv(depthwise_conv(x, depthwise), weights["pointwise"][place])
 
 
 def _excited(
@@ -182,8 +182,7 @@ class OpBank(keras.layers.Layer):
 def _reduce(
     x: tf.Tensor, weights: Weights, averages: Statistics | None, with_statistics: bool
 ) -> tuple[tf.Tensor, ...]:
-    kernels = weights["kernels"][:, tf.newaxis, tf.newaxis]
-    y = halve(x, kernels[0], kernels[1])
+    y = halve(x, *tf.unstack(weights["kernels"]))
     y, *statistics = normalize(y, weights["scale"], weights["offset"], averages=averages)
     return (y, *statistics) if with_statistics else (y,)
 

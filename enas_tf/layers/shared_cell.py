@@ -15,6 +15,7 @@ from enas_tf.layers.banks import (
 )
 from enas_tf.layers.dropout import DropPath
 from enas_tf.layers.graph import graph_function
+from enas_tf.layers.image_ops import pointwise_conv
 from enas_tf.layers.initial import he_normal
 from enas_tf.layers.norm import MovingAverages, Statistics, normalize
 from enas_tf.spaces.micro import MicroSpace
@@ -66,7 +67,8 @@ def run_nodes(
         used = tf.one_hot(tokens[0::2], num_entries, True, False, dtype=tf.bool)
         loose = tf.cast(tf.where(~tf.reduce_any(used, axis=0))[:, 0], tf.int32)
     ends = tf.transpose(entries.gather(loose), [1, 2, 3, 0, 4])
-    shape = tf.concat([tf.shape(inputs[0])[:3], [-1]], axis=0)
+    height, width, channels = inputs[0].shape[1:]
+    shape = [-1, height, width, tf.size(loose) * channels]
     # Behind the transposition, relu and the convolution keep one tensor for their gradients.
     ends = tf.nn.relu(tf.reshape(ends, shape))
     return ends, loose, *map(tf.stack, zip(*statistics, strict=True))
@@ -102,8 +104,8 @@ def _run_cell(
     convs = tuple(take_sets(bank, rows) for bank in banks)
     ends, loose, *edge_statistics = run_nodes(inputs, tokens, convs, masks, with_statistics)
     kernel, scale, offset = join
-    kernel = tf.reshape(take_rows(kernel, loose), [1, 1, -1, kernel.shape[-1]])
-    output = tf.nn.conv2d(ends, kernel, 1, "SAME")
+    kernel = tf.reshape(take_rows(kernel, loose), [-1, kernel.shape[-1]])
+    output = pointwise_conv(ends, kernel)
     output, *output_statistics = normalize(output, scale, offset, averages=averages)
     return (output, edge_statistics, output_statistics) if with_statistics else (output, None, None)
 

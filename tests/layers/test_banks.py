@@ -39,6 +39,29 @@ def test_separable_conv_is_keras_layers_one_after_the_other(moving):
     np.testing.assert_allclose(separable_conv(x, *weights)[0], y, atol=1e-5)
 
 
+def test_gradients_of_a_separable_conv_keep_four_tensors_of_images():
+    bank = SeparableConvBank(sets=1, channels=4, kernel_size=5, moving=False)
+    bank.build()
+    (weights,) = take_sets(bank.read(), tf.constant([0]))
+
+    @tf.function(autograph=False)
+    def gradient(x):
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            (output,) = separable_conv(x, *weights)
+        forward.update(x.graph.get_operations())
+        return tape.gradient(output, x)
+
+    forward, read = set(), set()
+    graph = gradient.get_concrete_function(tf.TensorSpec([None, 6, 6, 4])).graph
+    for operation in set(graph.get_operations()) - forward:
+        if operation.type not in ("Shape", "ZerosLike"):
+            read.update(x.ref() for x in operation.inputs if x.op in forward)
+    shapes = [ref.deref().shape for ref in read if ref.deref().shape.rank == 4]
+    # For each stack what it is given, and what its batch norm is given.
+    assert [shape.as_list() for shape in shapes if shape[0] is None] == [[None, 6, 6, 4]] * 4
+
+
 class Reader(keras.layers.Layer):
     """Reads a bank inside a layer's call, where Keras casts variables to what it computes in."""
 

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from enas_tf.layers.conv import ConvNorm, FactorizedReduction, max_pool
+from enas_tf.layers.conv import ConvNorm, FactorizedReduction
 
 
 @pytest.mark.parametrize(("height", "width"), [(4, 4), (5, 7), (1, 1)])
@@ -26,26 +26,3 @@ def test_relu_comes_first_where_wanted():
         layer.kernel.assign([[[[1.0]]]])
         layer.norm = lambda y, training: y
         np.testing.assert_allclose(tf.reshape(layer(x), [-1]), wanted)
-
-
-def test_max_pool_in_a_branch_has_the_gradient_of_one_outside():
-    # Whole numbers, many of which are equal within a window.
-    images = tf.constant(np.random.default_rng(0).integers(0, 3, (2, 5, 6, 4)), tf.float32)
-
-    def output_and_gradient(pool):
-        @tf.function(autograph=False)
-        def run(images, op):
-            with tf.GradientTape() as tape:
-                tape.watch(images)
-                output = pool(images, op)
-                loss = tf.reduce_sum(output * tf.range(4.0))
-            return output, tape.gradient(loss, images)
-
-        return run(images, tf.constant(1))
-
-    ours = output_and_gradient(
-        lambda x, op: tf.switch_case(op, [lambda: tf.zeros_like(x), lambda: max_pool(x)])
-    )
-    wanted = output_and_gradient(lambda x, op: tf.nn.max_pool2d(x, 3, 1, "SAME"))
-    for actual, expected in zip(ours, wanted, strict=True):
-        np.testing.assert_array_equal(actual, expected)
