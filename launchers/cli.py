@@ -1,5 +1,6 @@
 """What the launchers share: flags, verbs, and how errors and ends are told."""
 
+import gc
 import importlib
 import os
 import sys
@@ -168,7 +169,7 @@ def import_tensorflow_quietly() -> None:
     with open(os.devnull, "w") as nowhere:
         os.dup2(nowhere.fileno(), 2)
     try:
-        with _hidden("sklearn", "matplotlib"):
+        with _hidden("sklearn", "matplotlib"), _without_garbage_collection():
             tensorflow = importlib.import_module("tensorflow")
         tensorflow.get_logger().setLevel("ERROR")
     finally:
@@ -187,6 +188,20 @@ def _hidden(*packages: str) -> Iterator[None]:
     finally:
         for name in hidden:
             del sys.modules[name]
+
+
+@contextmanager
+def _without_garbage_collection() -> Iterator[None]:
+    """For what makes much that stays: to look through it again and again takes a second.
+
+    Later collections leave it out as well.
+    """
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 def _verb(words: Sequence[str]) -> str:

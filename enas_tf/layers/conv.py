@@ -51,7 +51,7 @@ class ConvNorm(keras.layers.Layer):
         """`(batch, height, width, filters)`."""
         x = tf.nn.relu(x) if self.relu else x
         if self.kernel_size == 1:
-            x = pointwise_conv(x, self.kernel[0, 0])
+            x = pointwise_conv(x, self.kernel)
         else:
             x = tf.nn.conv2d(x, self.kernel, 1, "SAME")
         return self.norm(x, training=training)
@@ -62,7 +62,7 @@ def halve(x: tf.Tensor, kernel_1: tf.Tensor, kernel_2: tf.Tensor) -> tf.Tensor:
 
     Args:
         x: `(batch, height, width, channels)`.
-        kernel_1: `(channels, filters / 2)`.
+        kernel_1: `(channels, filters / 2)`, or with two axes of 1 before these.
         kernel_2: of the same shape.
 
     Returns:
@@ -124,4 +124,4 @@ class FactorizedReduction(keras.layers.Layer):
     def call(self, x: tf.Tensor, training: bool = False) -> tf.Tensor:
         """`(batch, ceil(height / 2), ceil(width / 2), filters)`."""
         x = tf.nn.relu(x) if self.relu else x
-        return self.norm(halve(x, self.kernel_1[0, 0], self.kernel_2[0, 0]), training=training)
+        return self.norm(halve(x, self.kernel_1, self.kernel_2), training=training)

@@ -1,5 +1,7 @@
 """Ops on images, by kernels that a CPU is fast with where TensorFlow's usual choice is not."""
 
+from functools import partial
+
 import tensorflow as tf
 
 _STRIDES = [1, 1, 1, 1]
@@ -10,19 +12,22 @@ def pointwise_conv(x: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
 
     Args:
         x: `(batch, height, width, channels)`; height and width known.
-        kernel: `(channels, filters)`.
+        kernel: `(channels, filters)`, or with two axes of 1 before these.
 
     Returns:
         `(batch, height, width, filters)`.
     """
+    channels, filters = kernel.shape[-2:]
     if _has_gpu():
-        return tf.nn.conv2d(x, kernel[tf.newaxis, tf.newaxis], 1, "SAME")
+        return tf.nn.conv2d(x, tf.reshape(kernel, [1, 1, -1, filters]), 1, "SAME")
+    kernel = tf.reshape(kernel, [-1, filters]) if kernel.shape.rank == 4 else kernel
     # oneDNN takes a third less time for the product of matrices than for the same as convolution.
-    y = tf.matmul(tf.reshape(x, [-1, tf.shape(kernel)[0]]), kernel)
-    return tf.reshape(y, [-1, *x.shape[1:3], kernel.shape[1]])
+    y = tf.matmul(tf.reshape(x, [-1, channels or tf.shape(kernel)[0]]), kernel)
+    return tf.reshape(y, [-1, *x.shape[1:3], filters])
 
 
-def depthwise_conv(x: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
+@tf.custom_gradient
+def depthwise_conv(x: tf.Tensor, kernel: tf.Tensor):
     """Depthwise convolution with stride 1 that keeps height and width.
 
     Args:
@@ -32,44 +37,49 @@ def depthwise_conv(x: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
     Returns:
         Of `x`'s shape.
     """
-    if kernel.shape[0] > 3 and x.dtype == tf.float32 and not _has_gpu():
-        return _wide_depthwise_conv(x, kernel)
-    return tf.nn.depthwise_conv2d(x, kernel, _STRIDES, "SAME")
-
-
-@tf.custom_gradient
-def _wide_depthwise_conv(x: tf.Tensor, kernel: tf.Tensor):
-    """With a gradient in half the time: oneDNN's takes five convolutions if a kernel is wide.
-
-    The kernel's gradient is itself a depthwise convolution, of the images by the gradients behind
-    them, each channel of each image being a channel.
-    """
     # A gradient in a branch of `tf.switch_case` can only reach what is of the branch itself.
     x, kernel = tf.identity(x), tf.identity(kernel)
+    gradients = partial(depthwise_gradients, x, kernel)
+    return tf.nn.depthwise_conv2d(x, kernel, _STRIDES, "SAME"), gradients
+
+
+def depthwise_gradients(
+    x: tf.Tensor, kernel: tf.Tensor, upstream: tf.Tensor
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """The gradients of `depthwise_conv` by `x` and by the kernel.
+
+    Args:
+        x: as for `depthwise_conv`.
+        kernel: the same.
+        upstream: the gradient by the output, of `x`'s shape.
+    """
+    options = {"out_backprop": upstream, "strides": _STRIDES, "padding": "SAME"}
+    of_x = tf.raw_ops.DepthwiseConv2dNativeBackpropInput(
+        input_sizes=tf.shape(x), filter=kernel, **options
+    )
+    if kernel.shape[0] > 3 and x.dtype == tf.float32 and not _has_gpu():
+        return of_x, _gradient_of_wide_kernel(x, kernel, upstream)
+    of_kernel = tf.raw_ops.DepthwiseConv2dNativeBackpropFilter(
+        input=x, filter_sizes=kernel.shape, **options
+    )
+    return of_x, of_kernel
+
+
+def _gradient_of_wide_kernel(x: tf.Tensor, kernel: tf.Tensor, upstream: tf.Tensor) -> tf.Tensor:
+    """In half the time that oneDNN takes, which is five convolutions for a wide kernel.
+
+    The gradient is a depthwise convolution as well, of the images by what came back for them, each
+    channel of each image being a channel.
+    """
     size, _, channels, _ = kernel.shape
-
-    def gradient(upstream: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        of_x = tf.raw_ops.DepthwiseConv2dNativeBackpropInput(
-            input_sizes=tf.shape(x),
-            filter=kernel,
-            out_backprop=upstream,
-            strides=_STRIDES,
-            padding="SAME",
-        )
-        images, kernels = _images_as_channels(x), _images_as_channels(upstream)
-        margins = [[0, 0], [size // 2] * 2, [size // 2] * 2, [0, 0]]
-        per_image = tf.nn.depthwise_conv2d(
-            images[tf.newaxis], kernels[..., tf.newaxis], _STRIDES, margins
-        )
-        of_kernel = tf.reduce_sum(tf.reshape(per_image, [size, size, -1, channels]), axis=2)
-        return of_x, of_kernel[..., tf.newaxis]
-
-    return tf.nn.depthwise_conv2d(x, kernel, _STRIDES, "SAME"), gradient
-
-
-def _images_as_channels(x: tf.Tensor) -> tf.Tensor:
-    """`(height, width, batch * channels)`."""
-    return tf.reshape(tf.transpose(x, [1, 2, 0, 3]), [*x.shape[1:3], -1])
+    height, width = x.shape[1:3]
+    images, kernels = (tf.transpose(tensor, [1, 2, 0, 3]) for tensor in (x, upstream))
+    images = tf.reshape(images, [1, height, width, -1])
+    kernels = tf.reshape(kernels, [height, width, -1, 1])
+    margins = [[0, 0], [size // 2] * 2, [size // 2] * 2, [0, 0]]
+    per_image = tf.nn.depthwise_conv2d(images, kernels, _STRIDES, margins)
+    per_image = tf.reshape(per_image, [size, size, -1, channels, 1])
+    return tf.reduce_sum(per_image, axis=2)
 
 
 @tf.custom_gradient
@@ -79,7 +89,7 @@ def max_pool(x: tf.Tensor):
     The gradient pools once more. In a branch of `tf.switch_case` the pool that was is in another
     graph; oneDNN's kernel, which is nine times as fast as TensorFlow's own, needs it in the same.
     """
-    # As for the convolution above.
+    # As for the depthwise convolution.
     x = tf.identity(x)
 
     def gradient(upstream: tf.Tensor) -> tf.Tensor:

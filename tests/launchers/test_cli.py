@@ -1,4 +1,7 @@
-"""How a command's end is told."""
+"""How a command starts, and how its end is told."""
+
+import subprocess
+import sys
 
 import pytest
 
@@ -56,6 +59,17 @@ def test_ctrl_c_while_tensorflow_is_imported(monkeypatch, capsys):
     assert cli.launch("CIFAR_MICRO", "", ["cifar_micro", "search"]) == 130
     line = "interrupted; the same command goes on from the last checkpoint\n"
     assert capsys.readouterr() == ("", line)
+
+
+def test_importing_tensorflow_leaves_garbage_collection_on_but_for_what_was_imported():
+    code = """
+import gc
+from launchers.cli import import_tensorflow_quietly
+import_tensorflow_quietly()
+print(gc.isenabled(), gc.get_freeze_count() > len(gc.get_objects()))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["True", "True"]
 
 
 def test_a_wrong_flag_is_status_2(capsys):
