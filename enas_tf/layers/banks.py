@@ -4,7 +4,7 @@ import keras
 import tensorflow as tf
 
 from enas_tf.layers.graph import graph_function
-from enas_tf.layers.image_ops import depthwise_gradients, max_pool, pointwise_conv
+from enas_tf.layers.image_ops import depthwise_conv, max_pool, pointwise_conv
 from enas_tf.layers.initial import he_normal
 from enas_tf.layers.norm import MovingAverages, Statistics, normalize
 
@@ -45,26 +45,22 @@ def take_sets(bank: Weights, rows: tf.Tensor) -> list[Weights]:
 @graph_function
 @tf.custom_gradient
 def _rectified_conv(x: tf.Tensor, depthwise: tf.Tensor, pointwise: tf.Tensor):
-    """Relu, depthwise convolution, pointwise convolution; of images, the gradient keeps `x` alone.
+    """Relu, depthwise convolution, pointwise convolution; the gradient keeps the inputs alone.
 
     It runs the first two again, which costs a twentieth of a step and saves half of its memory.
     """
+    inputs = x, depthwise, pointwise
 
-    def depthwise_of(rectified: tf.Tensor) -> tf.Tensor:
-        return tf.nn.depthwise_conv2d(rectified, depthwise, [1, 1, 1, 1], "SAME")
+    def run() -> tf.Tensor:
+        return pointwise_conv(depthwise_conv(tf.nn.relu(x), depthwise), pointwise)
 
-    def gradient(upstream: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        rectified = tf.nn.relu(x)
-        y = depthwise_of(rectified)
+    def gradient(upstream: tf.Tensor) -> list[tf.Tensor]:
         with tf.GradientTape() as tape:
-            tape.watch((y, pointwise))
-            again = pointwise_conv(y, pointwise)
-        of_y, of_pointwise = tape.gradient(again, (y, pointwise), upstream)
-        of_rectified, of_depthwise = depthwise_gradients(rectified, depthwise, of_y)
-        of_x = tf.raw_ops.ReluGrad(gradients=of_rectified, features=rectified)
-        return of_x, of_depthwise, of_pointwise
+            tape.watch(inputs)
+            again = run()
+        return tape.gradient(again, inputs, upstream)
 
-    return pointwise_conv(depthwise_of(tf.nn.relu(x)), pointwise), gradient
+    return run(), gradient
 
 
 def separable_conv(

@@ -39,20 +39,14 @@ def depthwise_conv(x: tf.Tensor, kernel: tf.Tensor):
     """
     # A gradient in a branch of `tf.switch_case` can only reach what is of the branch itself.
     x, kernel = tf.identity(x), tf.identity(kernel)
-    gradients = partial(depthwise_gradients, x, kernel)
+    gradients = partial(_depthwise_gradients, x, kernel)
     return tf.nn.depthwise_conv2d(x, kernel, _STRIDES, "SAME"), gradients
 
 
-def depthwise_gradients(
+def _depthwise_gradients(
     x: tf.Tensor, kernel: tf.Tensor, upstream: tf.Tensor
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """The gradients of `depthwise_conv` by `x` and by the kernel.
-
-    Args:
-        x: as for `depthwise_conv`.
-        kernel: the same.
-        upstream: the gradient by the output, of `x`'s shape.
-    """
+    """By `x` and by the kernel."""
     options = {"out_backprop": upstream, "strides": _STRIDES, "padding": "SAME"}
     of_x = tf.raw_ops.DepthwiseConv2dNativeBackpropInput(
         input_sizes=tf.shape(x), filter=kernel, **options
