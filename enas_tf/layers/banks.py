@@ -47,7 +47,7 @@ def take_sets(bank: Weights, rows: tf.Tensor) -> list[Weights]:
 def _rectified_conv(x: tf.Tensor, depthwise: tf.Tensor, pointwise: tf.Tensor):
     """Relu, depthwise convolution, pointwise convolution; the gradient keeps the inputs alone.
 
-    It runs the first two again, which costs a twentieth of a step and saves half of its memory.
+    It runs the first two again, which costs a twentieth of a step and halves what a step keeps.
     """
     inputs = x, depthwise, pointwise
 
