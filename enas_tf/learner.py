@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from enas_tf.child import ImageChildConfig, RnnChildConfig
 from enas_tf.optimizers import NesterovSGD
-from enas_tf.strategies import check_jit_compile, is_mirrored
+from enas_tf.strategies import check_jit_compile
 from enas_tf.tasks.base import Task
 
 Batches = tf.data.Dataset | tf.distribute.DistributedDataset
@@ -57,9 +57,8 @@ class Learner:
             self.optimizer.build(self.trained)
         self.train_step = tf.function(self._train_step, autograph=False)
         self.eval_step = tf.function(self._eval_step, autograph=False)
-        # Replicas meet where moving averages are kept, which no nested function may do.
-        if not is_mirrored(self.strategy):
-            self._backward = tf.function(self._backward, autograph=False, jit_compile=jit_compile)
+        if jit_compile:
+            self._backward = tf.function(self._backward, autograph=False, jit_compile=True)
 
     @property
     def variables(self) -> Mapping[str, tf.Variable]:

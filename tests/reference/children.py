@@ -62,6 +62,8 @@ class ImageChild:
         self.forward = forward
         self.task = ImageTask(None, DataConfig(), config)
         self.learner = Learner(net, forward, self.task, config)
+        # In a graph, as a step takes them.
+        self.learner.gradients = tf.function(self.learner.gradients, autograph=False)
         self.trained = self.learner.trained
         # All steps of a case are in the first epoch.
         self.learner.optimizer.learning_rate = config.rate(0)
