@@ -33,6 +33,8 @@ class NesterovSGD(keras.optimizers.Optimizer):
         if self.built:
             return
         super().build(variables)
+        # One constant in the graph, not one for each variable.
+        self._factor = tf.constant(self.momentum)
         self._momentums = [
             self.add_variable_from_reference(variable, name="momentum")
             for variable in (variables if self.momentum else ())
@@ -53,7 +55,7 @@ class NesterovSGD(keras.optimizers.Optimizer):
             accum=momentum.value.handle,
             lr=learning_rate,
             grad=gradient,
-            momentum=self.momentum,
+            momentum=self._factor,
             use_nesterov=True,
         )
 
