@@ -1,10 +1,13 @@
 """Weights with one set for every input that an op may be given, and the ops that use one set."""
 
+from collections.abc import Callable
+from functools import partial
+
 import keras
 import tensorflow as tf
 
 from enas_tf.layers.graph import graph_function
-from enas_tf.layers.image_ops import depthwise_conv, max_pool, pointwise_conv
+from enas_tf.layers.image_ops import depthwise_conv, pointwise_conv
 from enas_tf.layers.initial import he_normal
 from enas_tf.layers.norm import MovingAverages, Statistics, normalize
 
@@ -12,7 +15,7 @@ Weights = tuple[tf.Tensor, ...]
 
 
 @tf.custom_gradient
-def take_rows(bank: tf.Tensor, rows: tf.Tensor):
+def take_rows(bank: tf.Tensor, places: tf.Tensor):
     """Rows of a tensor, each taken at most once.
 
     As `tf.gather` along axis 0, but with a dense gradient: the shared weights' gradients are
@@ -20,16 +23,16 @@ def take_rows(bank: tf.Tensor, rows: tf.Tensor):
 
     Args:
         bank: `(sets, ...)`.
-        rows: `(n,)`, int32, all different.
+        places: `(n, 1)`, int32: the rows' numbers, all different.
 
     Returns:
         `(n, ...)`.
     """
 
     def gradient(upstream: tf.Tensor) -> tuple[tf.Tensor, None]:
-        return tf.scatter_nd(rows[:, tf.newaxis], upstream, tf.shape(bank)), None
+        return tf.scatter_nd(places, upstream, tf.shape(bank)), None
 
-    return tf.gather(bank, rows), gradient
+    return tf.gather_nd(bank, places), gradient
 
 
 def take_sets(bank: Weights, rows: tf.Tensor) -> list[Weights]:
@@ -39,28 +42,8 @@ def take_sets(bank: Weights, rows: tf.Tensor) -> list[Weights]:
         bank: tensors with all sets along axis 0.
         rows: `(n,)`, int32: the sets wanted, all different.
     """
-    return list(zip(*(tf.unstack(take_rows(tensor, rows)) for tensor in bank), strict=True))
-
-
-@graph_function
-@tf.custom_gradient
-def _rectified_conv(x: tf.Tensor, depthwise: tf.Tensor, pointwise: tf.Tensor):
-    """Relu, depthwise convolution, pointwise convolution; the gradient keeps the inputs alone.
-
-    It runs the first two again, which costs a twentieth of a step and halves what a step keeps.
-    """
-    inputs = x, depthwise, pointwise
-
-    def run() -> tf.Tensor:
-        return pointwise_conv(depthwise_conv(tf.nn.relu(x), depthwise), pointwise)
-
-    def gradient(upstream: tf.Tensor) -> list[tf.Tensor]:
-        with tf.GradientTape() as tape:
-            tape.watch(inputs)
-            again = run()
-        return tape.gradient(again, inputs, upstream)
-
-    return run(), gradient
+    places = rows[:, tf.newaxis]
+    return list(zip(*(tf.unstack(take_rows(tensor, places)) for tensor in bank), strict=True))
 
 
 def separable_conv(
@@ -90,7 +73,7 @@ def separable_conv(
     statistics = []
     stacks = zip(*map(tf.unstack, (depthwise, pointwise, scale, offset, *averages)), strict=True)
     for depthwise, pointwise, scale, offset, *averages in stacks:
-        x = _rectified_conv(x, depthwise, pointwise)
+        x = pointwise_conv(depthwise_conv(tf.nn.relu(x), depthwise), pointwise)
         x, *of_stack = normalize(x, scale, offset, averages=tuple(averages) or None)
         statistics.append(of_stack)
     if not with_statistics:
@@ -114,17 +97,48 @@ def run_op(
     Returns:
         As `separable_conv` does; the statistics of an op without batch norm are zero.
     """
+    size = len(conv_3x3)
+    conv = partial(separable_conv, with_statistics=with_statistics)
     zeros = [tf.zeros([2, x.shape[-1]])] * 2 if with_statistics else []
-    return tf.switch_case(
-        op,
-        [
-            lambda: separable_conv(x, *conv_3x3, with_statistics=with_statistics),
-            lambda: separable_conv(x, *conv_5x5, with_statistics=with_statistics),
-            lambda: (tf.nn.avg_pool2d(x, 3, 1, "SAME"), *zeros),
-            lambda: (max_pool(x), *zeros),
-            lambda: (x, *zeros),
-        ],
-    )
+    ops = [
+        lambda x, *weights: conv(x, *weights[:size]),
+        lambda x, *weights: conv(x, *weights[size:]),
+        lambda x, *_: (tf.nn.avg_pool2d(x, 3, 1, "SAME"), *zeros),
+        lambda x, *_: (tf.nn.max_pool2d(x, 3, 1, "SAME"), *zeros),
+        lambda x, *_: (x, *zeros),
+    ]
+    return _choose(ops, op, x, *conv_3x3, *conv_5x5)
+
+
+def _choose(ops: list[Callable], op: tf.Tensor, *inputs: tf.Tensor) -> tuple[tf.Tensor, ...]:
+    """Runs one of several ops. The gradient runs it again and keeps nothing but the inputs.
+
+    A separable convolution would keep four tensors of the images' size. And an op and its gradient
+    lie together in one branch, so that the graph is small and nothing passes between branches.
+
+    Args:
+        ops: of the inputs; each returns a tensor, and others that no gradient goes through.
+        op: which of them to run, int32.
+        inputs: of all ops.
+    """
+
+    @tf.custom_gradient
+    def run(*inputs: tf.Tensor):
+        def gradients(upstream: tf.Tensor, *_) -> list[tf.Tensor]:
+            zeros = [tf.zeros_like(tensor) for tensor in inputs]
+
+            def differentiate(one: Callable) -> list[tf.Tensor]:
+                with tf.GradientTape() as tape:
+                    tape.watch(inputs)
+                    output, *_ = one(*inputs)
+                of_inputs = tape.gradient(output, inputs, upstream)
+                return [zero if g is None else g for g, zero in zip(of_inputs, zeros, strict=True)]
+
+            return tf.switch_case(op, [partial(differentiate, one) for one in ops])
+
+        return tf.switch_case(op, [partial(one, *inputs) for one in ops]), gradients
+
+    return run(*inputs)
 
 
 class SeparableConvBank(keras.layers.Layer):

@@ -47,9 +47,9 @@ def run_op(
         The output, of `x`'s shape; with statistics also these, as `OpBank.update` takes them.
     """
     averages = averages or {"input": None, "output": None}
+    place = tf.reshape(op, [1, 1])
     kernel, scale, offset = (
-        take_rows(weights[f"input_{name}"], op[tf.newaxis])
-        for name in ("kernel", "scale", "offset")
+        take_rows(weights[f"input_{name}"], place) for name in ("kernel", "scale", "offset")
     )
     x = pointwise_conv(x, kernel[0])
     input_averages = _row(averages["input"], op)

@@ -104,7 +104,7 @@ def _run_cell(
     convs = tuple(take_sets(bank, rows) for bank in banks)
     ends, loose, *edge_statistics = run_nodes(inputs, tokens, convs, masks, with_statistics)
     kernel, scale, offset = join
-    kernel = tf.reshape(take_rows(kernel, loose), [-1, kernel.shape[-1]])
+    kernel = tf.reshape(take_rows(kernel, loose[:, tf.newaxis]), [-1, kernel.shape[-1]])
     output = pointwise_conv(ends, kernel)
     output, *output_statistics = normalize(output, scale, offset, averages=averages)
     return (output, edge_statistics, output_statistics) if with_statistics else (output, None, None)

@@ -3,16 +3,21 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from enas_tf.layers import banks
-from enas_tf.layers.banks import SeparableConvBank, separable_conv, take_rows, take_sets
+from enas_tf.layers.banks import (
+    SeparableConvBank,
+    run_op,
+    separable_conv,
+    take_rows,
+    take_sets,
+)
 from enas_tf.layers.norm import BatchNorm
 
 
 def test_rows_and_their_gradient_are_those_of_gather():
     bank = tf.Variable(np.arange(12, dtype=np.float32).reshape(4, 3))
-    rows = tf.constant([2, 0])
+    places = tf.constant([[2], [0]])
     with tf.GradientTape() as tape:
-        taken = take_rows(tf.convert_to_tensor(bank), rows)
+        taken = take_rows(tf.convert_to_tensor(bank), places)
         loss = tf.reduce_sum(taken * [[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]])
     np.testing.assert_array_equal(taken, [[6, 7, 8], [0, 1, 2]])
     wanted = [[4, 5, 6], [0, 0, 0], [1, 2, 3], [0, 0, 0]]
@@ -40,26 +45,62 @@ def test_separable_conv_is_keras_layers_one_after_the_other(moving):
     np.testing.assert_allclose(separable_conv(x, *weights)[0], y, atol=1e-5)
 
 
-def test_gradients_of_a_separable_conv_keep_its_inputs_alone():
-    forward = set()
+@pytest.fixture
+def op_inputs():
+    """What all ops are given: images and the weights of both separable convolutions."""
+    keras.utils.set_random_seed(0)
+    convs = []
+    for kernel_size in (3, 5):
+        bank = SeparableConvBank(sets=1, channels=4, kernel_size=kernel_size, moving=False)
+        bank.build()
+        convs.append(take_sets(bank.read(), tf.constant([0]))[0])
+    return tf.random.normal((2, 6, 5, 4)), *convs
+
+
+@pytest.mark.parametrize("op", range(5))
+def test_an_op_has_its_own_gradients_and_the_weights_of_others_zeros(op_inputs, op):
+    x, conv_3x3, conv_5x5 = op_inputs
+    ops = [
+        lambda: separable_conv(x, *conv_3x3)[0],
+        lambda: separable_conv(x, *conv_5x5)[0],
+        lambda: tf.nn.avg_pool2d(x, 3, 1, "SAME"),
+        lambda: tf.nn.max_pool2d(x, 3, 1, "SAME"),
+        lambda: tf.identity(x),
+    ]
+    inputs = x, *conv_3x3, *conv_5x5
+    with tf.GradientTape(persistent=True) as tape:
+        tape.watch(inputs)
+        output = run_op(x, tf.constant(op), conv_3x3, conv_5x5, with_statistics=False)[0]
+        wanted = ops[op]()
+    np.testing.assert_allclose(output, wanted, atol=1e-5)
+    # Every pixel and channel counts differently.
+    upstream = tf.reshape(tf.cos(tf.range(tf.size(x), dtype=tf.float32)), x.shape)
+    zero = tf.UnconnectedGradients.ZERO
+    actual, expected = (tape.gradient(y, inputs, upstream, zero) for y in (output, wanted))
+    for of_input, of_wanted in zip(actual, expected, strict=True):
+        np.testing.assert_allclose(of_input, of_wanted, atol=1e-4)
+    used = [bool(np.any(gradient)) for gradient in actual]
+    assert used == [True, *[op == 0] * 4, *[op == 1] * 4]
+
+
+def test_the_gradients_of_an_op_keep_its_inputs_alone(op_inputs):
+    kept = set()
 
     @tf.function(autograph=False)
-    def gradients(*inputs):
+    def gradients(op, *inputs):
         with tf.GradientTape() as tape:
             tape.watch(inputs)
-            output = banks._rectified_conv.python_function(*inputs)
-        forward.update(output.graph.get_operations())
-        return tape.gradient(output, inputs)
+            x, conv_3x3, conv_5x5 = tf.nest.pack_sequence_as(op_inputs, inputs)
+            output = run_op.python_function(x, op, conv_3x3, conv_5x5, False)[0]
+        forward = set(output.graph.get_operations())
+        found = tape.gradient(output, inputs)
+        for operation in set(output.graph.get_operations()) - forward:
+            # Zeros need a tensor's shape alone.
+            if operation.type != "ZerosLike":
+                kept.update(one.op.type for one in operation.inputs if one.op in forward)
+        return found
 
-    x, depthwise, pointwise = tf.zeros([2, 6, 6, 4]), tf.zeros([5, 5, 4, 1]), tf.zeros([4, 4])
-    graph = gradients.get_concrete_function(x, depthwise, pointwise).graph
-    kept = {
-        source.op.type
-        for operation in set(graph.get_operations()) - forward
-        if operation.type not in ("Shape", "ZerosLike")
-        for source in operation.inputs
-        if source.op in forward
-    }
+    gradients.get_concrete_function(tf.constant(0), *tf.nest.flatten(op_inputs))
     assert kept == {"Placeholder"}
 
 
