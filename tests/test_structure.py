@@ -25,6 +25,7 @@ ROWS = [
             "layers.dropout",
             "layers.joined_entries",
             "layers.norm",
+            "layers.softmax",
         ],
         ["layers.conv", "layers.recurrence"],
         ["layers.banks", "layers.aux_head", "layers.language_model"],

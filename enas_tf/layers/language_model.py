@@ -13,20 +13,28 @@ import tensorflow as tf
 from enas_tf.child import RnnChildConfig
 from enas_tf.layers.dropout import Clock
 from enas_tf.layers.recurrence import Masks, Wiring, WordRecurrence
+from enas_tf.layers.softmax import word_logits
 
 
 class RnnOutputs(NamedTuple):
     """What a child gives for a batch of words.
 
     Attributes:
-        logits: of the next words, `(rows, time, vocabulary)`, float32.
-        states: the cell's outputs, before dropout, `(rows, time, hidden)`.
+        features: the cell's outputs, from which the next words follow, `(rows, time, hidden)`.
+        embedding: of all words, `(vocabulary, hidden)`, float32.
+        states: the cell's outputs before dropout, `(rows, time, hidden)`.
         decay: what the loss's weight decay multiplies, a scalar, float32.
     """
 
-    logits: tf.Tensor
+    features: tf.Tensor
+    embedding: tf.Tensor
     states: tf.Tensor
     decay: tf.Tensor
+
+    @property
+    def logits(self) -> tf.Tensor:
+        """Of the next words, `(rows, time, vocabulary)`, float32."""
+        return word_logits(self.features, self.embedding)
 
 
 class SequenceDropout:
@@ -185,11 +193,11 @@ class LanguageModel(keras.Model):
         training: bool,
         kernels: Sequence[tf.Tensor],
         wiring: Wiring,
-    ) -> tuple[tf.Tensor, tf.Tensor]:
-        """`WordRecurrence.run`'s logits and outputs, from the carried state, which is moved on."""
+    ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        """The first three of `RnnOutputs`, from the carried state, which is moved on."""
         rows = tf.shape(words)[0]
         state = self.carried.read(rows, starts, training)
         masks = self._dropout.draw(rows) if training else Masks()
-        logits, states, last = self.recurrence.run(words, state, kernels, wiring, masks)
+        features, states, last = self.recurrence.run(words, state, kernels, wiring, masks)
         self.carried.write(last, training)
-        return logits, states
+        return features, tf.convert_to_tensor(self.recurrence.embedding), states

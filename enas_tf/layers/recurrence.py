@@ -86,7 +86,7 @@ class WordRecurrence(keras.layers.Layer):
         wiring: Wiring,
         masks: Masks,
     ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        """Reads words, and says which may follow.
+        """Reads words.
 
         Args:
             words: `(rows, time)`, int32; both may be unknown.
@@ -97,8 +97,8 @@ class WordRecurrence(keras.layers.Layer):
             masks: of dropout.
 
         Returns:
-            Logits of the next words, `(rows, time, vocabulary)`, float32; the cell's outputs,
-            `(rows, time, hidden)`; the last of them, `(rows, hidden)`.
+            The cell's outputs with their dropout, from which the next words follow, and without
+            it, both `(rows, time, hidden)`; the last of the latter, `(rows, hidden)`.
         """
         embedding = tf.convert_to_tensor(self.embedding)
         entry = tf.convert_to_tensor(self.entry_kernel)
@@ -113,9 +113,8 @@ class WordRecurrence(keras.layers.Layer):
         cell = _cell(kernels, wiring, masks.node)
         states, last = _recur(cell, x, tf.cast(state, self.compute_dtype))
         states = tf.transpose(states, [1, 0, 2])
-        output = states if masks.output is None else _scale(states, masks.output[:, tf.newaxis])
-        logits = _project(output, tf.transpose(embedding))
-        return tf.cast(logits, tf.float32), states, last
+        mask = None if masks.output is None else masks.output[:, tf.newaxis]
+        return _scale(states, mask), states, last
 
     def _embed(self, embedding: tf.Tensor, words: tf.Tensor, masks: Masks) -> tf.Tensor:
         """What the cell reads of the words, `(time, rows, hidden)`."""

@@ -13,6 +13,7 @@ from enas_tf.child import RnnChildConfig
 from enas_tf.layers.dropout import Clock
 from enas_tf.layers.language_model import LanguageModel, RnnOutputs
 from enas_tf.layers.recurrence import ACTIVATIONS, Masks, WordRecurrence
+from enas_tf.layers.softmax import word_logits
 from enas_tf.spaces.rnn import RnnArc, RnnSpace
 
 
@@ -82,8 +83,8 @@ class CellRecurrence(WordRecurrence):
 
     def call(self, words: tf.Tensor, state: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Logits of the next words, `(rows, time, vocabulary)`, and the state; both float32."""
-        logits, _, state = self.run(words, state, self.node_kernels(), self.wiring, Masks())
-        return logits, tf.cast(state, tf.float32)
+        features, _, state = self.run(words, state, self.node_kernels(), self.wiring, Masks())
+        return word_logits(features, self.embedding), tf.cast(state, tf.float32)
 
     def node_kernels(self) -> list[tf.Tensor]:
         """The weights of nodes 1 and up, as `run` takes them."""
@@ -126,11 +127,11 @@ class RnnNetwork(LanguageModel):
         super().__init__(recurrence, config, len(arc.nodes), batch_size, clock)
 
     def call(self, words: tf.Tensor, starts: tf.Tensor, training: bool = False) -> RnnOutputs:
-        """Logits, the cell's outputs and the decay: the sum of squares of all weights."""
+        """What the next words follow from, and the decay: the sum of squares of all weights."""
         kernels, wiring = self.recurrence.node_kernels(), self.recurrence.wiring
-        logits, states = self.carry_on(words, starts, training, kernels, wiring)
+        outputs = self.carry_on(words, starts, training, kernels, wiring)
         weights = [tf.convert_to_tensor(weight) for weight in self.trainable_variables]
-        return RnnOutputs(logits, states, tf.add_n([2 * tf.nn.l2_loss(w) for w in weights]))
+        return RnnOutputs(*outputs, tf.add_n([2 * tf.nn.l2_loss(w) for w in weights]))
 
     def advance(self, words: tf.Tensor, state: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Reads words from a given state on, and leaves the carried states alone.

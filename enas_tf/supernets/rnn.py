@@ -119,11 +119,11 @@ class RnnSupernet(LanguageModel):
     def call(
         self, words: tf.Tensor, starts: tf.Tensor, tokens: tf.Tensor, training: bool = False
     ) -> RnnOutputs:
-        """Logits, the cell's outputs and the decay of the weights that took part."""
+        """What the next words follow from, and the decay of the weights that took part."""
         wiring = DrawnWiring(tokens, self.config.output)
         kernels = self.recurrence.node_kernels(wiring)
-        logits, states = self.carry_on(words, starts, training, kernels, wiring)
-        return RnnOutputs(logits, states, self._decay(kernels))
+        outputs = self.carry_on(words, starts, training, kernels, wiring)
+        return RnnOutputs(*outputs, self._decay(kernels))
 
     def _decay(self, kernels: list[tf.Tensor]) -> tf.Tensor:
         """Half the sum of squares; the authors' code squares twice, and leaves node 1 out."""

@@ -7,6 +7,7 @@ import tensorflow as tf
 from enas_tf.child import RnnChildConfig
 from enas_tf.data.text import TextData, TextDataConfig
 from enas_tf.layers.language_model import RnnOutputs
+from enas_tf.layers.softmax import mean_cross_entropy
 
 _REWARD_CONSTANT = 80.0
 
@@ -86,7 +87,7 @@ class LanguageTask:
             of changing states; and `loss` (the cross-entropy alone) and `perplexity`.
         """
         config = self._child_config
-        loss = tf.reduce_mean(_cross_entropy(outputs, targets))
+        loss = mean_cross_entropy(outputs.features, outputs.embedding, targets)
         total = loss + config.weight_decay * outputs.decay
         states = tf.cast(outputs.states, tf.float32)
         if config.activation_l2:
@@ -100,7 +101,8 @@ class LanguageTask:
 
     def sums(self, outputs: RnnOutputs, targets: tf.Tensor) -> dict[str, tf.Tensor]:
         """Sums over a batch, from which `metrics` makes means: `loss` and `count`."""
-        loss = tf.reduce_sum(_cross_entropy(outputs, targets))
+        losses = tf.nn.sparse_softmax_cross_entropy_with_logits(targets, outputs.logits)
+        loss = tf.reduce_sum(losses)
         return {"loss": loss, "count": tf.cast(tf.size(targets), tf.float32)}
 
     @staticmethod
@@ -114,7 +116,3 @@ class LanguageTask:
         """An architecture's reward: 80 over its perplexity; 0 where that is not a number."""
         reward = _REWARD_CONSTANT / metrics["perplexity"]
         return 0.0 if math.isnan(reward) else reward
-
-
-def _cross_entropy(outputs: RnnOutputs, targets: tf.Tensor) -> tf.Tensor:
-    return tf.nn.sparse_softmax_cross_entropy_with_logits(targets, outputs.logits)

@@ -10,6 +10,7 @@ from enas_tf.child import RnnChildConfig
 from enas_tf.layers.dropout import Clock
 from enas_tf.layers.language_model import CarriedState, LanguageModel, SequenceDropout
 from enas_tf.layers.recurrence import WordRecurrence
+from enas_tf.layers.softmax import word_logits
 from tests import tiny
 
 PLACES = ("word", "embedding", "input", "node", "output", "weight")
@@ -134,7 +135,8 @@ class Model(LanguageModel):
 
     def call(self, words, starts, training=False):
         kernels = [tf.fill([HIDDEN, 2 * HIDDEN], 0.1)]
-        return self.carry_on(words, starts, training, kernels, Chain())
+        features, embedding, states = self.carry_on(words, starts, training, kernels, Chain())
+        return word_logits(features, embedding), states
 
 
 def words_of(time, rows=ROWS):

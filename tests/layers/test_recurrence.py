@@ -5,6 +5,7 @@ import pytest
 import tensorflow as tf
 
 from enas_tf.layers.recurrence import Masks, WordRecurrence
+from enas_tf.layers.softmax import word_logits
 
 WORDS, ROWS, TIME, HIDDEN = 5, 2, 4, 3
 
@@ -77,7 +78,8 @@ def test_the_recurrence_by_hand_with_each_mask(place):
     wanted = by_hand(layer, words, state, kernels, ONES._replace(**given))
     masks = Masks(**{name: tf.constant(mask) for name, mask in given.items()})
     actual = layer.run(tf.constant(words, tf.int32), state, list(kernels), Chain(), masks)
-    np.testing.assert_allclose(actual[0], wanted[0], rtol=1e-4, atol=1e-5)
+    logits = word_logits(actual[0], layer.embedding)
+    np.testing.assert_allclose(logits, wanted[0], rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(actual[1], wanted[1], rtol=1e-4, atol=1e-5)
     np.testing.assert_array_equal(actual[2], actual[1][:, -1])
 
@@ -88,7 +90,7 @@ def test_one_word_by_hand():
     layer.embedding.assign([[0.5], [2.0]])
     layer.entry_kernel.assign([[1.0, 3.0], [-1.0, 0.5]])
     kernel = tf.constant([[2.0, 0.0]])
-    logits, states, _ = layer.run(
+    features, states, _ = layer.run(
         tf.constant([[1]]), tf.constant([[0.4]]), [kernel], Chain(), Masks()
     )
     # Word 1 is 2: h = 2 * 1 - 0.4, t = 2 * 3 + 0.4 * 0.5.
@@ -96,6 +98,7 @@ def test_one_word_by_hand():
     # Node 1: its gate is sigmoid(0) = 1 / 2.
     s += ((2 * s) ** 2 - s) / 2
     np.testing.assert_allclose(states, [[[s]]], rtol=1e-6)
+    logits = word_logits(features, layer.embedding)
     np.testing.assert_allclose(logits, [[[0.5 * s, 2 * s]]], rtol=1e-6)
 
 

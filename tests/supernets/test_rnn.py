@@ -42,7 +42,7 @@ def test_each_op_index_runs_the_activation_of_that_name(op):
     net.recurrence.embedding.assign(tf.ones([WORDS, 1]))
     net.recurrence.entry_kernel.assign([[0.3, 0.2], [9.0, 9.0]])
     net.recurrence.banks[0].assign(tf.reshape([[-2.0, o] for o in range(4)], [4, 1, 1, 2]))
-    _, states, _ = net(words_of(1), tf.constant(STARTS), tf.constant([0, op]))
+    states = net(words_of(1), tf.constant(STARTS), tf.constant([0, op])).states
     s = math.tanh(0.3) / (1 + math.exp(-0.2))
     h = {
         "tanh": math.tanh(-2 * s),
@@ -73,8 +73,8 @@ def test_only_the_drawn_weights_get_a_gradient():
     banks = [bank.value for bank in net.recurrence.banks]
     tokens = tf.constant([0, 2, 1, 0, 0, 3])
     with tf.GradientTape() as tape:
-        logits, _, decay = net(words_of(4), tf.constant(STARTS), tokens, training=True)
-        loss = tf.reduce_sum(logits**2) + decay
+        outputs = net(words_of(4), tf.constant(STARTS), tokens, training=True)
+        loss = tf.reduce_sum(outputs.logits**2) + outputs.decay
     for gradient, wanted in zip(tape.gradient(loss, banks), ([2, 0], [0, 1], [3, 0]), strict=True):
         sizes = np.abs(tf.convert_to_tensor(gradient)).max(axis=(2, 3))
         assert np.argwhere(sizes > 0).tolist() == [wanted]

@@ -26,7 +26,7 @@ def outputs(states=None, decay=5.0):
     # Over three words: probabilities 1/2, 1/4, 1/4 and 1/8, 1/8, 3/4.
     logits = tf.constant([[[math.log(2), 0, 0], [0, 0, math.log(6)]]])
     states = tf.zeros([1, 2, 2]) if states is None else tf.constant(states)
-    return RnnOutputs(logits, states, tf.constant(decay))
+    return RnnOutputs(logits, tf.eye(3), states, tf.constant(decay))
 
 
 TARGETS = np.array([[0, 1]], np.int32)
@@ -57,7 +57,7 @@ def test_what_else_is_minimised_is_not_reported(config, added):
 
 
 def test_a_single_word_has_no_change_of_state():
-    one = RnnOutputs(tf.zeros([1, 1, 3]), tf.ones([1, 1, 2]), tf.constant(0.0))
+    one = RnnOutputs(tf.zeros([1, 1, 3]), tf.eye(3), tf.ones([1, 1, 2]), tf.constant(0.0))
     loss, _ = task(slowness=1.0).loss(one, tf.constant([[2]]))
     assert float(loss) == pytest.approx(math.log(3))
 
@@ -76,7 +76,7 @@ def test_a_hopeless_loss_still_gives_a_reward():
 
 
 def test_an_empty_share_of_a_batch_adds_nothing():
-    empty = RnnOutputs(tf.zeros([0, 2, 3]), tf.zeros([0, 2, 2]), tf.constant(0.0))
+    empty = RnnOutputs(tf.zeros([0, 2, 3]), tf.eye(3), tf.zeros([0, 2, 2]), tf.constant(0.0))
     sums = task().sums(empty, tf.zeros([0, 2], tf.int32))
     assert {n: float(v) for n, v in sums.items()} == {"loss": 0, "count": 0}
 
