@@ -9,7 +9,13 @@ import tensorflow as tf
 from enas_tf.layers.graph import graph_function
 from enas_tf.layers.image_ops import depthwise_conv, pointwise_conv
 from enas_tf.layers.initial import he_normal
-from enas_tf.layers.norm import MovingAverages, Statistics, normalize
+from enas_tf.layers.norm import (
+    Kept,
+    MovingAverages,
+    Statistics,
+    normalize_and_keep,
+    normalized_before,
+)
 
 Weights = tuple[tf.Tensor, ...]
 
@@ -53,8 +59,8 @@ def separable_conv(
     scale: tf.Tensor,
     offset: tf.Tensor,
     *averages: tf.Tensor,
-    with_statistics: bool = False,
-) -> tuple[tf.Tensor, ...]:
+    kept: Kept | None = None,
+) -> tuple[tf.Tensor, Kept, Statistics]:
     """Twice relu, depthwise convolution, pointwise convolution, batch norm; stride 1.
 
     Args:
@@ -65,20 +71,30 @@ def separable_conv(
         offset: `(2, channels)`.
         averages: means and variances to normalise by, each `(2, channels)`; none of them takes
             the batch's statistics.
-        with_statistics: whether to return what was normalised by, for the moving averages.
+        kept: what the first run kept, in a second one that is there for its gradient alone: its
+            output is not computed.
 
     Returns:
-        The output, of `x`'s shape; with statistics also means and variances, `(2, channels)`.
+        The output, of `x`'s shape; what a second run needs; means and variances, `(2, channels)`.
     """
-    statistics = []
-    stacks = zip(*map(tf.unstack, (depthwise, pointwise, scale, offset, *averages)), strict=True)
-    for depthwise, pointwise, scale, offset, *averages in stacks:
-        x = pointwise_conv(depthwise_conv(tf.nn.relu(x), depthwise), pointwise)
-        x, *of_stack = normalize(x, scale, offset, averages=tuple(averages) or None)
-        statistics.append(of_stack)
-    if not with_statistics:
-        return (x,)
-    return x, *map(tf.stack, zip(*statistics, strict=True))
+    weights = map(tf.unstack, (depthwise, pointwise, scale, offset, *averages))
+    first, last = zip(*weights, strict=True)
+    (x, *of_first), _ = _normalized(_rectified_conv(x, *first[:2]), *first[2:])
+    x = _rectified_conv(x, *last[:2])
+    if kept is not None:
+        # By the batch's statistics: nothing is trained by averages.
+        scale, offset = last[2:]
+        return normalized_before(x, scale, offset, *kept), kept, ()
+    (x, *of_last), kept = _normalized(x, *last[2:])
+    return x, kept, tuple(map(tf.stack, zip(of_first, of_last, strict=True)))
+
+
+def _rectified_conv(x: tf.Tensor, depthwise: tf.Tensor, pointwise: tf.Tensor) -> tf.Tensor:
+    return pointwise_conv(depthwise_conv(tf.nn.relu(x), depthwise), pointwise)
+
+
+def _normalized(x: tf.Tensor, scale: tf.Tensor, offset: tf.Tensor, *averages: tf.Tensor) -> tuple:
+    return normalize_and_keep(x, scale, offset, averages=averages or None)
 
 
 @graph_function
@@ -92,51 +108,60 @@ def run_op(
         op: the index, int32.
         conv_3x3: the arguments of `separable_conv` behind `x`.
         conv_5x5: the same.
-        with_statistics: as for `separable_conv`.
+        with_statistics: whether to return what was normalised by, for the moving averages.
 
     Returns:
-        As `separable_conv` does; the statistics of an op without batch norm are zero.
+        The output, of `x`'s shape; with statistics also means and variances, `(2, channels)`,
+        zeros for an op without batch norm.
     """
     size = len(conv_3x3)
-    conv = partial(separable_conv, with_statistics=with_statistics)
-    zeros = [tf.zeros([2, x.shape[-1]])] * 2 if with_statistics else []
+    channels = tf.zeros([x.shape[-1]])
+    # Of the shapes that a convolution's have, which XLA asks for; the input takes no memory.
+    nothing = (x, channels, channels, channels[:0]), (tf.zeros([2, x.shape[-1]]),) * 2
     ops = [
-        lambda x, *weights: conv(x, *weights[:size]),
-        lambda x, *weights: conv(x, *weights[size:]),
-        lambda x, *_: (tf.nn.avg_pool2d(x, 3, 1, "SAME"), *zeros),
-        lambda x, *_: (tf.nn.max_pool2d(x, 3, 1, "SAME"), *zeros),
-        lambda x, *_: (x, *zeros),
+        lambda x, *weights, kept=None: separable_conv(x, *weights[:size], kept=kept),
+        lambda x, *weights, kept=None: separable_conv(x, *weights[size:], kept=kept),
+        lambda x, *_, kept=None: (tf.nn.avg_pool2d(x, 3, 1, "SAME"), *nothing),
+        lambda x, *_, kept=None: (tf.nn.max_pool2d(x, 3, 1, "SAME"), *nothing),
+        lambda x, *_, kept=None: (x, *nothing),
     ]
-    return _choose(ops, op, x, *conv_3x3, *conv_5x5)
+    output, *statistics = _choose(ops, op, x, *conv_3x3, *conv_5x5)
+    return (output, *statistics) if with_statistics else (output,)
 
 
 def _choose(ops: list[Callable], op: tf.Tensor, *inputs: tf.Tensor) -> tuple[tf.Tensor, ...]:
-    """Runs one of several ops. The gradient runs it again and keeps nothing but the inputs.
+    """Runs one of several ops. The gradient runs it again, to keep little but the inputs.
 
-    A separable convolution would keep four tensors of the images' size. And an op and its gradient
-    lie together in one branch, so that the graph is small and nothing passes between branches.
+    Else a separable convolution would keep six tensors of its input's size. And since an op and its
+    gradient lie together in a branch, little passes between branches: the graph is small.
 
     Args:
-        ops: of the inputs; each returns a tensor, and others that no gradient goes through.
+        ops: of the inputs, and in a second run of what the first one kept; each returns its
+            output, what it keeps, and tensors that no gradient goes through.
         op: which of them to run, int32.
         inputs: of all ops.
+
+    Returns:
+        The op's output, and the tensors that no gradient goes through.
     """
 
     @tf.custom_gradient
     def run(*inputs: tf.Tensor):
+        output, kept, others = tf.switch_case(op, [partial(one, *inputs) for one in ops])
+
         def gradients(upstream: tf.Tensor, *_) -> list[tf.Tensor]:
             zeros = [tf.zeros_like(tensor) for tensor in inputs]
 
             def differentiate(one: Callable) -> list[tf.Tensor]:
                 with tf.GradientTape() as tape:
                     tape.watch(inputs)
-                    output, *_ = one(*inputs)
+                    output, *_ = one(*inputs, kept=kept)
                 of_inputs = tape.gradient(output, inputs, upstream)
                 return [zero if g is None else g for g, zero in zip(of_inputs, zeros, strict=True)]
 
             return tf.switch_case(op, [partial(differentiate, one) for one in ops])
 
-        return tf.switch_case(op, [partial(one, *inputs) for one in ops]), gradients
+        return (output, *others), gradients
 
     return run(*inputs)
 

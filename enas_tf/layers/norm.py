@@ -10,6 +10,10 @@ Statistics = tuple[tf.Tensor, tf.Tensor]
 """Means and variances."""
 
 
+Kept = tuple[tf.Tensor, ...]
+"""What a batch norm keeps for its gradient: its input, and three small tensors of the kernel's."""
+
+
 def normalize(
     x: tf.Tensor,
     scale: tf.Tensor,
@@ -29,8 +33,19 @@ def normalize(
     Returns:
         The normalised batch; the mean and the variance, float32; a batch's variance is unbiased.
     """
+    return normalize_and_keep(x, scale, offset, epsilon, averages)[0]
+
+
+def normalize_and_keep(
+    x: tf.Tensor,
+    scale: tf.Tensor,
+    offset: tf.Tensor,
+    epsilon: float = EPSILON,
+    averages: Statistics | None = None,
+) -> tuple[tuple[tf.Tensor, tf.Tensor, tf.Tensor], Kept]:
+    """What `normalize` returns, and what `normalized_before` needs."""
     mean, variance = averages or ([], [])
-    y, mean, variance, *_ = tf.raw_ops.FusedBatchNormV3(
+    y, mean, variance, *kept = tf.raw_ops.FusedBatchNormV3(
         x=x,
         scale=tf.cast(scale, tf.float32),
         offset=tf.cast(offset, tf.float32),
@@ -39,7 +54,38 @@ def normalize(
         epsilon=epsilon,
         is_training=averages is None,
     )
-    return y, mean, variance
+    return (y, mean, variance), (x, *kept)
+
+
+@tf.custom_gradient
+def normalized_before(
+    x: tf.Tensor, scale: tf.Tensor, offset: tf.Tensor, kept_x: tf.Tensor, *kept: tf.Tensor
+):
+    """Takes the place of `normalize` where a gradient runs again what has been run before.
+
+    It is there to be differentiated: the gradient goes by what was kept, and a graph computes no
+    `x` for it. The value is that of `kept_x` and of no use.
+
+    Args:
+        x: `(batch, height, width, channels)`, what was normalised by the batch's statistics.
+        scale: `(channels,)`, float32.
+        offset: `(channels,)`, float32.
+        kept_x: of `normalize_and_keep`, as those behind it.
+    """
+
+    def gradient(upstream: tf.Tensor) -> tuple[tf.Tensor | None, ...]:
+        of_x, of_scale, of_offset, *_ = tf.raw_ops.FusedBatchNormGradV3(
+            y_backprop=upstream,
+            x=kept_x,
+            scale=scale,
+            reserve_space_1=kept[0],
+            reserve_space_2=kept[1],
+            reserve_space_3=kept[2],
+            epsilon=EPSILON,
+        )
+        return of_x, of_scale, of_offset, *[None] * 4
+
+    return kept_x, gradient
 
 
 class MovingAverages(keras.layers.Layer):

@@ -83,7 +83,7 @@ def test_an_op_has_its_own_gradients_and_the_weights_of_others_zeros(op_inputs, 
     assert used == [True, *[op == 0] * 4, *[op == 1] * 4]
 
 
-def test_the_gradients_of_an_op_keep_its_inputs_alone(op_inputs):
+def test_an_op_keeps_its_inputs_and_a_convolution_one_more_for_its_gradients(op_inputs):
     kept = set()
 
     @tf.function(autograph=False)
@@ -97,11 +97,33 @@ def test_the_gradients_of_an_op_keep_its_inputs_alone(op_inputs):
         for operation in set(output.graph.get_operations()) - forward:
             # Zeros need a tensor's shape alone.
             if operation.type != "ZerosLike":
-                kept.update(one.op.type for one in operation.inputs if one.op in forward)
+                kept.update(one.ref() for one in operation.inputs if one.op in forward)
         return found
 
     gradients.get_concrete_function(tf.constant(0), *tf.nest.flatten(op_inputs))
-    assert kept == {"Placeholder"}
+    kept = [tensor.deref() for tensor in kept]
+    chosen = [tensor for tensor in kept if tensor.op.type not in ("Placeholder", "Const")]
+    assert len([tensor for tensor in chosen if tensor.shape.rank == 4]) == 1
+    assert len(chosen) == 4
+
+
+def test_a_second_run_of_a_convolution_computes_no_output(op_inputs):
+    x, weights, _ = op_inputs
+
+    @tf.function(autograph=False)
+    def gradients(upstream, *inputs):
+        with tf.GradientTape() as tape:
+            tape.watch(inputs)
+            output, *_ = separable_conv(*inputs, kept=separable_conv(*inputs)[1])
+        return tape.gradient(output, inputs, upstream)
+
+    graph = gradients.get_concrete_function(x, x, *weights).graph
+    needed, types = [tensor.op for tensor in graph.outputs], []
+    for operation in needed:
+        types.append(operation.type)
+        needed.extend(one.op for one in operation.inputs if one.op not in needed)
+    # Two of the first run; in the second none but the one in the middle.
+    assert types.count("FusedBatchNormV3") == 3
 
 
 class Reader(keras.layers.Layer):

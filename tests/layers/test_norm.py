@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from enas_tf.layers.norm import BatchNorm
+from enas_tf.layers.norm import BatchNorm, normalize_and_keep, normalized_before
 
 
 @pytest.fixture
@@ -41,3 +41,19 @@ def test_half_precision_comes_out_as_it_came_in(images):
     y = norm(tf.cast(images, tf.bfloat16), training=True)
     assert y.dtype == tf.bfloat16
     assert norm.scale.dtype == "float32"
+
+
+def test_a_norm_that_was_run_before_has_its_gradient_without_its_input(images):
+    scale, offset = tf.constant([0.5, -2.0]), tf.constant([1.0, 3.0])
+    upstream = np.random.default_rng(1).normal(size=images.shape).astype(np.float32)
+    inputs = tf.constant(images), scale, offset
+    with tf.GradientTape() as tape:
+        tape.watch(inputs)
+        (y, *_), kept = normalize_and_keep(*inputs)
+    wanted = tape.gradient(y, inputs, upstream)
+    inputs = tf.zeros_like(images), scale, offset
+    with tf.GradientTape() as tape:
+        tape.watch(inputs)
+        again = normalized_before(*inputs, *kept)
+    for actual, expected in zip(tape.gradient(again, inputs, upstream), wanted, strict=True):
+        np.testing.assert_allclose(actual, expected, rtol=1e-6)
