@@ -50,7 +50,7 @@ class LstmNetwork(keras.Model):
         self.built = True
 
     def call(self, words: tf.Tensor, starts: tf.Tensor, training: bool = False) -> RnnOutputs:
-        """Logits, the LSTM's outputs and the sum of squares of all weights."""
+        """What the next words follow from, and the sum of squares of all weights."""
         state = tf.split(self.carried.read(tf.shape(words)[0], starts, training), 2, axis=1)
         embedding = tf.convert_to_tensor(self.embedding)
         x = tf.gather(embedding, words)
@@ -61,12 +61,11 @@ class LstmNetwork(keras.Model):
             x *= 1 if masks.word is None else tf.gather(masks.word, words)
         states, *last = self.lstm(x, initial_state=state)
         self.carried.write(tf.concat(last, axis=1), training)
-        output = states
+        features = states
         if masks and masks.output is not None:
-            output *= masks.output[:, tf.newaxis]
-        logits = tf.tensordot(output, tf.transpose(embedding), 1)
+            features *= masks.output[:, tf.newaxis]
         squares = [2 * tf.nn.l2_loss(weight) for weight in self.trainable_variables]
-        return RnnOutputs(logits, states, tf.add_n(squares))
+        return RnnOutputs(features, embedding, states, tf.add_n(squares))
 
 
 def lstm_size(params: int, vocab_size: int) -> int:
