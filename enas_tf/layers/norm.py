@@ -33,19 +33,26 @@ def normalize(
     Returns:
         The normalised batch; the mean and the variance, float32; a batch's variance is unbiased.
     """
-    return normalize_and_keep(x, scale, offset, epsilon, averages)[0]
+    return _fused(x, scale, offset, epsilon, averages)[:3]
 
 
 def normalize_and_keep(
+    x: tf.Tensor, scale: tf.Tensor, offset: tf.Tensor, averages: Statistics | None = None
+) -> tuple[tuple[tf.Tensor, tf.Tensor, tf.Tensor], Kept]:
+    """What `normalize` returns, and what `normalized_before` needs."""
+    y, mean, variance, *kept = _fused(x, scale, offset, EPSILON, averages)
+    return (y, mean, variance), (x, *kept)
+
+
+def _fused(
     x: tf.Tensor,
     scale: tf.Tensor,
     offset: tf.Tensor,
-    epsilon: float = EPSILON,
-    averages: Statistics | None = None,
-) -> tuple[tuple[tf.Tensor, tf.Tensor, tf.Tensor], Kept]:
-    """What `normalize` returns, and what `normalized_before` needs."""
+    epsilon: float,
+    averages: Statistics | None,
+) -> tuple[tf.Tensor, ...]:
     mean, variance = averages or ([], [])
-    y, mean, variance, *kept = tf.raw_ops.FusedBatchNormV3(
+    return tf.raw_ops.FusedBatchNormV3(
         x=x,
         scale=tf.cast(scale, tf.float32),
         offset=tf.cast(offset, tf.float32),
@@ -54,7 +61,6 @@ def normalize_and_keep(
         epsilon=epsilon,
         is_training=averages is None,
     )
-    return (y, mean, variance), (x, *kept)
 
 
 @tf.custom_gradient
