@@ -7,11 +7,11 @@ def word_logits(features: tf.Tensor, embedding: tf.Tensor) -> tf.Tensor:
     """How likely each word is to follow, before the softmax.
 
     Args:
-        features: `(rows, time, hidden)`, in the dtype to compute in.
-        embedding: `(vocabulary, hidden)`, float32.
+        features: `(..., hidden)`, in the dtype to compute in.
+        embedding: `(vocabulary, hidden)`.
 
     Returns:
-        `(rows, time, vocabulary)`, float32.
+        `(..., vocabulary)`, float32.
     """
     kernel = tf.transpose(tf.cast(embedding, features.dtype))
     return tf.cast(tf.tensordot(features, kernel, 1), tf.float32)
@@ -21,8 +21,8 @@ def mean_cross_entropy(features: tf.Tensor, embedding: tf.Tensor, targets: tf.Te
     """The mean cross-entropy of the words that did follow, in nats.
 
     Args:
-        features: as for `word_logits`.
-        embedding: the same.
+        features: `(rows, time, hidden)`, in the dtype to compute in.
+        embedding: `(vocabulary, hidden)`, float32.
         targets: `(rows, time)`, int32.
 
     Returns:
@@ -37,9 +37,8 @@ def mean_cross_entropy(features: tf.Tensor, embedding: tf.Tensor, targets: tf.Te
 @tf.custom_gradient
 def _mean_cross_entropy(features: tf.Tensor, embedding: tf.Tensor, targets: tf.Tensor):
     """TensorFlow's own gradient scales that of all logits; this one what is computed from them."""
-    logits = tf.matmul(features, tf.transpose(embedding))
     losses, of_logits = tf.raw_ops.SparseSoftmaxCrossEntropyWithLogits(
-        features=tf.cast(logits, tf.float32), labels=targets
+        features=word_logits(features, embedding), labels=targets
     )
 
     def gradient(upstream: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, None]:
