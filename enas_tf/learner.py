@@ -125,20 +125,19 @@ class Learner:
     def gradients(
         self, inputs: tf.Tensor, targets: tf.Tensor, *extra: tf.Tensor
     ) -> tuple[list[tf.Tensor], dict[str, tf.Tensor]]:
-        """One replica's share of the total loss's gradients; the optimizer sums the shares.
+        """The gradients to take a step by, the same on all replicas.
 
         Returns:
-            Gradients in the order of `trained`; the task's metrics and `grad_norm`, the global
-            norm of the mean of all replicas' gradients.
+            Gradients in the order of `trained`, means over replicas; the task's metrics of this
+            replica, and `grad_norm`, the gradients' global norm before any scaling or clipping.
         """
         gradients, metrics = self._backward(inputs, targets, *extra)
-        replicas = self.strategy.num_replicas_in_sync
-        if replicas > 1:
+        if self.strategy.num_replicas_in_sync > 1:
             context = tf.distribute.get_replica_context()
             # A norm, and so clipping, is of the mean of all replicas' gradients.
             gradients = context.all_reduce(tf.distribute.ReduceOp.MEAN, gradients)
         norm = tf.linalg.global_norm(gradients) / self.optimizer.scale_loss(1.0)
-        factor = self._task.rate_scale(inputs) / replicas
+        factor = self._task.rate_scale(inputs)
         if self.config.grad_clip:
             factor *= tf.minimum(1.0, self.config.grad_clip / norm)
         if tf.is_tensor(factor) or factor != 1:
