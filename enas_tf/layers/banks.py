@@ -1,6 +1,6 @@
 """Weights with one set for every input that an op may be given, and the ops that use one set."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import keras
@@ -16,6 +16,7 @@ from enas_tf.layers.norm import (
     normalize_and_keep,
     normalized_before,
 )
+from enas_tf.spaces.micro import MicroSpace
 
 Weights = tuple[tf.Tensor, ...]
 
@@ -39,17 +40,6 @@ def take_rows(bank: tf.Tensor, places: tf.Tensor):
         return tf.scatter_nd(places, upstream, tf.shape(bank)), None
 
     return tf.gather_nd(bank, places), gradient
-
-
-def take_sets(bank: Weights, rows: tf.Tensor) -> list[Weights]:
-    """Some of the sets of a bank, each apart.
-
-    Args:
-        bank: tensors with all sets along axis 0.
-        rows: `(n,)`, int32: the sets wanted, all different.
-    """
-    places = rows[:, tf.newaxis]
-    return list(zip(*(tf.unstack(take_rows(tensor, places)) for tensor in bank), strict=True))
 
 
 def separable_conv(
@@ -99,71 +89,87 @@ def _normalized(x: tf.Tensor, scale: tf.Tensor, offset: tf.Tensor, *averages: tf
 
 @graph_function
 def run_op(
-    x: tf.Tensor, op: tf.Tensor, conv_3x3: Weights, conv_5x5: Weights, with_statistics: bool
-) -> tuple[tf.Tensor, ...]:
+    x: tf.Tensor, op: tf.Tensor, row: tf.Tensor, banks: tuple[Weights, Weights]
+) -> tuple[tf.Tensor, Kept, Statistics]:
     """Runs the op that the index names, in the order of `MicroSpace.ops`, and no other.
+
+    To be differentiated by `op_gradients` alone.
 
     Args:
         x: `(batch, height, width, channels)`.
         op: the index, int32.
-        conv_3x3: the arguments of `separable_conv` behind `x`.
-        conv_5x5: the same.
-        with_statistics: whether to return what was normalised by, for the moving averages.
+        row: which of their sets separable convolutions take, int32.
+        banks: of 3x3 and of 5x5, the arguments of `separable_conv` behind `x`, all sets.
 
     Returns:
-        The output, of `x`'s shape; with statistics also means and variances, `(2, channels)`,
-        zeros for an op without batch norm.
+        The output, of `x`'s shape; what `op_gradients` needs; means and variances,
+        `(2, channels)`, zeros for an op without batch norm.
     """
-    size = len(conv_3x3)
-    channels = tf.zeros([x.shape[-1]])
-    # Of the shapes that a convolution's have, which XLA asks for; the input takes no memory.
-    nothing = (x, channels, channels, channels[:0]), (tf.zeros([2, x.shape[-1]]),) * 2
-    ops = [
-        lambda x, *weights, kept=None: separable_conv(x, *weights[:size], kept=kept),
-        lambda x, *weights, kept=None: separable_conv(x, *weights[size:], kept=kept),
-        lambda x, *_, kept=None: (tf.nn.avg_pool2d(x, 3, 1, "SAME"), *nothing),
-        lambda x, *_, kept=None: (tf.nn.max_pool2d(x, 3, 1, "SAME"), *nothing),
-        lambda x, *_, kept=None: (x, *nothing),
-    ]
-    output, *statistics = _choose(ops, op, x, *conv_3x3, *conv_5x5)
-    return (output, *statistics) if with_statistics else (output,)
+    return tf.switch_case(op, _ops(x, [_take_set(bank, row) for bank in banks]))
 
 
-def _choose(ops: list[Callable], op: tf.Tensor, *inputs: tf.Tensor) -> tuple[tf.Tensor, ...]:
-    """Runs one of several ops. The gradient runs it again, to keep little but the inputs.
+@graph_function
+def op_gradients(
+    upstream: tf.Tensor,
+    x: tf.Tensor,
+    op: tf.Tensor,
+    row: tf.Tensor,
+    banks: tuple[Weights, Weights],
+    kept: Kept,
+) -> tuple[tf.Tensor, ...]:
+    """Gradients of what `run_op` computed, for which the op runs again.
 
     Else a separable convolution would keep six tensors of its input's size. And since an op and its
     gradient lie together in a branch, little passes between branches: the graph is small.
 
     Args:
-        ops: of the inputs, and in a second run of what the first one kept; each returns its
-            output, what it keeps, and tensors that no gradient goes through.
-        op: which of them to run, int32.
-        inputs: of all ops.
+        upstream: the output's gradient, `(batch, height, width, channels)`.
+        x: as for `run_op`, as what follows.
+        op: the index, int32.
+        row: int32.
+        banks: without averages.
+        kept: what `run_op` returned.
 
     Returns:
-        The op's output, and the tensors that no gradient goes through.
+        Gradients of `x` and of each tensor of the one set and of the other.
     """
+    sets = [_take_set(bank, row) for bank in banks]
+    weights = tf.nest.flatten(sets)
+    zeros = [tf.zeros_like(tensor) for tensor in weights]
 
-    @tf.custom_gradient
-    def run(*inputs: tf.Tensor):
-        output, kept, others = tf.switch_case(op, [partial(one, *inputs) for one in ops])
+    def differentiate(number: int) -> list[tf.Tensor]:
+        with tf.GradientTape() as tape:
+            tape.watch([x, *weights])
+            output, *_ = _ops(x, sets, kept)[number]()
+        of_x, *of_weights = tape.gradient(output, [x, *weights], upstream)
+        return [
+            of_x,
+            *(zero if g is None else g for g, zero in zip(of_weights, zeros, strict=True)),
+        ]
 
-        def gradients(upstream: tf.Tensor, *_) -> list[tf.Tensor]:
-            zeros = [tf.zeros_like(tensor) for tensor in inputs]
+    numbers = range(len(MicroSpace.ops))
+    return tf.switch_case(op, [partial(differentiate, number) for number in numbers])
 
-            def differentiate(one: Callable) -> list[tf.Tensor]:
-                with tf.GradientTape() as tape:
-                    tape.watch(inputs)
-                    output, *_ = one(*inputs, kept=kept)
-                of_inputs = tape.gradient(output, inputs, upstream)
-                return [zero if g is None else g for g, zero in zip(of_inputs, zeros, strict=True)]
 
-            return tf.switch_case(op, [partial(differentiate, one) for one in ops])
+def _take_set(bank: Weights, row: tf.Tensor) -> Weights:
+    return tuple(tf.gather(tensor, row) for tensor in bank)
 
-        return (output, *others), gradients
 
-    return run(*inputs)
+def _ops(x: tf.Tensor, sets: Sequence[Weights], kept: Kept | None = None) -> list[Callable]:
+    """What runs each op, for the first time or, with what it kept then, for its gradient."""
+
+    def without_norm(output: tf.Tensor) -> tuple[tf.Tensor, Kept, Statistics]:
+        """As much as a convolution returns; to keep the input takes no memory."""
+        channels = x.shape[-1]
+        of_kernel = tf.zeros([channels]), tf.zeros([channels]), tf.zeros([0])
+        return output, (x, *of_kernel), (tf.zeros([2, channels]),) * 2
+
+    return [
+        *(partial(separable_conv, x, *weights, kept=kept) for weights in sets),
+        lambda: without_norm(tf.nn.avg_pool2d(x, 3, 1, "SAME")),
+        lambda: without_norm(tf.nn.max_pool2d(x, 3, 1, "SAME")),
+        lambda: without_norm(x),
+    ]
 
 
 class SeparableConvBank(keras.layers.Layer):

@@ -4,6 +4,8 @@ from collections.abc import Callable
 
 import tensorflow as tf
 
+from enas_tf.layers.tensor_lists import ListOf, put
+
 
 class JoinedEntries:
     """The stem and layers of one height and width, of which any may be joined to a later layer.
@@ -18,15 +20,13 @@ class JoinedEntries:
 
     def __init__(self, entries: list[tf.Tensor], size: int) -> None:
         self.entries: list[tf.Tensor] = []
-        self._list = _list_of(size, like=entries[0])
+        self._list = ListOf.batches_like(entries[0]).empty(size)
         for entry in entries:
             self.append(entry)
 
     def append(self, entry: tf.Tensor) -> None:
         """Adds the next entry."""
-        self._list = tf.raw_ops.TensorListSetItem(
-            input_handle=self._list, index=len(self.entries), item=entry
-        )
+        self._list = put(self._list, len(self.entries), entry)
         self.entries.append(entry)
 
     def add_to(self, x: tf.Tensor, bits: tf.Tensor) -> tf.Tensor:
@@ -42,34 +42,21 @@ class JoinedEntries:
         return _add(x, self._list, chosen)
 
 
-def _list_of(size: int | tf.Tensor, like: tf.Tensor) -> tf.Tensor:
-    """A list without any tensors yet."""
-    return tf.raw_ops.TensorListReserve(
-        element_shape=_shape(like), num_elements=size, element_dtype=like.dtype
-    )
-
-
-def _shape(x: tf.Tensor) -> list[int]:
-    """A shape that stands for batches of every size."""
-    return [-1, *x.shape[1:]]
-
-
 @tf.custom_gradient
 def _add(x: tf.Tensor, entries: tf.Tensor, chosen: tf.Tensor):
     """TensorFlow's own gradient would copy what comes back for each of the chosen entries."""
 
+    batches = ListOf.batches_like(x)
+
     def take(place: tf.Tensor, total: tf.Tensor) -> tf.Tensor:
-        entry = tf.raw_ops.TensorListGetItem(
-            input_handle=entries, index=place, element_shape=_shape(x), element_dtype=x.dtype
-        )
-        return tf.ensure_shape(total + entry, x.shape)
+        return tf.ensure_shape(total + batches.take(entries, place), x.shape)
 
     def gradient(upstream: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, None]:
         def send(place: tf.Tensor, gradients: tf.Tensor) -> tf.Tensor:
-            return tf.raw_ops.TensorListSetItem(input_handle=gradients, index=place, item=upstream)
+            return put(gradients, place, upstream)
 
         size = tf.raw_ops.TensorListLength(input_handle=entries)
-        return upstream, _for_each(chosen, send, _list_of(size, like=x)), None
+        return upstream, _for_each(chosen, send, batches.empty(size)), None
 
     return _for_each(chosen, take, x), gradient
 

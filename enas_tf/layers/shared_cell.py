@@ -6,72 +6,29 @@ Reference: `_enas_layer` of the authors' micro_child.py.
 import keras
 import tensorflow as tf
 
-from enas_tf.layers.banks import (
-    SeparableConvBank,
-    Weights,
-    run_op,
-    take_rows,
-    take_sets,
-)
+from enas_tf.layers.banks import SeparableConvBank, Weights, take_rows
 from enas_tf.layers.dropout import DropPath
 from enas_tf.layers.graph import graph_function
 from enas_tf.layers.image_ops import pointwise_conv
 from enas_tf.layers.initial import he_normal
+from enas_tf.layers.nodes import run_nodes
 from enas_tf.layers.norm import MovingAverages, Statistics, normalize
 from enas_tf.spaces.micro import MicroSpace
 
 
-def run_nodes(
-    inputs: tuple[tf.Tensor, tf.Tensor],
-    tokens: tf.Tensor,
-    convs: tuple[list[Weights], list[Weights]],
-    masks: tf.Tensor | None,
-    with_statistics: bool = False,
-) -> tuple[tf.Tensor, ...]:
-    """The nodes of a cell.
+def edge_factors(ops: tf.Tensor, masks: tf.Tensor) -> tf.Tensor:
+    """What the edges' outputs are multiplied by: drop path's masks, but 1 for the identity.
 
     Args:
-        inputs: two of `(batch, height, width, channels)`.
-        tokens: `(4 * num_nodes,)`, int32.
-        convs: per kernel size and edge, the weights of a separable convolution.
-        masks: drop path's, `(batch, 2 * num_nodes, 1, 1, 1)`, or None.
-        with_statistics: whether to return what the edges' batch norms went by, for `update`.
+        ops: `(2 * num_nodes,)`, int32.
+        masks: `(batch, 2 * num_nodes, 1, 1, 1)`.
 
     Returns:
-        The loose ends, relu'd and joined along the channels, and their entries' numbers; with
-        statistics also means and variances, each `(2 * num_nodes, 2, channels)`.
+        `(2 * num_nodes, batch, 1, 1, 1)`.
     """
-    tokens = tf.unstack(tokens)
-    num_entries = len(tokens) // 4 + 2
-    # A TensorArray hands out one entry, and its gradient goes back to that entry alone; a choice
-    # by switch_case would send zeros to all others.
-    entries = tf.TensorArray(
-        inputs[0].dtype, num_entries, element_shape=inputs[0].shape, clear_after_read=False
-    )
-    entries = entries.write(0, inputs[0]).write(1, inputs[1])
-    statistics = []
-    for node in range(2, num_entries):
-        parts = []
-        for edge in (2 * node - 4, 2 * node - 3):
-            index, op = tokens[2 * edge], tokens[2 * edge + 1]
-            weights = convs[0][edge], convs[1][edge]
-            part, *edge_statistics = run_op(entries.read(index), op, *weights, with_statistics)
-            statistics.append(edge_statistics)
-            if masks is not None:
-                is_identity, mask = tf.equal(op, len(MicroSpace.ops) - 1), masks[:, edge]
-                part *= tf.where(is_identity, tf.ones_like(mask), mask)
-            parts.append(part)
-        entries = entries.write(node, parts[0] + parts[1])
-    # Where a TensorArray wants its places to be.
-    with tf.device("CPU:0"):
-        used = tf.one_hot(tokens[0::2], num_entries, True, False, dtype=tf.bool)
-        loose = tf.cast(tf.where(~tf.reduce_any(used, axis=0))[:, 0], tf.int32)
-    ends = tf.transpose(entries.gather(loose), [1, 2, 3, 0, 4])
-    height, width, channels = inputs[0].shape[1:]
-    shape = [-1, height, width, tf.size(loose) * channels]
-    # Behind the transposition, relu and the convolution keep one tensor for their gradients.
-    ends = tf.nn.relu(tf.reshape(ends, shape))
-    return ends, loose, *map(tf.stack, zip(*statistics, strict=True))
+    masks = tf.transpose(masks, [1, 0, 2, 3, 4])
+    is_identity = tf.reshape(ops == len(MicroSpace.ops) - 1, [-1, 1, 1, 1, 1])
+    return tf.where(is_identity, tf.ones_like(masks), masks)
 
 
 @graph_function
@@ -101,8 +58,14 @@ def _run_cell(
         The output, of an input's shape; with statistics also the edges' means and variances,
         each `(2 * num_nodes, 2, channels)`, and those of the output, `(channels,)`.
     """
-    convs = tuple(take_sets(bank, rows) for bank in banks)
-    ends, loose, *edge_statistics = run_nodes(inputs, tokens, convs, masks, with_statistics)
+    edges = tf.stack([tokens[0::2], tokens[1::2], rows], axis=1)
+    factors = None if masks is None else edge_factors(tokens[1::2], masks)
+    ends, loose, edge_statistics = run_nodes(inputs, edges, banks, factors)
+    ends = tf.transpose(ends, [1, 2, 3, 0, 4])
+    height, width, channels = inputs[0].shape[1:]
+    shape = [-1, height, width, tf.size(loose) * channels]
+    # Behind the transposition, relu and the convolution keep one tensor for their gradients.
+    ends = tf.nn.relu(tf.reshape(ends, shape))
     kernel, scale, offset = join
     kernel = tf.reshape(take_rows(kernel, loose[:, tf.newaxis]), [-1, kernel.shape[-1]])
     output = pointwise_conv(ends, kernel)

@@ -5,10 +5,10 @@ import tensorflow as tf
 
 from enas_tf.layers.banks import (
     SeparableConvBank,
+    op_gradients,
     run_op,
     separable_conv,
     take_rows,
-    take_sets,
 )
 from enas_tf.layers.norm import BatchNorm
 
@@ -32,7 +32,7 @@ def test_separable_conv_is_keras_layers_one_after_the_other(moving):
     bank.build()
     for variable in bank.non_trainable_variables:
         variable.assign(tf.random.uniform(variable.shape, 0.5, 1.5))
-    weights = take_sets(bank.read(), tf.constant([1]))[0]
+    weights = [tensor[1] for tensor in bank.read()]
     y = x
     for place in range(2):
         conv = keras.layers.SeparableConv2D(4, 5, padding="same", use_bias=False)
@@ -47,19 +47,20 @@ def test_separable_conv_is_keras_layers_one_after_the_other(moving):
 
 @pytest.fixture
 def op_inputs():
-    """What all ops are given: images and the weights of both separable convolutions."""
+    """What all ops are given: images and both banks, of which they take set 1."""
     keras.utils.set_random_seed(0)
-    convs = []
+    banks = []
     for kernel_size in (3, 5):
-        bank = SeparableConvBank(sets=1, channels=4, kernel_size=kernel_size, moving=False)
+        bank = SeparableConvBank(sets=3, channels=4, kernel_size=kernel_size, moving=False)
         bank.build()
-        convs.append(take_sets(bank.read(), tf.constant([0]))[0])
-    return tf.random.normal((2, 6, 5, 4)), *convs
+        banks.append(bank.read())
+    return tf.random.normal((2, 6, 5, 4)), tuple(banks)
 
 
 @pytest.mark.parametrize("op", range(5))
 def test_an_op_has_its_own_gradients_and_the_weights_of_others_zeros(op_inputs, op):
-    x, conv_3x3, conv_5x5 = op_inputs
+    x, banks = op_inputs
+    conv_3x3, conv_5x5 = ([tensor[1] for tensor in bank] for bank in banks)
     ops = [
         lambda: separable_conv(x, *conv_3x3)[0],
         lambda: separable_conv(x, *conv_5x5)[0],
@@ -68,47 +69,42 @@ def test_an_op_has_its_own_gradients_and_the_weights_of_others_zeros(op_inputs, 
         lambda: tf.identity(x),
     ]
     inputs = x, *conv_3x3, *conv_5x5
-    with tf.GradientTape(persistent=True) as tape:
+    with tf.GradientTape() as tape:
         tape.watch(inputs)
-        output = run_op(x, tf.constant(op), conv_3x3, conv_5x5, with_statistics=False)[0]
         wanted = ops[op]()
+    choice = tf.constant(op), tf.constant(1)
+    output, kept, _ = run_op(x, *choice, banks)
     np.testing.assert_allclose(output, wanted, atol=1e-5)
     # Every pixel and channel counts differently.
     upstream = tf.reshape(tf.cos(tf.range(tf.size(x), dtype=tf.float32)), x.shape)
-    zero = tf.UnconnectedGradients.ZERO
-    actual, expected = (tape.gradient(y, inputs, upstream, zero) for y in (output, wanted))
+    actual = op_gradients(upstream, x, *choice, banks, kept)
+    expected = tape.gradient(wanted, inputs, upstream, tf.UnconnectedGradients.ZERO)
     for of_input, of_wanted in zip(actual, expected, strict=True):
         np.testing.assert_allclose(of_input, of_wanted, atol=1e-4)
     used = [bool(np.any(gradient)) for gradient in actual]
     assert used == [True, *[op == 0] * 4, *[op == 1] * 4]
 
 
-def test_an_op_keeps_its_inputs_and_a_convolution_one_more_for_its_gradients(op_inputs):
-    kept = set()
-
-    @tf.function(autograph=False)
-    def gradients(op, *inputs):
-        with tf.GradientTape() as tape:
-            tape.watch(inputs)
-            x, conv_3x3, conv_5x5 = tf.nest.pack_sequence_as(op_inputs, inputs)
-            output = run_op.python_function(x, op, conv_3x3, conv_5x5, False)[0]
-        forward = set(output.graph.get_operations())
-        found = tape.gradient(output, inputs)
-        for operation in set(output.graph.get_operations()) - forward:
-            # Zeros need a tensor's shape alone.
-            if operation.type != "ZerosLike":
-                kept.update(one.ref() for one in operation.inputs if one.op in forward)
-        return found
-
-    gradients.get_concrete_function(tf.constant(0), *tf.nest.flatten(op_inputs))
-    kept = [tensor.deref() for tensor in kept]
-    chosen = [tensor for tensor in kept if tensor.op.type not in ("Placeholder", "Const")]
-    assert len([tensor for tensor in chosen if tensor.shape.rank == 4]) == 1
-    assert len(chosen) == 4
+@pytest.mark.parametrize("op", range(5))
+def test_an_op_keeps_its_input_and_a_convolution_what_its_last_batch_norm_was_given(op_inputs, op):
+    x, banks = op_inputs
+    image, *others = run_op(x, tf.constant(op), tf.constant(1), banks)[1]
+    assert [tensor.shape.rank for tensor in others] == [1, 1, 1]
+    if op > 1:
+        np.testing.assert_array_equal(image, x)
+        return
+    depthwise, pointwise, *_ = (tensor[1] for tensor in banks[op])
+    y = x
+    for place in (0, 1):
+        kernel = depthwise[place]
+        given = tf.nn.depthwise_conv2d(tf.nn.relu(y), kernel, [1] * 4, "SAME") @ pointwise[place]
+        y = BatchNorm(moving=False)(given)
+    np.testing.assert_allclose(image, given, atol=1e-5)
 
 
 def test_a_second_run_of_a_convolution_computes_no_output(op_inputs):
-    x, weights, _ = op_inputs
+    x, banks = op_inputs
+    weights = [tensor[1] for tensor in banks[0]]
 
     @tf.function(autograph=False)
     def gradients(upstream, *inputs):

@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from enas_tf.child import CellChildConfig
 from enas_tf.layers.dropout import Clock
-from enas_tf.layers.shared_cell import run_nodes
+from enas_tf.layers.nodes import run_nodes
 from enas_tf.networks import cost
 from enas_tf.networks.micro import build, count_params
 from enas_tf.spaces.micro import MicroSpace
@@ -109,11 +109,13 @@ def test_a_normal_cell_is_the_shared_weight_network_s_on_equal_weights():
     images = tf.random.normal((3, 6, 5, 3))
     *inputs, output = keras.Model(net.input, outputs)(images, training=True)
     edges = [f"layer_0_node_{node}_{side}" for node in range(2, 6) for side in (1, 2)]
-    convs = tuple([shared_weights(net, edge, size) for edge in edges] for size in (3, 5))
-    tokens = tf.constant(arc.tokens[:16])
-    ends, loose = run_nodes(tuple(inputs), tokens, convs, None)
+    of_edges = ([shared_weights(net, edge, size) for edge in edges] for size in (3, 5))
+    banks = tuple(tuple(map(tf.stack, zip(*weights, strict=True))) for weights in of_edges)
+    edges = [[*arc.tokens[2 * edge : 2 * edge + 2], edge] for edge in range(8)]
+    ends, loose, _ = run_nodes(tuple(inputs), tf.constant(edges), banks)
     assert loose.numpy().tolist() == [3, 4, 5]
-    np.testing.assert_allclose(ends, tf.nn.relu(output), atol=1e-4)
+    joined = tf.concat(tf.unstack(ends), axis=-1)
+    np.testing.assert_allclose(tf.nn.relu(joined), tf.nn.relu(output), atol=1e-4)
 
 
 def test_a_network_gives_the_same_again():

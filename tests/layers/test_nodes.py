@@ -1,0 +1,123 @@
+"""A cell's nodes and their gradients, against the same cell written down op by op."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from enas_tf.layers.banks import SeparableConvBank, separable_conv
+from enas_tf.layers.nodes import run_nodes
+from enas_tf.spaces.micro import MicroSpace
+
+
+@pytest.fixture(scope="module")
+def given():
+    """Both inputs, and banks of seven sets."""
+    keras.utils.set_random_seed(0)
+    banks = []
+    for kernel_size in (3, 5):
+        bank = SeparableConvBank(sets=7, channels=4, kernel_size=kernel_size, moving=False)
+        bank.build()
+        banks.append(bank.read())
+    return (tf.random.normal((2, 6, 5, 4)), tf.random.normal((2, 6, 5, 4))), tuple(banks)
+
+
+def run_one_by_one(op, row, x, banks):
+    """An op by name, with plain layers where there are any."""
+    conv_3x3, conv_5x5 = ([tensor[row] for tensor in bank] for bank in banks)
+    return {
+        "separable conv 3x3": lambda: separable_conv(x, *conv_3x3)[0],
+        "separable conv 5x5": lambda: separable_conv(x, *conv_5x5)[0],
+        "average pool 3x3": lambda: keras.layers.AveragePooling2D(3, 1, "same")(x),
+        "max pool 3x3": lambda: keras.layers.MaxPooling2D(3, 1, "same")(x),
+        "identity": lambda: x,
+    }[MicroSpace.ops[op]]()
+
+
+@pytest.mark.parametrize("op", range(5))
+def test_each_op_index_runs_the_op_of_that_name(given, op):
+    inputs, banks = given
+    # Edge 0 takes input 1, edge 1 is the identity of input 1; input 0 is a loose end.
+    ends, loose, _ = run_nodes(inputs, tf.constant([[1, op, 5], [1, 4, 2]]), banks)
+    wanted = run_one_by_one(op, 5, inputs[1], banks) + inputs[1]
+    assert loose.numpy().tolist() == [0, 2]
+    np.testing.assert_array_equal(ends[0], inputs[0])
+    np.testing.assert_allclose(ends[1], wanted, atol=1e-4)
+
+
+def test_factors_scale_the_edges_outputs(given):
+    inputs, banks = given
+    edges = tf.constant([[0, 2, 0], [1, 4, 1]])
+    factors = tf.reshape(tf.constant([0.0, 2.0, 1.0, 3.0]), (2, 2, 1, 1, 1))
+    (ends,), *_ = run_nodes(inputs, edges, banks, factors)
+    pooled = keras.layers.AveragePooling2D(3, 1, "same")(inputs[0])
+    np.testing.assert_allclose(ends[0], inputs[1][0], atol=1e-6)
+    np.testing.assert_allclose(ends[1], 2 * pooled[1] + 3 * inputs[1][1], atol=1e-5)
+
+
+def test_statistics_are_those_of_each_edge_s_batch_norms(given):
+    inputs, banks = given
+    edges = tf.constant([[0, 0, 3], [1, 3, 1], [1, 4, 2], [2, 1, 6]])
+    _, _, statistics = run_nodes(inputs, edges, banks)
+    node = run_one_by_one(0, 3, inputs[0], banks) + run_one_by_one(3, 1, inputs[1], banks)
+    convs = {0: (0, 3, inputs[0]), 3: (1, 6, node)}
+    for edge in range(4):
+        wanted = np.zeros((2, 2, 4))
+        if edge in convs:
+            op, row, x = convs[edge]
+            wanted = separable_conv(x, *(tensor[row] for tensor in banks[op]))[2]
+        for values, of_edge in zip(statistics, wanted, strict=True):
+            np.testing.assert_allclose(values[edge], of_edge, rtol=1e-3, atol=1e-5)
+
+
+# An entry that goes nowhere but out, one that both edges of a node take, one that three nodes take,
+# and every op, the convolutions twice.
+CELLS = {
+    "no node takes a node": [[0, 0, 0], [0, 1, 1], [1, 2, 2], [0, 3, 3], [1, 4, 4], [1, 0, 5]],
+    "each node takes the last": [[1, 0, 6], [1, 1, 1], [2, 3, 2], [2, 0, 3], [3, 1, 4], [2, 2, 5]],
+    "an input is taken by all": [[1, 4, 0], [1, 2, 1], [1, 0, 2], [2, 4, 3], [1, 1, 4], [3, 3, 5]],
+}
+
+
+@pytest.mark.parametrize("scaled", [False, True])
+@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("within", [lambda call: call, tf.function], ids=["eager", "graph"])
+def test_gradients_are_those_of_the_cell_written_down(given, within, cell, scaled):
+    inputs, banks = given
+    edges = CELLS[cell]
+    factors = tf.random.stateless_uniform((6, 2, 1, 1, 1), (1, 2), 0.5, 2.0) if scaled else None
+
+    def written_down(inputs, banks):
+        entries = list(inputs)
+        for first in range(0, len(edges), 2):
+            parts = []
+            for number in (first, first + 1):
+                index, op, row = edges[number]
+                part = run_one_by_one(op, row, entries[index], banks)
+                parts.append(part * factors[number] if scaled else part)
+            entries.append(sum(parts))
+        loose = [n for n in range(len(entries)) if n not in [index for index, *_ in edges]]
+        return tf.stack([entries[n] for n in loose])
+
+    def gradients(nodes):
+        with tf.GradientTape() as tape:
+            tape.watch([inputs, banks])
+            ends = nodes(inputs, banks)
+            # Every value counts differently.
+            weights = tf.reshape(tf.cos(tf.range(tf.size(ends), dtype=tf.float32)), tf.shape(ends))
+            loss = tf.reduce_sum(ends * weights)
+        return tape.gradient(loss, tf.nest.flatten([inputs, banks]))
+
+    wanted = gradients(written_down)
+    actual = within(
+        lambda: gradients(
+            lambda *given: run_nodes(given[0], tf.constant(edges), given[1], factors)[0]
+        )
+    )()
+    for of_actual, of_wanted in zip(actual, wanted, strict=True):
+        of_wanted = tf.convert_to_tensor(of_wanted)
+        np.testing.assert_allclose(of_actual, of_wanted, rtol=1e-3, atol=2e-3)
+    # Weights of edges that are no such convolution get zeros; others do not.
+    for tensor, op in zip(actual[2:], [0] * 4 + [1] * 4, strict=True):
+        rows = {row for _, chosen, row in edges if chosen == op}
+        assert {row for row in range(7) if np.any(tensor[row])} == rows
