@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import tensorflow as tf
 
+from enas_tf.layers.graph import graph_function
 from enas_tf.layers.tensor_lists import ListOf, put
 
 
@@ -45,20 +46,33 @@ class JoinedEntries:
 @tf.custom_gradient
 def _add(x: tf.Tensor, entries: tf.Tensor, chosen: tf.Tensor):
     """TensorFlow's own gradient would copy what comes back for each of the chosen entries."""
+    size = tf.raw_ops.TensorListLength(input_handle=entries)
 
+    def gradient(upstream: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, None]:
+        return upstream, _send(upstream, chosen, size), None
+
+    return _sum(x, entries, chosen), gradient
+
+
+@graph_function
+def _sum(x: tf.Tensor, entries: tf.Tensor, chosen: tf.Tensor) -> tf.Tensor:
+    """`x` and the chosen entries, summed."""
     batches = ListOf.batches_like(x)
 
     def take(place: tf.Tensor, total: tf.Tensor) -> tf.Tensor:
         return tf.ensure_shape(total + batches.take(entries, place), x.shape)
 
-    def gradient(upstream: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, None]:
-        def send(place: tf.Tensor, gradients: tf.Tensor) -> tf.Tensor:
-            return put(gradients, place, upstream)
+    return _for_each(chosen, take, x)
 
-        size = tf.raw_ops.TensorListLength(input_handle=entries)
-        return upstream, _for_each(chosen, send, batches.empty(size)), None
 
-    return _for_each(chosen, take, x), gradient
+@graph_function
+def _send(upstream: tf.Tensor, chosen: tf.Tensor, size: tf.Tensor) -> tf.Tensor:
+    """A list of gradients: that of the sum for each of the chosen entries, of none for others."""
+
+    def send(place: tf.Tensor, gradients: tf.Tensor) -> tf.Tensor:
+        return put(gradients, place, upstream)
+
+    return _for_each(chosen, send, ListOf.batches_like(upstream).empty(size))
 
 
 def _for_each(places: tf.Tensor, step: Callable, state: tf.Tensor) -> tf.Tensor:

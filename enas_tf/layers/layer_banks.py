@@ -4,6 +4,9 @@ With moving averages (of batch norm), the functions here return a batch's statis
 take them in outside.
 """
 
+from collections.abc import Callable
+from functools import partial
+
 import keras
 import tensorflow as tf
 
@@ -55,14 +58,16 @@ def run_op(
     input_averages = _row(averages["input"], op)
     x, *input_statistics = normalize(x, scale[0], offset[0], averages=input_averages)
     x = tf.nn.relu(x)
+    norms = _output_norms(weights, averages["output"])
+    pointwise = tf.unstack(weights["pointwise"])
     branches = [
-        lambda: _normalized(tf.nn.conv2d(x, weights["conv_3x3"], 1, "SAME"), 0, weights, averages),
-        lambda: _normalized(_separable(x, 0, weights), 1, weights, averages),
-        lambda: _normalized(tf.nn.conv2d(x, weights["conv_5x5"], 1, "SAME"), 2, weights, averages),
-        lambda: _normalized(_separable(x, 1, weights), 3, weights, averages),
+        lambda: norms[0](tf.nn.conv2d(x, weights["conv_3x3"], 1, "SAME")),
+        lambda: norms[1](_separable(x, weights["depthwise_3x3"], pointwise[0])),
+        lambda: norms[2](tf.nn.conv2d(x, weights["conv_5x5"], 1, "SAME")),
+        lambda: norms[3](_separable(x, weights["depthwise_5x5"], pointwise[1])),
         lambda: (tf.nn.avg_pool2d(x, 3, 1, "SAME"), *map(tf.zeros_like, input_statistics)),
         lambda: (max_pool(x), *map(tf.zeros_like, input_statistics)),
-        lambda: _excited(x, weights, averages),
+        lambda: _excited(x, weights, norms[4]),
     ]
     num_ops = weights["input_kernel"].shape[0]
     y, *output_statistics = tf.switch_case(op, branches[:num_ops])
@@ -77,24 +82,30 @@ def _row(averages: Statistics | None, row: int | tf.Tensor) -> Statistics | None
     return averages and (averages[0][row], averages[1][row])
 
 
-def _normalized(
-    y: tf.Tensor, row: int, weights: Weights, averages: dict[str, Statistics | None]
-) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-    scale, offset = weights["output_scale"][row], weights["output_offset"][row]
-    return normalize(y, scale, offset, OP_EPSILON, _row(averages["output"], row))
+def _output_norms(weights: Weights, averages: Statistics | None) -> list[Callable]:
+    """The batch norms behind convolutions, by their rows."""
+    scales, offsets = tf.unstack(weights["output_scale"]), tf.unstack(weights["output_offset"])
+    return [
+        partial(
+            normalize,
+            scale=scale,
+            offset=offset,
+            epsilon=OP_EPSILON,
+            averages=_row(averages, row),
+        )
+        for row, (scale, offset) in enumerate(zip(scales, offsets, strict=True))
+    ]
 
 
-def _separable(x: tf.Tensor, place: int, weights: Weights) -> tf.Tensor:
-    depthwise = weights[("depthwise_3x3", "depthwise_5x5")[place]]
-    return pointwise_conv(depthwise_conv(x, depthwise), weights["pointwise"][place])
+def _separable(x: tf.Tensor, depthwise: tf.Tensor, pointwise: tf.Tensor) -> tf.Tensor:
+    return pointwise_conv(depthwise_conv(x, depthwise), pointwise)
 
 
 def _excited(
-    x: tf.Tensor, weights: Weights, averages: dict[str, Statistics | None]
+    x: tf.Tensor, weights: Weights, norm: Callable
 ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
     """Reference: Hu et al., "Squeeze-and-excitation networks", without biases."""
-    y = tf.nn.conv2d(x, weights["excited_conv_3x3"], 1, "SAME")
-    y, mean, variance = _normalized(y, NORM_ROWS[6], weights, averages)
+    y, mean, variance = norm(tf.nn.conv2d(x, weights["excited_conv_3x3"], 1, "SAME"))
     squeezed = tf.nn.relu(tf.matmul(tf.reduce_mean(y, [1, 2]), weights["squeeze"]))
     factors = tf.sigmoid(tf.matmul(squeezed, weights["excite"]))
     return y * factors[:, tf.newaxis, tf.newaxis], mean, variance

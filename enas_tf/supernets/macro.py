@@ -3,6 +3,7 @@
 Reference: Pham et al. 2018, section 2.3, and `_enas_layer` of the authors' general_child.py.
 """
 
+from collections.abc import Callable
 from functools import partial
 
 import keras
@@ -96,21 +97,22 @@ class MacroSupernet(keras.Model):
         The latter are None where there is no auxiliary head, or outside training.
         """
         layers = self.space.num_layers
-        starts = [self.space.num_tokens(layer) for layer in range(layers + 1)]
+        by_layer = tf.split(tokens, [size for layer in range(layers) for size in (1, layer)])
+        ops, bits = tf.concat(by_layer[0::2], axis=0), by_layer[1::2]
+        op_of_layer = tf.unstack(ops)
         weights, aux_logits = self.ops.layers(), None
         update_averages, by_averages = self.moving and training, self.moving and not training
         averages = self.ops.layer_averages() if by_averages else [None] * layers
+        skip_norms = self._skip_norms(by_averages)
         op_statistics, skip_statistics = [], []
         joined = JoinedEntries([self.stem(images, training=training)], layers + 1)
         for layer in range(layers):
-            op, bits = tokens[starts[layer]], tokens[starts[layer] + 1 : starts[layer + 1]]
-            x, statistics = run_op(
-                joined.entries[-1], op, weights[layer], averages[layer], update_averages
-            )
+            op, given = op_of_layer[layer], joined.entries[-1]
+            x, statistics = run_op(given, op, weights[layer], averages[layer], update_averages)
             op_statistics.append(statistics)
             if layer:
-                x = self._drop_path(x, bits, layer, training)
-                x, *statistics = self._join(joined.add_to(x, bits), layer, by_averages)
+                x = self._drop_path(x, bits[layer], layer, training)
+                x, *statistics = skip_norms[layer - 1](joined.add_to(x, bits[layer]))
                 skip_statistics.append(statistics)
             joined.append(x)
             if self.aux_head and training and layer == self.space.aux_layer:
@@ -119,19 +121,22 @@ class MacroSupernet(keras.Model):
                 reduced = self.reductions[str(layer)](joined.entries, training=training)
                 joined = JoinedEntries(reduced, layers + 1)
         if update_averages:
-            self.ops.update(tf.gather(tokens, starts[:-1]), op_statistics)
+            self.ops.update(ops, op_statistics)
             self.skip_averages.update([tf.stack(s) for s in zip(*skip_statistics, strict=True)])
         features = tf.reduce_mean(joined.entries[-1], [1, 2])
         features = self.dropout(features, training=training)
         return tf.cast(tf.matmul(features, self.classifier), tf.float32), aux_logits
 
-    def _join(self, x: tf.Tensor, layer: int, by_averages: bool) -> tuple:
-        """Batch norm behind the sum of a layer and what is joined to it."""
-        averages = None
-        if by_averages:
-            averages = tuple(values[layer - 1] for values in self.skip_averages.read())
-        scale, offset = self.skip_scale[layer - 1], self.skip_offset[layer - 1]
-        return normalize(x, scale, offset, averages=averages)
+    def _skip_norms(self, by_averages: bool) -> list[Callable]:
+        """For each layer but the first the batch norm behind it and what is joined to it."""
+        weights = zip(tf.unstack(self.skip_scale), tf.unstack(self.skip_offset), strict=True)
+        if not by_averages:
+            return [partial(normalize, scale=scale, offset=offset) for scale, offset in weights]
+        averages = zip(*map(tf.unstack, self.skip_averages.read()), strict=True)
+        return [
+            partial(normalize, scale=scale, offset=offset, averages=of_layer)
+            for (scale, offset), of_layer in zip(weights, averages, strict=True)
+        ]
 
     def _drop_path(self, x: tf.Tensor, bits: tf.Tensor, layer: int, training: bool) -> tf.Tensor:
         """Drop path, but where nothing is joined: the op's output is then all that there is."""
