@@ -1,6 +1,6 @@
 """Weights with one set for every input that an op may be given, and the ops that use one set."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 
 import keras
@@ -16,7 +16,6 @@ from enas_tf.layers.norm import (
     normalize_and_keep,
     normalized_before,
 )
-from enas_tf.spaces.micro import MicroSpace
 
 Weights = tuple[tf.Tensor, ...]
 
@@ -105,7 +104,11 @@ def run_op(
         The output, of `x`'s shape; what `op_gradients` needs; means and variances,
         `(2, channels)`, zeros for an op without batch norm.
     """
-    return tf.switch_case(op, _ops(x, [_take_set(bank, row) for bank in banks]))
+
+    def run(number: int) -> tuple[tf.Tensor, Kept, Statistics]:
+        return _OPS[number](x, *_take_set(number, row, banks))
+
+    return tf.switch_case(op, [partial(run, number) for number in range(len(_OPS))])
 
 
 @graph_function
@@ -133,43 +136,44 @@ def op_gradients(
     Returns:
         Gradients of `x` and of each tensor of the one set and of the other.
     """
-    sets = [_take_set(bank, row) for bank in banks]
-    weights = tf.nest.flatten(sets)
-    zeros = [tf.zeros_like(tensor) for tensor in weights]
+    zeros = [[tf.zeros(tensor.shape[1:], tensor.dtype) for tensor in bank] for bank in banks]
 
     def differentiate(number: int) -> list[tf.Tensor]:
+        weights = _take_set(number, row, banks)
         with tf.GradientTape() as tape:
             tape.watch([x, *weights])
-            output, *_ = _ops(x, sets, kept)[number]()
+            output, *_ = _OPS[number](x, *weights, kept=kept)
         of_x, *of_weights = tape.gradient(output, [x, *weights], upstream)
-        return [
-            of_x,
-            *(zero if g is None else g for g, zero in zip(of_weights, zeros, strict=True)),
-        ]
+        of_sets = [of_weights if n == number else zeros[n] for n in range(len(banks))]
+        return [of_x, *tf.nest.flatten(of_sets)]
 
-    numbers = range(len(MicroSpace.ops))
-    return tf.switch_case(op, [partial(differentiate, number) for number in numbers])
+    return tf.switch_case(op, [partial(differentiate, number) for number in range(len(_OPS))])
 
 
-def _take_set(bank: Weights, row: tf.Tensor) -> Weights:
-    return tuple(tf.gather(tensor, row) for tensor in bank)
+def _take_set(number: int, row: tf.Tensor, banks: tuple[Weights, Weights]) -> Weights:
+    """The weights that the op of a number takes: the first ops have a bank each, others none."""
+    return tuple(tf.gather(tensor, row) for tensor in banks[number]) if number < len(banks) else ()
 
 
-def _ops(x: tf.Tensor, sets: Sequence[Weights], kept: Kept | None = None) -> list[Callable]:
-    """What runs each op, for the first time or, with what it kept then, for its gradient."""
+def _without_norm(op: Callable[[tf.Tensor], tf.Tensor]) -> Callable:
+    """An op that returns as much as a separable convolution; to keep the input takes no memory."""
 
-    def without_norm(output: tf.Tensor) -> tuple[tf.Tensor, Kept, Statistics]:
-        """As much as a convolution returns; to keep the input takes no memory."""
+    def run(x: tf.Tensor, kept: Kept | None = None) -> tuple[tf.Tensor, Kept, Statistics]:
         channels = x.shape[-1]
         of_kernel = tf.zeros([channels]), tf.zeros([channels]), tf.zeros([0])
-        return output, (x, *of_kernel), (tf.zeros([2, channels]),) * 2
+        return op(x), (x, *of_kernel), (tf.zeros([2, channels]),) * 2
 
-    return [
-        *(partial(separable_conv, x, *weights, kept=kept) for weights in sets),
-        lambda: without_norm(tf.nn.avg_pool2d(x, 3, 1, "SAME")),
-        lambda: without_norm(tf.nn.max_pool2d(x, 3, 1, "SAME")),
-        lambda: without_norm(x),
-    ]
+    return run
+
+
+# In the order of `MicroSpace.ops`.
+_OPS = (
+    separable_conv,
+    separable_conv,
+    _without_norm(lambda x: tf.nn.avg_pool2d(x, 3, 1, "SAME")),
+    _without_norm(lambda x: tf.nn.max_pool2d(x, 3, 1, "SAME")),
+    _without_norm(lambda x: x),
+)
 
 
 class SeparableConvBank(keras.layers.Layer):
