@@ -1,6 +1,7 @@
 """What the controllers share: drawing and scoring are one program."""
 
 from abc import abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
@@ -120,7 +121,9 @@ class Pick:
         Returns:
             `(batch,)`, int32.
         """
-        return tf.squeeze(self.several(slot, tf.expand_dims(logits, 1)), 1)
+        values = self._values_of([slot], logits)
+        self._note([slot], values, tf.expand_dims(logits, 1))
+        return tf.squeeze(values, 1)
 
     def several(self, first_slot: int, logits: tf.Tensor) -> tf.Tensor:
         """Makes choices that do not depend on each other, of as many options each.
@@ -134,16 +137,22 @@ class Pick:
         """
         _, choices, options = logits.shape
         slots = range(first_slot, first_slot + choices)
+        values = self._values_of(slots, tf.reshape(logits, [-1, options]))
+        values = tf.reshape(values, [-1, choices])
+        self._note(slots, values, logits)
+        return values
+
+    def _values_of(self, slots: Sequence[int], logits: tf.Tensor) -> tf.Tensor:
+        """Drawn by logits, `(batch * slots, options)`, or replayed: as many values, int32."""
         if self._replayed is None:
-            flat, seed = tf.reshape(logits, [-1, options]), self._seeds[first_slot]
-            values = tf.random.stateless_categorical(flat, 1, seed, dtype=tf.int32)
-            values = tf.reshape(values, [-1, choices])
-        else:
-            values = tf.stack([self._replayed[slot] for slot in slots], axis=1)
+            seed = self._seeds[slots[0]]
+            return tf.random.stateless_categorical(logits, 1, seed, dtype=tf.int32)
+        return tf.stack([self._replayed[slot] for slot in slots], axis=1)
+
+    def _note(self, slots: Sequence[int], values: tf.Tensor, logits: tf.Tensor) -> None:
         self._slots += slots
         self._values.append(values)
         self._logits.append(logits)
-        return values
 
     def draws(self) -> Draws:
         """All choices together; every slot must have been decided."""
