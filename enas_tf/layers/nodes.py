@@ -45,7 +45,7 @@ def run_nodes(
 
         def gradients(upstream: tf.Tensor, *_) -> list[tf.Tensor]:
             of_entries = nodes.images.scatter(upstream, loose, num_entries)
-            return nodes.go_back(of_entries, entries, kept)
+            return nodes.gradients(of_entries, entries, kept)
 
         return (nodes.images.gather(entries, loose), *statistics), gradients
 
@@ -108,7 +108,7 @@ class _Nodes:
         )
         return entries, kept, stack_all(self.statistics, statistics)
 
-    def go_back(
+    def gradients(
         self, of_entries: tf.Tensor, entries: tf.Tensor, kept: list[tf.Tensor]
     ) -> list[tf.Tensor]:
         """Gradients of both inputs and of all weights.
