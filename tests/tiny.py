@@ -13,6 +13,7 @@ from enas_tf import loop as loops
 from enas_tf.child import ImageChildConfig
 from enas_tf.controllers.base import Controller, ControllerConfig
 from enas_tf.data.base import DataConfig, ImageData, Split
+from enas_tf.layers.banks import SeparableConvBank
 from enas_tf.layers.dropout import Clock, Dropout
 from enas_tf.layers.norm import BatchNorm
 from enas_tf.learner import Learner
@@ -75,6 +76,18 @@ class TinyController(Controller):
         logits = tf.split(tf.matmul(output, self.kernel), self.space.sizes, axis=1)
         for slot, logits_of_slot in enumerate(logits):
             pick(slot, tf.repeat(logits_of_slot, pick.batch, axis=0))
+
+
+def images_and_banks(sets):
+    """Two batches of images, and banks of that many separable convolutions of either size."""
+    keras.utils.set_random_seed(0)
+    banks = []
+    for kernel_size in (3, 5):
+        bank = SeparableConvBank(sets, channels=4, kernel_size=kernel_size, moving=False)
+        bank.build()
+        banks.append(bank.read())
+    images = tuple(tf.random.normal((2, 6, 5, 4)) for _ in range(2))
+    return images, tuple(banks)
 
 
 @functools.cache

@@ -129,13 +129,13 @@ class MacroSupernet(keras.Model):
 
     def _skip_norms(self, by_averages: bool) -> list[Callable]:
         """For each layer but the first the batch norm behind it and what is joined to it."""
-        weights = zip(tf.unstack(self.skip_scale), tf.unstack(self.skip_offset), strict=True)
-        if not by_averages:
-            return [partial(normalize, scale=scale, offset=offset) for scale, offset in weights]
-        averages = zip(*map(tf.unstack, self.skip_averages.read()), strict=True)
+        averages = [None] * (self.space.num_layers - 1)
+        if by_averages:
+            averages = zip(*map(tf.unstack, self.skip_averages.read()), strict=True)
+        weights = tf.unstack(self.skip_scale), tf.unstack(self.skip_offset)
         return [
             partial(normalize, scale=scale, offset=offset, averages=of_layer)
-            for (scale, offset), of_layer in zip(weights, averages, strict=True)
+            for scale, offset, of_layer in zip(*weights, averages, strict=True)
         ]
 
     def _drop_path(self, x: tf.Tensor, bits: tf.Tensor, layer: int, training: bool) -> tf.Tensor:

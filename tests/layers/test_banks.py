@@ -11,6 +11,7 @@ from enas_tf.layers.banks import (
     take_rows,
 )
 from enas_tf.layers.norm import BatchNorm
+from tests import tiny
 
 
 def test_rows_and_their_gradient_are_those_of_gather():
@@ -48,13 +49,8 @@ def test_separable_conv_is_keras_layers_one_after_the_other(moving):
 @pytest.fixture
 def op_inputs():
     """What all ops are given: images and both banks, of which they take set 1."""
-    keras.utils.set_random_seed(0)
-    banks = []
-    for kernel_size in (3, 5):
-        bank = SeparableConvBank(sets=3, channels=4, kernel_size=kernel_size, moving=False)
-        bank.build()
-        banks.append(bank.read())
-    return tf.random.normal((2, 6, 5, 4)), tuple(banks)
+    (images, _), banks = tiny.images_and_banks(3)
+    return images, banks
 
 
 @pytest.mark.parametrize("op", range(5))

@@ -5,21 +5,16 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from enas_tf.layers.banks import SeparableConvBank, separable_conv
+from enas_tf.layers.banks import separable_conv
 from enas_tf.layers.nodes import run_nodes
 from enas_tf.spaces.micro import MicroSpace
+from tests import tiny
 
 
 @pytest.fixture(scope="module")
 def given():
     """Both inputs, and banks of seven sets."""
-    keras.utils.set_random_seed(0)
-    banks = []
-    for kernel_size in (3, 5):
-        bank = SeparableConvBank(sets=7, channels=4, kernel_size=kernel_size, moving=False)
-        bank.build()
-        banks.append(bank.read())
-    return (tf.random.normal((2, 6, 5, 4)), tf.random.normal((2, 6, 5, 4))), tuple(banks)
+    return tiny.images_and_banks(7)
 
 
 def run_one_by_one(op, row, x, banks):
