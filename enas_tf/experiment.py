@@ -24,7 +24,7 @@ from enas_tf.search import Search, is_finished
 from enas_tf.settings import FREE, Settings, flags_of, run_config
 from enas_tf.spaces.base import Arc, Space
 from enas_tf.spaces.zoo import resolve
-from enas_tf.strategies import make_strategy
+from enas_tf.strategies import compiles, make_strategy
 from enas_tf.train import Training
 from enas_tf.workers import is_chief, scratch_copy, wait_for_copies
 
@@ -60,6 +60,7 @@ class Experiment:
         if common.deterministic:
             tf.config.experimental.enable_op_determinism()
         keras.mixed_precision.set_dtype_policy(common.precision)
+        self._compiles = compiles(common.jit_compile, self.strategy)
 
     @property
     def workdir(self) -> Path:
@@ -246,7 +247,7 @@ class Experiment:
         with self.strategy.scope():
             clock = Clock(steps, settings.common.seed)
             supernet = self.domain.supernet(settings, self.domain.sizes(self.data), clock)
-            learner = Learner(supernet, supernet, task, settings.child)
+            learner = Learner(supernet, supernet, task, settings.child, self._compiles)
         return Search(learner, reinforce, task, config, clock, settings.common.seed)
 
     def _searched(self) -> Search:
@@ -276,7 +277,7 @@ class Experiment:
             clock = Clock(steps, settings.common.seed)
             network = self.domain.network(arc, settings, self.domain.sizes(self.data), clock)
             forward, child = self.domain.forward(network), config.child(settings.child)
-            learner = Learner(network, forward, task, child, settings.common.jit_compile)
+            learner = Learner(network, forward, task, child, self._compiles)
         return Training(learner, task, config, clock, settings.common.seed), network
 
     def _report(self) -> None:

@@ -2,14 +2,16 @@
 
 import math
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import keras
 import tensorflow as tf
 
 from enas_tf.child import ImageChildConfig, RnnChildConfig
+from enas_tf.layers.form import form
 from enas_tf.optimizers import NesterovSGD
-from enas_tf.strategies import check_jit_compile
+from enas_tf.strategies import on_gpu
 from enas_tf.tasks.base import Task
 
 Batches = tf.data.Dataset | tf.distribute.DistributedDataset
@@ -28,10 +30,7 @@ class Learner:
         forward: runs the child.
         task: gives loss and metrics.
         config: of learning rate, momentum, weight decay and clipping.
-        jit_compile: whether XLA compiles the gradients; not under a strategy for several devices.
-
-    Raises:
-        UserError: `jit_compile` under such a strategy.
+        jit_compile: whether XLA compiles what each replica computes.
     """
 
     def __init__(
@@ -47,9 +46,8 @@ class Learner:
         self._task = task
         self.config = config
         self.strategy = tf.distribute.get_strategy()
-        if jit_compile:
-            check_jit_compile(self.strategy)
         self.trained = config.trained(child)
+        self._carried = {str(n): v for n, v in enumerate(child.non_trainable_variables)}
         self.optimizer = NesterovSGD(config.rate(0), config.momentum)
         self.optimizer.build(self.trained)
         if keras.mixed_precision.dtype_policy().name == "mixed_float16":
@@ -57,8 +55,13 @@ class Learner:
             self.optimizer.build(self.trained)
         self.train_step = tf.function(self._train_step, autograph=False)
         self.eval_step = tf.function(self._eval_step, autograph=False)
+        self._compiled = jit_compile
+        self._static = jit_compile or on_gpu(self.strategy)
         if jit_compile:
-            self._backward = tf.function(self._backward, autograph=False, jit_compile=True)
+            compiled = partial(tf.function, autograph=False, jit_compile=True)
+            self._backward, self._descend = compiled(self._backward), compiled(self._descend)
+            if not task.carries_state:
+                self._sums = compiled(self._sums)
 
     @property
     def variables(self) -> Mapping[str, tf.Variable]:
@@ -112,55 +115,72 @@ class Learner:
         return self._task.metrics({n: math.fsum(float(one[n]) for one in sums) for n in sums[0]})
 
     def sums(self, inputs: tf.Tensor, targets: tf.Tensor, *extra: tf.Tensor) -> dict:
-        """The task's sums over one replica's batch, each `(1,)`."""
-        sums = self._task.sums(self._forward(inputs, *extra, training=False), targets)
+        """Returns the task's sums over one replica's batch, each `(1,)`."""
+        return self._sums(inputs, targets, *extra)
+
+    def _sums(self, inputs: tf.Tensor, targets: tf.Tensor, *extra: tf.Tensor) -> dict:
+        with form(self._static):
+            sums = self._task.sums(self._forward(inputs, *extra, training=False), targets)
         return {name: value[tf.newaxis] for name, value in sums.items()}
 
     def _step(self, inputs: tf.Tensor, targets: tf.Tensor, *extra: tf.Tensor) -> dict:
-        """One replica's part of a step."""
-        gradients, metrics = self.gradients(inputs, targets, *extra)
-        self.optimizer.apply(gradients, self.trained)
-        return metrics
+        """Takes one replica's part of a step."""
+        gradients, metrics, updates = self.gradients(inputs, targets, *extra)
+        grad_norm = self._descend(gradients, self._task.rate_scale(inputs))
+        for name, value in updates.items():
+            self._carried[name].assign(value)
+        return metrics | {"grad_norm": grad_norm}
 
     def gradients(
         self, inputs: tf.Tensor, targets: tf.Tensor, *extra: tf.Tensor
-    ) -> tuple[list[tf.Tensor], dict[str, tf.Tensor]]:
-        """The gradients to take a step by, the same on all replicas.
+    ) -> tuple[list[tf.Tensor], dict[str, tf.Tensor], dict[str, tf.Tensor]]:
+        """Computes the gradients of a step, means over replicas.
 
         Returns:
-            Gradients in the order of `trained`, means over replicas; the task's metrics of this
-            replica, and `grad_norm`, the gradients' global norm before any scaling or clipping.
+            Gradients in the order of `trained`, scaled for mixed precision; the task's metrics of
+            this replica; and the new values of what the child carries from step to step, such as
+            moving averages, which are assigned outside of what XLA compiles.
         """
-        gradients, metrics = self._backward(inputs, targets, *extra)
+        if self._compiled:
+            inputs, targets = self._task.padded(inputs, targets)
+        gradients, metrics, updates = self._backward(inputs, targets, *extra)
         if self.strategy.num_replicas_in_sync > 1:
             context = tf.distribute.get_replica_context()
             # A norm, and so clipping, is of the mean of all replicas' gradients.
             gradients = context.all_reduce(tf.distribute.ReduceOp.MEAN, gradients)
+        return gradients, metrics, updates
+
+    def _descend(self, gradients: list[tf.Tensor], rate_scale: float | tf.Tensor) -> tf.Tensor:
+        """Takes the step; returns the gradients' global norm before any scaling or clipping."""
         norm = tf.linalg.global_norm(gradients) / self.optimizer.scale_loss(1.0)
-        factor = self._task.rate_scale(inputs)
+        factor = rate_scale
         if self.config.grad_clip:
             factor *= tf.minimum(1.0, self.config.grad_clip / norm)
         if tf.is_tensor(factor) or factor != 1:
             gradients = [factor * gradient for gradient in gradients]
-        return gradients, metrics | {"grad_norm": norm}
+        self.optimizer.apply(gradients, self.trained)
+        return norm
 
     def _backward(
         self, inputs: tf.Tensor, targets: tf.Tensor, *extra: tf.Tensor
-    ) -> tuple[list[tf.Tensor], dict[str, tf.Tensor]]:
-        """Gradients of this replica's total loss, scaled for mixed precision; the metrics."""
+    ) -> tuple[list[tf.Tensor], dict[str, tf.Tensor], dict[str, tf.Tensor]]:
+        """Computes this replica's part of `gradients`."""
         weights = [variable.value for variable in self.trained]
-        with tf.GradientTape() as tape:
+        # Within the scope Keras collects what the child assigns.
+        with form(self._static), keras.StatelessScope() as scope, tf.GradientTape() as tape:
             outputs = self._forward(inputs, *extra, training=True)
             loss, metrics = self._task.loss(outputs, targets)
             total = self.optimizer.scale_loss(loss)
-        # An architecture may leave weights out; decay reaches these as well.
-        zero = tf.UnconnectedGradients.ZERO
-        gradients = tape.gradient(total, weights, unconnected_gradients=zero)
+        with form(self._static):
+            # An architecture may leave weights out; decay reaches these as well.
+            zero = tf.UnconnectedGradients.ZERO
+            gradients = tape.gradient(total, weights, unconnected_gradients=zero)
         if self.config.l2:
             # The gradient of l2 * sum(w**2), which as a part of the loss takes twice the graph.
             decay = tf.convert_to_tensor(self.optimizer.scale_loss(2 * self.config.l2))
             gradients = [g + decay * w for g, w in zip(gradients, weights, strict=True)]
-        return gradients, metrics
+        carried = {name: scope.get_current_value(v) for name, v in self._carried.items()}
+        return gradients, metrics, {n: value for n, value in carried.items() if value is not None}
 
     def _reduce(self, how: str, values: dict) -> dict[str, tf.Tensor]:
         op = tf.distribute.ReduceOp[how.upper()]

@@ -8,7 +8,6 @@ import tensorflow as tf
 from enas_tf.domains.base import Domain
 from enas_tf.settings import Settings
 from enas_tf.spaces.base import Arc
-from enas_tf.strategies import check_jit_compile
 
 # Enough that all ops of a space are among them.
 _SOME_ARCS = 20
@@ -59,8 +58,6 @@ def check_training(
         UserError: a batch size that the data or replicas do not allow, an architecture that no
             final network can be built from, or XLA on several devices.
     """
-    if settings.common.jit_compile:
-        check_jit_compile(strategy)
     if arc:
         domain.count_params(arc, settings, domain.sizes(data))
     shard = (0, strategy.num_replicas_in_sync)

@@ -14,7 +14,7 @@ from enas_tf.errors import UserError
 from enas_tf.options import option
 from enas_tf.search import SearchConfig
 from enas_tf.spaces.base import Space
-from enas_tf.strategies import StrategyName
+from enas_tf.strategies import JitCompile, StrategyName
 from enas_tf.train import ChildConfig, TrainConfig
 
 
@@ -48,7 +48,9 @@ class CommonConfig:
     precision: Literal["float32", "mixed_bfloat16", "mixed_float16"] = option(
         "float32", "of the networks' computations; weights are always float32"
     )
-    jit_compile: bool = option(False, "compile the final training with XLA; slower on CPUs")
+    jit_compile: JitCompile = option(
+        "auto", "compile the steps of search and training with XLA; auto: on GPUs, not on CPUs"
+    )
     overwrite: bool = option(False, "remove the run that the workdir holds, and start afresh")
     arc: str | None = option(
         None, "an architecture: its text, a file that holds it, or a published one's name"

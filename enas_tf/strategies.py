@@ -10,6 +10,7 @@ import tensorflow as tf
 from enas_tf.errors import UserError
 
 StrategyName = Literal["auto", "one", "mirrored", "multiworker"]
+JitCompile = Literal["auto", "true", "false"]
 ShardedBatches = Callable[[tuple[int, int]], tf.data.Dataset]
 """Makes the part of all batches that belongs to shard `(index, count)`."""
 
@@ -52,10 +53,19 @@ def is_mirrored(strategy: tf.distribute.Strategy) -> bool:
     return isinstance(strategy, mirrored)
 
 
-def check_jit_compile(strategy: tf.distribute.Strategy) -> None:
-    """Raises UserError under a strategy whose steps XLA cannot compile."""
-    if is_mirrored(strategy):
-        raise UserError("jit_compile works on one device; give --strategy=one with it")
+def on_gpu(strategy: tf.distribute.Strategy) -> bool:
+    """Tells whether a strategy's replicas run on GPUs."""
+    try:
+        devices = strategy.extended.worker_devices
+    except RuntimeError:
+        # TensorFlow's own default names no devices: it takes a GPU where there is one.
+        return bool(tf.config.list_logical_devices("GPU"))
+    return tf.DeviceSpec.from_string(devices[0]).device_type == "GPU"
+
+
+def compiles(jit_compile: JitCompile, strategy: tf.distribute.Strategy) -> bool:
+    """Tells whether XLA compiles the steps under a strategy: `auto` compiles on GPUs."""
+    return on_gpu(strategy) if jit_compile == "auto" else jit_compile == "true"
 
 
 def _make_multiworker() -> tf.distribute.MultiWorkerMirroredStrategy:

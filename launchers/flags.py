@@ -140,7 +140,8 @@ class _ValueParser(flags.ArgumentParser):
         kind, *others = [kind for kind in kinds if kind is not type(None)]
         if others:
             raise TypeError(f"no flag can be made for {annotation}")
-        self.boolean = kind is bool
+        # So that the bare flag means true.
+        self.boolean = kind is bool or {"true", "false"} <= set(typing.get_args(kind))
         self._read, self.wanted = _reader(kind)
         if self._optional:
             self.wanted += ", or none"

@@ -14,7 +14,7 @@ from enas_tf.layers.aux_head import AuxHead
 from enas_tf.layers.conv import ConvNorm, FactorizedReduction
 from enas_tf.layers.dropout import Clock, Dropout
 from enas_tf.layers.initial import he_normal
-from enas_tf.layers.layer_banks import OP_EPSILON
+from enas_tf.layers.macro_ops import OP_EPSILON
 from enas_tf.layers.norm import BatchNorm
 from enas_tf.networks.base import Tensor, classify, relu
 from enas_tf.spaces.macro import MacroArc

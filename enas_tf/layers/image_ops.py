@@ -1,8 +1,13 @@
-"""Ops on images, by kernels that a CPU is fast with where TensorFlow's usual choice is not."""
+"""Ops on images, by kernels that a CPU is fast with where TensorFlow's usual choice is not.
+
+Their gradients are also there as functions, for ops whose gradients are written by hand.
+"""
 
 from functools import partial
 
 import tensorflow as tf
+
+from enas_tf.layers.form import is_static
 
 _STRIDES = [1, 1, 1, 1]
 
@@ -18,12 +23,27 @@ def pointwise_conv(x: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
         `(batch, height, width, filters)`.
     """
     channels, filters = kernel.shape[-2:]
-    if _has_gpu():
-        return tf.nn.conv2d(x, tf.reshape(kernel, [1, 1, -1, filters]), 1, "SAME")
     kernel = tf.reshape(kernel, [-1, filters]) if kernel.shape.rank == 4 else kernel
     # oneDNN takes a third less time for the product of matrices than for the same as convolution.
-    y = tf.matmul(tf.reshape(x, [-1, channels or tf.shape(kernel)[0]]), kernel)
+    y = tf.matmul(tf.reshape(x, [-1, channels]), kernel)
     return tf.reshape(y, [-1, *x.shape[1:3], filters])
+
+
+def pointwise_gradients(
+    x: tf.Tensor, kernel: tf.Tensor, upstream: tf.Tensor
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Returns the gradients of the input and of the kernel of `pointwise_conv`.
+
+    Args:
+        x: `(batch, height, width, channels)`.
+        kernel: `(channels, filters)`.
+        upstream: the output's gradient, `(batch, height, width, filters)`.
+    """
+    channels, filters = kernel.shape
+    pixels, upstream = tf.reshape(x, [-1, channels]), tf.reshape(upstream, [-1, filters])
+    grad_x = tf.matmul(upstream, kernel, transpose_b=True)
+    grad_kernel = tf.matmul(pixels, upstream, transpose_a=True)
+    return tf.reshape(grad_x, [-1, *x.shape[1:3], channels]), grad_kernel
 
 
 @tf.custom_gradient
@@ -39,24 +59,30 @@ def depthwise_conv(x: tf.Tensor, kernel: tf.Tensor):
     """
     # A gradient in a branch of `tf.switch_case` can only reach what is of the branch itself.
     x, kernel = tf.identity(x), tf.identity(kernel)
-    gradients = partial(_depthwise_gradients, x, kernel)
+    gradients = partial(depthwise_gradients, x, kernel)
     return tf.nn.depthwise_conv2d(x, kernel, _STRIDES, "SAME"), gradients
 
 
-def _depthwise_gradients(
+def depthwise_gradients(
     x: tf.Tensor, kernel: tf.Tensor, upstream: tf.Tensor
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """By `x` and by the kernel."""
+    """Returns the gradients of the input and of the kernel of `depthwise_conv`.
+
+    Args:
+        x: as for `depthwise_conv`, as what follows.
+        kernel: of an odd size.
+        upstream: the output's gradient, of `x`'s shape.
+    """
     options = {"out_backprop": upstream, "strides": _STRIDES, "padding": "SAME"}
-    of_x = tf.raw_ops.DepthwiseConv2dNativeBackpropInput(
+    grad_x = tf.raw_ops.DepthwiseConv2dNativeBackpropInput(
         input_sizes=tf.shape(x), filter=kernel, **options
     )
-    if kernel.shape[0] > 3 and x.dtype == tf.float32 and not _has_gpu():
-        return of_x, _gradient_of_wide_kernel(x, kernel, upstream)
-    of_kernel = tf.raw_ops.DepthwiseConv2dNativeBackpropFilter(
+    if kernel.shape[0] > 3 and x.dtype == tf.float32 and not is_static():
+        return grad_x, _gradient_of_wide_kernel(x, kernel, upstream)
+    grad_kernel = tf.raw_ops.DepthwiseConv2dNativeBackpropFilter(
         input=x, filter_sizes=kernel.shape, **options
     )
-    return of_x, of_kernel
+    return grad_x, grad_kernel
 
 
 def _gradient_of_wide_kernel(x: tf.Tensor, kernel: tf.Tensor, upstream: tf.Tensor) -> tf.Tensor:
@@ -74,26 +100,3 @@ def _gradient_of_wide_kernel(x: tf.Tensor, kernel: tf.Tensor, upstream: tf.Tenso
     per_image = tf.nn.depthwise_conv2d(images, kernels, _STRIDES, margins)
     per_image = tf.reshape(per_image, [size, size, -1, channels, 1])
     return tf.reduce_sum(per_image, axis=2)
-
-
-@tf.custom_gradient
-def max_pool(x: tf.Tensor):
-    """Max pool 3x3 with stride 1, `(batch, height, width, channels)`.
-
-    The gradient pools once more. In a branch of `tf.switch_case` the pool that was is in another
-    graph; oneDNN's kernel, which is nine times as fast as TensorFlow's own, needs it in the same.
-    """
-    # As for the depthwise convolution.
-    x = tf.identity(x)
-
-    def gradient(upstream: tf.Tensor) -> tf.Tensor:
-        with tf.GradientTape() as tape:
-            tape.watch(x)
-            again = tf.nn.max_pool2d(x, 3, 1, "SAME")
-        return tape.gradient(again, x, upstream)
-
-    return tf.nn.max_pool2d(x, 3, 1, "SAME"), gradient
-
-
-def _has_gpu() -> bool:
-    return bool(tf.config.list_physical_devices("GPU"))

@@ -4,26 +4,22 @@ With moving averages (of batch norm), the functions here return a batch's statis
 take them in outside.
 """
 
-from collections.abc import Callable
-from functools import partial
-
 import keras
 import tensorflow as tf
 
+from enas_tf.layers import choice
 from enas_tf.layers.banks import take_rows
 from enas_tf.layers.conv import halve
 from enas_tf.layers.graph import graph_function
-from enas_tf.layers.image_ops import depthwise_conv, max_pool, pointwise_conv
+from enas_tf.layers.image_ops import pointwise_conv
 from enas_tf.layers.initial import he_normal
+from enas_tf.layers.macro_ops import OPS
 from enas_tf.layers.norm import MovingAverages, Statistics, normalize
 
 Weights = dict[str, tf.Tensor]
 
 NORM_ROWS = (0, 1, 2, 3, -1, -1, 4)
 """For each op the row of its batch norm behind the convolution; pools have none."""
-
-OP_EPSILON = 1e-3
-"""Of the batch norms behind the ops; the authors' code has another one everywhere else."""
 
 
 @graph_function
@@ -58,57 +54,39 @@ def run_op(
     input_averages = _row(averages["input"], op)
     x, *input_statistics = normalize(x, scale[0], offset[0], averages=input_averages)
     x = tf.nn.relu(x)
-    norms = _output_norms(weights, averages["output"])
-    pointwise = tf.unstack(weights["pointwise"])
-    branches = [
-        lambda: norms[0](tf.nn.conv2d(x, weights["conv_3x3"], 1, "SAME")),
-        lambda: norms[1](_separable(x, weights["depthwise_3x3"], pointwise[0])),
-        lambda: norms[2](tf.nn.conv2d(x, weights["conv_5x5"], 1, "SAME")),
-        lambda: norms[3](_separable(x, weights["depthwise_5x5"], pointwise[1])),
-        lambda: (tf.nn.avg_pool2d(x, 3, 1, "SAME"), *map(tf.zeros_like, input_statistics)),
-        lambda: (max_pool(x), *map(tf.zeros_like, input_statistics)),
-        lambda: _excited(x, weights, norms[4]),
-    ]
     num_ops = weights["input_kernel"].shape[0]
-    y, *output_statistics = tf.switch_case(op, branches[:num_ops])
+    of_ops = _weights_of_ops(weights, averages["output"])[:num_ops]
+    y, output_statistics = choice.run_op(OPS[:num_ops], op, x, of_ops, (2, 1), x.shape[-1:])
     # Here, since relu is the last step of every op: pools keep what is not negative.
     y = tf.nn.relu(y)
     if not with_statistics:
         return y, None
-    return y, {"input": tuple(input_statistics), "output": tuple(output_statistics)}
+    return y, {"input": tuple(input_statistics), "output": output_statistics}
 
 
 def _row(averages: Statistics | None, row: int | tf.Tensor) -> Statistics | None:
     return averages and (averages[0][row], averages[1][row])
 
 
-def _output_norms(weights: Weights, averages: Statistics | None) -> list[Callable]:
-    """The batch norms behind convolutions, by their rows."""
+def _weights_of_ops(weights: Weights, averages: Statistics | None) -> list[tuple[tf.Tensor, ...]]:
+    """For each op of `OPS` its kernels, then the scale, offset and averages of its batch norm."""
     scales, offsets = tf.unstack(weights["output_scale"]), tf.unstack(weights["output_offset"])
-    return [
-        partial(
-            normalize,
-            scale=scale,
-            offset=offset,
-            epsilon=OP_EPSILON,
-            averages=_row(averages, row),
-        )
+    norms = [
+        (scale, offset, *(_row(averages, row) or ()))
         for row, (scale, offset) in enumerate(zip(scales, offsets, strict=True))
     ]
-
-
-def _separable(x: tf.Tensor, depthwise: tf.Tensor, pointwise: tf.Tensor) -> tf.Tensor:
-    return pointwise_conv(depthwise_conv(x, depthwise), pointwise)
-
-
-def _excited(
-    x: tf.Tensor, weights: Weights, norm: Callable
-) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-    """Reference: Hu et al., "Squeeze-and-excitation networks", without biases."""
-    y, mean, variance = norm(tf.nn.conv2d(x, weights["excited_conv_3x3"], 1, "SAME"))
-    squeezed = tf.nn.relu(tf.matmul(tf.reduce_mean(y, [1, 2]), weights["squeeze"]))
-    factors = tf.sigmoid(tf.matmul(squeezed, weights["excite"]))
-    return y * factors[:, tf.newaxis, tf.newaxis], mean, variance
+    pointwise = tf.unstack(weights["pointwise"])
+    kernels = [
+        (weights["conv_3x3"],),
+        (weights["depthwise_3x3"], pointwise[0]),
+        (weights["conv_5x5"],),
+        (weights["depthwise_5x5"], pointwise[1]),
+    ]
+    of_ops = [(*some, *norm) for some, norm in zip(kernels, norms, strict=False)] + [(), ()]
+    if "squeeze" in weights:
+        names = "excited_conv_3x3", "squeeze", "excite"
+        of_ops.append((*(weights[name] for name in names), *norms[4]))
+    return of_ops
 
 
 class OpBank(keras.layers.Layer):

@@ -10,8 +10,8 @@ Statistics = tuple[tf.Tensor, tf.Tensor]
 """Means and variances."""
 
 
-Kept = tuple[tf.Tensor, ...]
-"""What a batch norm keeps for its gradient: its input, and three small tensors of the kernel's."""
+Reserve = tuple[tf.Tensor, tf.Tensor, tf.Tensor]
+"""What the kernel leaves for its gradient, float32: two of `(channels,)` and one of any size."""
 
 
 def normalize(
@@ -36,12 +36,44 @@ def normalize(
     return _fused(x, scale, offset, epsilon, averages)[:3]
 
 
-def normalize_and_keep(
-    x: tf.Tensor, scale: tf.Tensor, offset: tf.Tensor, averages: Statistics | None = None
-) -> tuple[tuple[tf.Tensor, tf.Tensor, tf.Tensor], Kept]:
-    """What `normalize` returns, and what `normalized_before` needs."""
-    y, mean, variance, *kept = _fused(x, scale, offset, EPSILON, averages)
-    return (y, mean, variance), (x, *kept)
+def normalize_and_reserve(
+    x: tf.Tensor,
+    scale: tf.Tensor,
+    offset: tf.Tensor,
+    epsilon: float = EPSILON,
+    averages: Statistics | None = None,
+) -> tuple[tf.Tensor, Statistics, Reserve]:
+    """Returns what `normalize` does, and what `norm_gradients` needs beside `x`."""
+    y, mean, variance, *reserve = _fused(x, scale, offset, epsilon, averages)
+    return y, (mean, variance), tuple(reserve)
+
+
+def norm_gradients(
+    upstream: tf.Tensor,
+    x: tf.Tensor,
+    scale: tf.Tensor,
+    reserve: Reserve,
+    epsilon: float = EPSILON,
+) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    """Returns the gradients of `x`, scale and offset of a batch normalised by its own statistics.
+
+    Args:
+        upstream: the normalised batch's gradient, of `x`'s shape.
+        x: `(batch, height, width, channels)`, what was normalised.
+        scale: `(channels,)`, float32.
+        reserve: of `normalize_and_reserve`.
+        epsilon: that was added to the variance.
+    """
+    grad_x, grad_scale, grad_offset, *_ = tf.raw_ops.FusedBatchNormGradV3(
+        y_backprop=upstream,
+        x=x,
+        scale=scale,
+        reserve_space_1=reserve[0],
+        reserve_space_2=reserve[1],
+        reserve_space_3=reserve[2],
+        epsilon=epsilon,
+    )
+    return grad_x, grad_scale, grad_offset
 
 
 def _fused(
@@ -61,37 +93,6 @@ def _fused(
         epsilon=epsilon,
         is_training=averages is None,
     )
-
-
-@tf.custom_gradient
-def normalized_before(
-    x: tf.Tensor, scale: tf.Tensor, offset: tf.Tensor, kept_x: tf.Tensor, *kept: tf.Tensor
-):
-    """Takes the place of `normalize` where a gradient runs again what has been run before.
-
-    It is there to be differentiated: the gradient goes by what was kept, and a graph computes no
-    `x` for it. The value is that of `kept_x` and of no use.
-
-    Args:
-        x: `(batch, height, width, channels)`, what was normalised by the batch's statistics.
-        scale: `(channels,)`, float32.
-        offset: `(channels,)`, float32.
-        kept_x: of `normalize_and_keep`, as those behind it.
-    """
-
-    def gradient(upstream: tf.Tensor) -> tuple[tf.Tensor | None, ...]:
-        of_x, of_scale, of_offset, *_ = tf.raw_ops.FusedBatchNormGradV3(
-            y_backprop=upstream,
-            x=kept_x,
-            scale=scale,
-            reserve_space_1=kept[0],
-            reserve_space_2=kept[1],
-            reserve_space_3=kept[2],
-            epsilon=EPSILON,
-        )
-        return of_x, of_scale, of_offset, *[None] * 4
-
-    return kept_x, gradient
 
 
 class MovingAverages(keras.layers.Layer):

@@ -10,8 +10,13 @@ from typing import NamedTuple, Protocol
 import keras
 import tensorflow as tf
 
+from enas_tf.layers.form import is_static
+
 ACTIVATIONS = (tf.tanh, tf.nn.relu, tf.sigmoid, tf.identity)
 """In the order of `RnnSpace.ops`."""
+
+PADDING = -1
+"""Stands behind the last word of a sequence that is longer than its words, in the static form."""
 
 
 class Masks(NamedTuple):
@@ -89,7 +94,8 @@ class WordRecurrence(keras.layers.Layer):
         """Reads words.
 
         Args:
-            words: `(rows, time)`, int32; both may be unknown.
+            words: `(rows, time)`, int32; both may be unknown. In the static form all rows may end
+                with as many `PADDING`, at which the state stays what it is.
             state: `(rows, hidden)`, float32.
             kernels: of nodes 1 and up, each `(hidden, 2 * hidden)`, float32: half for the
                 activation, half for the gate.
@@ -106,12 +112,16 @@ class WordRecurrence(keras.layers.Layer):
         if masks.kernels is not None:
             kernels = [kernel * mask for kernel, mask in zip(kernels, masks.kernels, strict=True)]
         kernels = [tf.cast(kernel, self.compute_dtype) for kernel in kernels]
+        is_word = None
+        if is_static():
+            is_word = tf.reduce_any(tf.not_equal(words, PADDING), axis=0)
+            words = tf.maximum(words, 0)
         # What the words add does not depend on the state: one product for all of them.
         x = _project(self._embed(embedding, words, masks), on_word)
         # Also fails where words and state are not of as many rows.
         state = tf.reshape(state, [tf.shape(words)[0], self.hidden_size])
         cell = _cell(kernels, wiring, masks.node)
-        states, last = _recur(cell, x, tf.cast(state, self.compute_dtype))
+        states, last = _recur(cell, x, tf.cast(state, self.compute_dtype), is_word)
         states = tf.transpose(states, [1, 0, 2])
         mask = None if masks.output is None else masks.output[:, tf.newaxis]
         return _scale(states, mask), states, last
@@ -156,14 +166,20 @@ def _cell(kernels: Sequence[tf.Tensor], wiring: Wiring, mask: tf.Tensor | None) 
     return cell
 
 
-def _recur(cell: Callable, inputs: tf.Tensor, state: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """A cell over time: all its outputs, `(time, rows, hidden)`, and the last."""
+def _recur(
+    cell: Callable, inputs: tf.Tensor, state: tf.Tensor, is_word: tf.Tensor | None
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """A cell over time: all its outputs, `(time, rows, hidden)`, and the last.
+
+    Where `is_word`, `(time,)`, is false, the state stays what it is.
+    """
     length = tf.shape(inputs)[0]
     given = tf.TensorArray(inputs.dtype, length).unstack(inputs)
     outputs = tf.TensorArray(state.dtype, length, element_shape=state.shape)
 
     def step(time: tf.Tensor, state: tf.Tensor, outputs: tf.TensorArray) -> tuple:
-        state = cell(given.read(time), state)
+        after = cell(given.read(time), state)
+        state = after if is_word is None else tf.where(is_word[time], after, state)
         return time + 1, state, outputs.write(time, state)
 
     # XLA needs a number of iterations, and finds none in a condition.

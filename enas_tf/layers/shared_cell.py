@@ -6,12 +6,12 @@ Reference: `_enas_layer` of the authors' micro_child.py.
 import keras
 import tensorflow as tf
 
-from enas_tf.layers.banks import SeparableConvBank, Weights, take_rows
+from enas_tf.layers.banks import SeparableConvBank, Weights, run_op, take_rows
 from enas_tf.layers.dropout import DropPath
+from enas_tf.layers.entries import make_entries
 from enas_tf.layers.graph import graph_function
 from enas_tf.layers.image_ops import pointwise_conv
 from enas_tf.layers.initial import he_normal
-from enas_tf.layers.nodes import run_nodes
 from enas_tf.layers.norm import MovingAverages, Statistics, normalize
 from enas_tf.spaces.micro import MicroSpace
 
@@ -29,6 +29,50 @@ def edge_factors(ops: tf.Tensor, masks: tf.Tensor) -> tf.Tensor:
     masks = tf.transpose(masks, [1, 0, 2, 3, 4])
     is_identity = tf.reshape(ops == len(MicroSpace.ops) - 1, [-1, 1, 1, 1, 1])
     return tf.where(is_identity, tf.ones_like(masks), masks)
+
+
+def run_nodes(
+    inputs: tuple[tf.Tensor, tf.Tensor],
+    tokens: tf.Tensor,
+    weights: tuple[Weights, Weights],
+    factors: tf.Tensor | None = None,
+) -> tuple[list[tf.Tensor], Statistics]:
+    """Runs the nodes of a cell, one after the other.
+
+    Args:
+        inputs: two of `(batch, height, width, channels)`.
+        tokens: `(4 * num_nodes,)`, int32.
+        weights: per kernel size a separable convolution's, each with a leading axis of edges.
+        factors: of the edges' outputs, `(2 * num_nodes, batch, 1, 1, 1)`; None leaves them be.
+
+    Returns:
+        All entries, both inputs among them; means and variances that the edges' batch norms used,
+        `(2 * num_nodes, 2, channels)`.
+    """
+    tokens = tf.unstack(tokens)
+    num_nodes = len(tokens) // 4
+    of_edges = [list(zip(*map(tf.unstack, some), strict=True)) for some in weights]
+    entries, statistics = make_entries(list(inputs), num_nodes + 2), []
+    for node in range(num_nodes):
+        parts = []
+        for edge in (2 * node, 2 * node + 1):
+            index, op = tokens[2 * edge], tokens[2 * edge + 1]
+            of_edge = of_edges[0][edge], of_edges[1][edge]
+            part, used = run_op(entries.take(index), op, of_edge)
+            parts.append(part if factors is None else part * factors[edge])
+            statistics.append(used)
+        entries.append(tf.add(*parts))
+    return entries.all, tuple(map(tf.stack, zip(*statistics, strict=True)))
+
+
+def loose_ends(indices: tf.Tensor, num_entries: int) -> tf.Tensor:
+    """Tells which entries of a cell no node takes, `(num_entries,)`, bool.
+
+    Args:
+        indices: that the nodes' edges take, int32.
+        num_entries: of the cell, its inputs among them.
+    """
+    return ~tf.reduce_any(tf.equal(indices, tf.range(num_entries)[:, tf.newaxis]), axis=1)
 
 
 @graph_function
@@ -49,26 +93,24 @@ def _run_cell(
         tokens: `(4 * num_nodes,)`, int32.
         rows: `(2 * num_nodes,)`, int32: each edge's set of weights.
         banks: per kernel size, all sets of weights.
-        join: kernel, `(entries, channels, channels)`, scale and offset behind the loose ends.
-        averages: what the batch norm behind the loose ends goes by; None takes the batch's own.
+        join: kernel, `(entries, channels, channels)`, scale and offset after the loose ends.
+        averages: what the batch norm after the loose ends uses; None takes the batch's own.
         masks: drop path's, `(batch, 2 * num_nodes, 1, 1, 1)`, or None.
-        with_statistics: whether to return what the batch norms went by.
+        with_statistics: whether to return what the batch norms used.
 
     Returns:
         The output, of an input's shape; with statistics also the edges' means and variances,
         each `(2 * num_nodes, 2, channels)`, and those of the output, `(channels,)`.
     """
-    edges = tf.stack([tokens[0::2], tokens[1::2], rows], axis=1)
+    weights = tuple(tuple(take_rows(one, rows[:, tf.newaxis]) for one in bank) for bank in banks)
     factors = None if masks is None else edge_factors(tokens[1::2], masks)
-    ends, loose, edge_statistics = run_nodes(inputs, edges, banks, factors)
-    ends = tf.transpose(ends, [1, 2, 3, 0, 4])
-    height, width, channels = inputs[0].shape[1:]
-    shape = [-1, height, width, tf.size(loose) * channels]
-    # Behind the transposition, relu and the convolution keep one tensor for their gradients.
-    ends = tf.nn.relu(tf.reshape(ends, shape))
+    entries, edge_statistics = run_nodes(inputs, tokens, weights, factors)
     kernel, scale, offset = join
-    kernel = tf.reshape(take_rows(kernel, loose[:, tf.newaxis]), [-1, kernel.shape[-1]])
-    output = pointwise_conv(ends, kernel)
+    # All entries go into the convolution, so that sizes depend on no architecture; those that are
+    # no loose ends meet zeros in the kernel.
+    loose = tf.cast(loose_ends(tokens[0::2], len(entries)), kernel.dtype)
+    kernel = tf.reshape(kernel * loose[:, tf.newaxis, tf.newaxis], [-1, kernel.shape[-1]])
+    output = pointwise_conv(tf.nn.relu(tf.concat(entries, axis=-1)), kernel)
     output, *output_statistics = normalize(output, scale, offset, averages=averages)
     return (output, edge_statistics, output_statistics) if with_statistics else (output, None, None)
 

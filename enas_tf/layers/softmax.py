@@ -2,6 +2,8 @@
 
 import tensorflow as tf
 
+from enas_tf.layers.form import is_static
+
 
 def word_logits(features: tf.Tensor, embedding: tf.Tensor) -> tf.Tensor:
     """How likely each word is to follow, before the softmax.
@@ -23,7 +25,7 @@ def mean_cross_entropy(features: tf.Tensor, embedding: tf.Tensor, targets: tf.Te
     Args:
         features: `(rows, time, hidden)`, in the dtype to compute in.
         embedding: `(vocabulary, hidden)`, float32.
-        targets: `(rows, time)`, int32.
+        targets: `(rows, time)`, int32. In the static form those below 0 do not count.
 
     Returns:
         A scalar, float32.
@@ -37,14 +39,21 @@ def mean_cross_entropy(features: tf.Tensor, embedding: tf.Tensor, targets: tf.Te
 @tf.custom_gradient
 def _mean_cross_entropy(features: tf.Tensor, embedding: tf.Tensor, targets: tf.Tensor):
     """TensorFlow's own gradient scales that of all logits; this one what is computed from them."""
-    losses, of_logits = tf.raw_ops.SparseSoftmaxCrossEntropyWithLogits(
-        features=word_logits(features, embedding), labels=targets
+    losses, grad_logits = tf.raw_ops.SparseSoftmaxCrossEntropyWithLogits(
+        features=word_logits(features, embedding), labels=tf.maximum(targets, 0)
     )
+    count = tf.size(targets)
+    if is_static():
+        counts = targets >= 0
+        losses = tf.where(counts, losses, 0.0)
+        grad_logits = tf.where(counts[:, tf.newaxis], grad_logits, 0.0)
+        count = tf.math.count_nonzero(counts)
+    count = tf.cast(count, tf.float32)
 
     def gradient(upstream: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, None]:
-        factor = tf.cast(upstream / tf.cast(tf.size(targets), tf.float32), features.dtype)
-        each = tf.cast(of_logits, features.dtype)
+        factor = tf.cast(upstream / count, features.dtype)
+        each = tf.cast(grad_logits, features.dtype)
         of_embedding = tf.transpose(tf.matmul(features, each, transpose_a=True))
         return factor * tf.matmul(each, embedding), factor * of_embedding, None
 
-    return tf.reduce_mean(losses), gradient
+    return tf.reduce_sum(losses) / count, gradient

@@ -14,11 +14,11 @@ class ListOf:
     """Makes and reads lists whose elements have one shape and one dtype; a list is a tensor.
 
     Args:
-        shape: of an element, -1 where any size will do; -1 alone for any number of axes.
+        shape: of an element, -1 where any size will do.
         dtype: of an element.
     """
 
-    shape: tuple[int, ...] | int
+    shape: tuple[int, ...]
     dtype: tf.DType
 
     @classmethod
@@ -30,24 +30,9 @@ class ListOf:
         """A list of so many places without an element; lists are added as if these held zeros."""
         return tf.raw_ops.TensorListReserve(num_elements=size, **self._element)
 
-    def scatter(self, elements: tf.Tensor, places: tf.Tensor, size: int) -> tf.Tensor:
-        """A list of so many places with elements, stacked along axis 0, at some of them."""
-        shape = self._element["element_shape"]
-        return tf.raw_ops.TensorListScatterV2(
-            tensor=elements, indices=places, element_shape=shape, num_elements=size
-        )
-
     def take(self, elements: tf.Tensor, place: int | tf.Tensor) -> tf.Tensor:
         """The element at a place."""
         return tf.raw_ops.TensorListGetItem(input_handle=elements, index=place, **self._element)
-
-    def gather(self, elements: tf.Tensor, places: tf.Tensor) -> tf.Tensor:
-        """The elements at some places, stacked along axis 0."""
-        return tf.raw_ops.TensorListGather(input_handle=elements, indices=places, **self._element)
-
-    def stack(self, elements: tf.Tensor) -> tf.Tensor:
-        """All elements along axis 0, of a fully known shape; zeros where there is none."""
-        return tf.raw_ops.TensorListStack(input_handle=elements, **self._element)
 
     @property
     def _element(self) -> dict:
@@ -58,13 +43,3 @@ class ListOf:
 def put(elements: tf.Tensor, place: int | tf.Tensor, element: tf.Tensor) -> tf.Tensor:
     """A list with an element at a place, instead of what was there."""
     return tf.raw_ops.TensorListSetItem(input_handle=elements, index=place, item=element)
-
-
-def put_all(lists: list[tf.Tensor], place: tf.Tensor, elements: list[tf.Tensor]) -> list[tf.Tensor]:
-    """Each list with its element at the same place."""
-    return [put(one, place, element) for one, element in zip(lists, elements, strict=True)]
-
-
-def stack_all(kinds: list[ListOf], lists: list[tf.Tensor]) -> list[tf.Tensor]:
-    """What is in each of the lists, which are of these kinds, along axis 0."""
-    return [of.stack(one) for of, one in zip(kinds, lists, strict=True)]

@@ -13,8 +13,8 @@ from enas_tf.child import ImageChildConfig
 from enas_tf.layers.aux_head import AuxHead
 from enas_tf.layers.conv import ConvNorm
 from enas_tf.layers.dropout import Clock, Dropout, DropPath
+from enas_tf.layers.entries import make_entries
 from enas_tf.layers.initial import he_normal
-from enas_tf.layers.joined_entries import JoinedEntries
 from enas_tf.layers.layer_banks import OpBank, ReductionBank, run_op
 from enas_tf.layers.norm import BatchNorm, MovingAverages, normalize
 from enas_tf.spaces.macro import MacroSpace
@@ -105,9 +105,9 @@ class MacroSupernet(keras.Model):
         averages = self.ops.layer_averages() if by_averages else [None] * layers
         skip_norms = self._skip_norms(by_averages)
         op_statistics, skip_statistics = [], []
-        joined = JoinedEntries([self.stem(images, training=training)], layers + 1)
+        joined = make_entries([self.stem(images, training=training)], layers + 1)
         for layer in range(layers):
-            op, given = op_of_layer[layer], joined.entries[-1]
+            op, given = op_of_layer[layer], joined.all[-1]
             x, statistics = run_op(given, op, weights[layer], averages[layer], update_averages)
             op_statistics.append(statistics)
             if layer:
@@ -118,12 +118,12 @@ class MacroSupernet(keras.Model):
             if self.aux_head and training and layer == self.space.aux_layer:
                 aux_logits = tf.cast(self.aux_head(x), tf.float32)
             if layer in self.space.pools:
-                reduced = self.reductions[str(layer)](joined.entries, training=training)
-                joined = JoinedEntries(reduced, layers + 1)
+                reduced = self.reductions[str(layer)](joined.all, training=training)
+                joined = make_entries(reduced, layers + 1)
         if update_averages:
             self.ops.update(ops, op_statistics)
             self.skip_averages.update([tf.stack(s) for s in zip(*skip_statistics, strict=True)])
-        features = tf.reduce_mean(joined.entries[-1], [1, 2])
+        features = tf.reduce_mean(joined.all[-1], [1, 2])
         features = self.dropout(features, training=training)
         return tf.cast(tf.matmul(features, self.classifier), tf.float32), aux_logits
 

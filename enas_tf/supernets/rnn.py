@@ -9,6 +9,8 @@ import tensorflow as tf
 
 from enas_tf.child import RnnChildConfig
 from enas_tf.layers.dropout import Clock
+from enas_tf.layers.entries import select
+from enas_tf.layers.form import is_static
 from enas_tf.layers.language_model import LanguageModel, RnnOutputs
 from enas_tf.layers.recurrence import ACTIVATIONS, WordRecurrence
 from enas_tf.spaces.rnn import RnnSpace
@@ -40,10 +42,18 @@ class DrawnWiring:
 
     def source(self, node: int, states: list[tf.Tensor]) -> tf.Tensor:
         """The state that a node reads, of those of nodes 0 to `node - 1`."""
+        if is_static():
+            return select(self.indices[node - 1], states)
         return tf.switch_case(self.indices[node - 1], [lambda s=s: s for s in states])
 
     def activate(self, node: int, x: tf.Tensor) -> tf.Tensor:
-        """A node's activation."""
+        """A node's activation.
+
+        In the static form of each kind, and then a choice: XLA computes them in one kernel with
+        what comes before, where a choice among kernels would wait for the host at each word.
+        """
+        if is_static():
+            return select(self.ops[node - 1], [activation(x) for activation in ACTIVATIONS])
         return _activate(self.ops[node - 1], x)
 
     def output(self, states: list[tf.Tensor]) -> tf.Tensor:

@@ -14,10 +14,13 @@ class Task(Protocol):
         unit: what is counted a second, such as `images`.
         max_rollbacks: how often in a row a loss that is not finite is answered by going back to
             the last checkpoint.
+        carries_state: whether an evaluation's batches follow from each other, by a state of as
+            many rows as each has; XLA, which wants sizes that do not change, cannot compile that.
     """
 
     unit: str
     max_rollbacks: int
+    carries_state: bool
 
     def train_batches(
         self, batch_size: int, *, seed: int, steps: range, shard: tuple[int, int]
@@ -45,6 +48,9 @@ class Task(Protocol):
 
     def rate_scale(self, inputs: tf.Tensor) -> float | tf.Tensor:
         """By what a step on these inputs multiplies the learning rate."""
+
+    def padded(self, inputs: tf.Tensor, targets: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Brings a training batch to one of a few sizes, for each of which XLA compiles a step."""
 
     def loss(self, outputs: Any, targets: tf.Tensor) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
         """The loss to minimise, and what to report, as means over the batch."""

@@ -25,6 +25,7 @@ class ImageTask:
 
     unit = "images"
     max_rollbacks = 0
+    carries_state = False
 
     def __init__(
         self,
@@ -76,6 +77,11 @@ class ImageTask:
     def rate_scale(inputs: tf.Tensor) -> float:
         """The learning rate is the same for all steps of an epoch."""
         return 1.0
+
+    @staticmethod
+    def padded(images: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Returns the batch as it is: all are of one size."""
+        return images, labels
 
     def loss(self, outputs: Outputs, labels: tf.Tensor) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
         """What training minimises, weight decay aside, and what it reports.

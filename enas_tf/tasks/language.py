@@ -7,9 +7,13 @@ import tensorflow as tf
 from enas_tf.child import RnnChildConfig
 from enas_tf.data.text import TextData, TextDataConfig
 from enas_tf.layers.language_model import RnnOutputs
+from enas_tf.layers.recurrence import PADDING
 from enas_tf.layers.softmax import mean_cross_entropy
 
 _REWARD_CONSTANT = 80.0
+
+# Of the lengths that training sequences are padded to.
+_PADDED_MULTIPLE = 8
 
 # Of a loss over this the perplexity is no number that a float holds.
 _LARGEST_LOSS = 700.0
@@ -29,6 +33,7 @@ class LanguageTask:
 
     unit = "tokens"
     max_rollbacks = 3
+    carries_state = True
 
     def __init__(
         self, data: TextData, data_config: TextDataConfig, child_config: RnnChildConfig
@@ -75,6 +80,13 @@ class LanguageTask:
         """The learning rate is for sequences of average length, and lower for shorter ones."""
         return tf.cast(tf.shape(inputs)[1], tf.float32) / self._data_config.sequence_length
 
+    @staticmethod
+    def padded(words: tf.Tensor, targets: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Lengthens sequences to a multiple of 8 words, by words and targets that are `PADDING`."""
+        missing = -tf.shape(words)[1] % _PADDED_MULTIPLE
+        margins = [[0, 0], [0, missing]]
+        return tuple(tf.pad(x, margins, constant_values=PADDING) for x in (words, targets))
+
     def loss(self, outputs: RnnOutputs, targets: tf.Tensor) -> tuple[tf.Tensor, dict]:
         """What training minimises, and what it reports.
 
@@ -90,13 +102,12 @@ class LanguageTask:
         loss = mean_cross_entropy(outputs.features, outputs.embedding, targets)
         total = loss + config.weight_decay * outputs.decay
         states = tf.cast(outputs.states, tf.float32)
+        is_word = tf.not_equal(targets, PADDING)
         if config.activation_l2:
-            total += config.activation_l2 * tf.reduce_mean(tf.square(states))
+            total += config.activation_l2 * _mean(tf.square(states), is_word)
         if config.slowness:
             changes = tf.square(states[:, 1:] - states[:, :-1])
-            count = tf.cast(tf.size(changes), tf.float32)
-            # A sequence of one word has no change.
-            total += config.slowness * tf.math.divide_no_nan(tf.reduce_sum(changes), count)
+            total += config.slowness * _mean(changes, is_word[:, 1:])
         return total, {"loss": loss, "perplexity": tf.exp(loss)}
 
     def sums(self, outputs: RnnOutputs, targets: tf.Tensor) -> dict[str, tf.Tensor]:
@@ -116,3 +127,10 @@ class LanguageTask:
         """An architecture's reward: 80 over its perplexity; 0 where that is not a number."""
         reward = _REWARD_CONSTANT / metrics["perplexity"]
         return 0.0 if math.isnan(reward) else reward
+
+
+def _mean(values: tf.Tensor, is_word: tf.Tensor) -> tf.Tensor:
+    """The mean of values, `(rows, time, hidden)`, at words; 0 where there are none."""
+    total = tf.reduce_sum(tf.where(is_word[..., tf.newaxis], values, 0.0))
+    count = tf.math.count_nonzero(is_word) * values.shape[-1]
+    return tf.math.divide_no_nan(total, tf.cast(count, tf.float32))

@@ -3,13 +3,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from enas_tf.layers.banks import (
-    SeparableConvBank,
-    op_gradients,
-    run_op,
-    separable_conv,
-    take_rows,
-)
+from enas_tf.layers.banks import OPS, SeparableConvBank, run_op, separable_conv, take_rows
+from enas_tf.layers.form import form
 from enas_tf.layers.norm import BatchNorm
 from tests import tiny
 
@@ -48,32 +43,32 @@ def test_separable_conv_is_keras_layers_one_after_the_other(moving):
 
 @pytest.fixture
 def op_inputs():
-    """What all ops are given: images and both banks, of which they take set 1."""
+    """What all ops are given: images, and a set of weights of either kernel size."""
     (images, _), banks = tiny.images_and_banks(3)
-    return images, banks
+    return images, tuple(tuple(tensor[1] for tensor in bank) for bank in banks)
 
 
+@pytest.mark.parametrize("static", [False, True])
 @pytest.mark.parametrize("op", range(5))
-def test_an_op_has_its_own_gradients_and_the_weights_of_others_zeros(op_inputs, op):
-    x, banks = op_inputs
-    conv_3x3, conv_5x5 = ([tensor[1] for tensor in bank] for bank in banks)
+def test_an_op_has_its_own_gradients_and_the_weights_of_others_zeros(op_inputs, op, static):
+    x, convs = op_inputs
     ops = [
-        lambda: separable_conv(x, *conv_3x3)[0],
-        lambda: separable_conv(x, *conv_5x5)[0],
+        lambda: separable_conv(x, *convs[0])[0],
+        lambda: separable_conv(x, *convs[1])[0],
         lambda: tf.nn.avg_pool2d(x, 3, 1, "SAME"),
         lambda: tf.nn.max_pool2d(x, 3, 1, "SAME"),
         lambda: tf.identity(x),
     ]
-    inputs = x, *conv_3x3, *conv_5x5
-    with tf.GradientTape() as tape:
+    inputs = x, *convs[0], *convs[1]
+    with tf.GradientTape(persistent=True) as tape, form(static):
         tape.watch(inputs)
         wanted = ops[op]()
-    choice = tf.constant(op), tf.constant(1)
-    output, kept, _ = run_op(x, *choice, banks)
+        output, _ = run_op(x, tf.constant(op), convs)
     np.testing.assert_allclose(output, wanted, atol=1e-5)
     # Every pixel and channel counts differently.
     upstream = tf.reshape(tf.cos(tf.range(tf.size(x), dtype=tf.float32)), x.shape)
-    actual = op_gradients(upstream, x, *choice, banks, kept)
+    with form(static):
+        actual = tape.gradient(output, inputs, upstream)
     expected = tape.gradient(wanted, inputs, upstream, tf.UnconnectedGradients.ZERO)
     for of_input, of_wanted in zip(actual, expected, strict=True):
         np.testing.assert_allclose(of_input, of_wanted, atol=1e-4)
@@ -81,41 +76,24 @@ def test_an_op_has_its_own_gradients_and_the_weights_of_others_zeros(op_inputs, 
     assert used == [True, *[op == 0] * 4, *[op == 1] * 4]
 
 
-@pytest.mark.parametrize("op", range(5))
-def test_an_op_keeps_its_input_and_a_convolution_what_its_last_batch_norm_was_given(op_inputs, op):
-    x, banks = op_inputs
-    image, *others = run_op(x, tf.constant(op), tf.constant(1), banks)[1]
-    assert [tensor.shape.rank for tensor in others] == [1, 1, 1]
-    if op > 1:
-        np.testing.assert_array_equal(image, x)
-        return
-    depthwise, pointwise, *_ = (tensor[1] for tensor in banks[op])
-    y = x
-    for place in (0, 1):
-        kernel = depthwise[place]
-        given = tf.nn.depthwise_conv2d(tf.nn.relu(y), kernel, [1] * 4, "SAME") @ pointwise[place]
-        y = BatchNorm(moving=False)(given)
-    np.testing.assert_allclose(image, given, atol=1e-5)
-
-
-def test_a_second_run_of_a_convolution_computes_no_output(op_inputs):
-    x, banks = op_inputs
-    weights = [tensor[1] for tensor in banks[0]]
+@pytest.mark.parametrize("static", [False, True])
+def test_only_the_static_form_computes_nothing_twice(op_inputs, static):
+    x, (weights, _) = op_inputs
+    run, differentiate = OPS[0]
 
     @tf.function(autograph=False)
-    def gradients(upstream, *inputs):
-        with tf.GradientTape() as tape:
-            tape.watch(inputs)
-            output, *_ = separable_conv(*inputs, kept=separable_conv(*inputs)[1])
-        return tape.gradient(output, inputs, upstream)
+    def gradients(upstream):
+        with form(static):
+            return differentiate(upstream, x, weights, run(x, *weights)[1])
 
-    graph = gradients.get_concrete_function(x, x, *weights).graph
+    graph = gradients.get_concrete_function(x).graph
     needed, types = [tensor.op for tensor in graph.outputs], []
     for operation in needed:
         types.append(operation.type)
         needed.extend(one.op for one in operation.inputs if one.op not in needed)
-    # Two of the first run; in the second none but the one in the middle.
-    assert types.count("FusedBatchNormV3") == 3
+    # Both of the one run; in a second run the first alone, which the second half starts from.
+    assert types.count("FusedBatchNormV3") == (2 if static else 3)
+    assert types.count("DepthwiseConv2dNative") == (2 if static else 4)
 
 
 class Reader(keras.layers.Layer):

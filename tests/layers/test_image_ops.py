@@ -2,16 +2,16 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from enas_tf.layers import image_ops
-from enas_tf.layers.image_ops import depthwise_conv, max_pool, pointwise_conv
+from enas_tf.layers.form import form
+from enas_tf.layers.image_ops import (
+    depthwise_conv,
+    pointwise_conv,
+    pointwise_gradients,
+)
 
 
 def tensorflows_depthwise_conv(x, kernel):
     return tf.nn.depthwise_conv2d(x, kernel, [1, 1, 1, 1], "SAME")
-
-
-def tensorflows_max_pool(x):
-    return tf.nn.max_pool2d(x, 3, 1, "SAME")
 
 
 def random(*shape, dtype=tf.float32):
@@ -37,13 +37,12 @@ def run_in_a_branch(op, x, *kernel):
     return traced(tf.constant(1), x, *kernel)
 
 
-@pytest.fixture(params=[False, True], ids=["cpu", "gpu"])
-def has_gpu(request, monkeypatch):
-    """Both kinds of kernels: a CPU can run those for GPUs too, if more slowly."""
-    monkeypatch.setattr(image_ops, "_has_gpu", lambda: request.param)
+@pytest.fixture(params=[False, True], ids=["dynamic", "static"])
+def both_forms(request):
+    with form(request.param):
+        yield
 
 
-@pytest.mark.usefixtures("has_gpu")
 def test_a_pointwise_conv_multiplies_each_pixels_channels():
     x, kernel = random(3, 4, 5, 6), random(6, 2)
     output, of_x, of_kernel = run_in_a_branch(pointwise_conv, x, kernel)
@@ -51,9 +50,12 @@ def test_a_pointwise_conv_multiplies_each_pixels_channels():
     np.testing.assert_allclose(output, np.einsum("bhwc,cf->bhwf", x, kernel), atol=1e-5)
     np.testing.assert_allclose(of_x, np.einsum("bhwf,cf->bhwc", upstream, kernel), atol=1e-5)
     np.testing.assert_allclose(of_kernel, np.einsum("bhwc,bhwf->cf", x, upstream), atol=1e-5)
+    by_hand = pointwise_gradients(x, kernel, tf.constant(upstream, tf.float32))
+    for actual, wanted in zip(by_hand, (of_x, of_kernel), strict=True):
+        np.testing.assert_allclose(actual, wanted, atol=1e-5)
 
 
-@pytest.mark.usefixtures("has_gpu")
+@pytest.mark.usefixtures("both_forms")
 @pytest.mark.parametrize("size", [3, 5, 7])
 @pytest.mark.parametrize("shape", [(3, 8, 6, 4), (1, 2, 2, 1), (2, 1, 9, 5)])
 def test_a_depthwise_conv_has_tensorflows_output_and_gradients(shape, size):
@@ -81,12 +83,3 @@ def test_only_a_wide_kernel_in_float32_has_a_gradient_of_its_own(size, dtype, sl
     operations = gradient.get_concrete_function(x, kernel).graph.get_operations()
     types = {operation.type for operation in operations}
     assert ("DepthwiseConv2dNativeBackpropFilter" in types) == slow
-
-
-def test_a_max_pool_has_tensorflows_output_and_gradient():
-    # Whole numbers, many of which are equal within a window.
-    images = tf.constant(np.random.default_rng(0).integers(0, 3, (2, 5, 6, 4)), tf.float32)
-    ours = run_in_a_branch(max_pool, images)
-    wanted = run_in_a_branch(tensorflows_max_pool, images)
-    for actual, expected in zip(ours, wanted, strict=True):
-        np.testing.assert_allclose(actual, expected, atol=1e-6)

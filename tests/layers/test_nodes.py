@@ -6,7 +6,9 @@ import pytest
 import tensorflow as tf
 
 from enas_tf.layers.banks import separable_conv
-from enas_tf.layers.nodes import run_nodes
+from enas_tf.layers.form import form
+from enas_tf.layers.shared_cell import loose_ends
+from enas_tf.layers.shared_cell import run_nodes as run_all
 from enas_tf.spaces.micro import MicroSpace
 from tests import tiny
 
@@ -15,6 +17,30 @@ from tests import tiny
 def given():
     """Both inputs, and banks of seven sets."""
     return tiny.images_and_banks(7)
+
+
+@pytest.fixture(params=[False, True], ids=["dynamic", "static"], autouse=True)
+def both_forms(request):
+    with form(request.param):
+        yield
+
+
+def run_nodes(inputs, edges, banks, factors=None):
+    """The loose ends, their numbers and statistics, of edges by entry, op and set of weights."""
+    index, op, row = np.transpose(np.int32(edges))
+    weights = tuple(tuple(tf.gather(tensor, row) for tensor in bank) for bank in banks)
+    tokens = tf.constant(np.stack([index, op], axis=1).ravel())
+    entries, statistics = run_all(inputs, tokens, weights, factors)
+    loose = [number for number in range(len(entries)) if number not in index]
+    return tf.stack([entries[number] for number in loose]), loose, statistics
+
+
+@pytest.mark.parametrize(
+    ("indices", "wanted"), [([0, 0], [1, 2]), ([0, 1, 2, 2], [3]), ([1, 1, 1, 2], [0, 3])]
+)
+def test_loose_ends_are_the_entries_that_no_edge_takes(indices, wanted):
+    loose = loose_ends(tf.constant(indices), len(indices) // 2 + 2)
+    assert np.flatnonzero(loose).tolist() == wanted
 
 
 def run_one_by_one(op, row, x, banks):
@@ -33,16 +59,16 @@ def run_one_by_one(op, row, x, banks):
 def test_each_op_index_runs_the_op_of_that_name(given, op):
     inputs, banks = given
     # Edge 0 takes input 1, edge 1 is the identity of input 1; input 0 is a loose end.
-    ends, loose, _ = run_nodes(inputs, tf.constant([[1, op, 5], [1, 4, 2]]), banks)
+    ends, loose, _ = run_nodes(inputs, [[1, op, 5], [1, 4, 2]], banks)
     wanted = run_one_by_one(op, 5, inputs[1], banks) + inputs[1]
-    assert loose.numpy().tolist() == [0, 2]
+    assert loose == [0, 2]
     np.testing.assert_array_equal(ends[0], inputs[0])
     np.testing.assert_allclose(ends[1], wanted, atol=1e-4)
 
 
 def test_factors_scale_the_edges_outputs(given):
     inputs, banks = given
-    edges = tf.constant([[0, 2, 0], [1, 4, 1]])
+    edges = [[0, 2, 0], [1, 4, 1]]
     factors = tf.reshape(tf.constant([0.0, 2.0, 1.0, 3.0]), (2, 2, 1, 1, 1))
     (ends,), *_ = run_nodes(inputs, edges, banks, factors)
     pooled = keras.layers.AveragePooling2D(3, 1, "same")(inputs[0])
@@ -52,7 +78,7 @@ def test_factors_scale_the_edges_outputs(given):
 
 def test_statistics_are_those_of_each_edge_s_batch_norms(given):
     inputs, banks = given
-    edges = tf.constant([[0, 0, 3], [1, 3, 1], [1, 4, 2], [2, 1, 6]])
+    edges = [[0, 0, 3], [1, 3, 1], [1, 4, 2], [2, 1, 6]]
     _, _, statistics = run_nodes(inputs, edges, banks)
     node = run_one_by_one(0, 3, inputs[0], banks) + run_one_by_one(3, 1, inputs[1], banks)
     convs = {0: (0, 3, inputs[0]), 3: (1, 6, node)}
@@ -105,14 +131,13 @@ def test_gradients_are_those_of_the_cell_written_down(given, within, cell, scale
 
     wanted = gradients(written_down)
     actual = within(
-        lambda: gradients(
-            lambda *given: run_nodes(given[0], tf.constant(edges), given[1], factors)[0]
-        )
+        lambda: gradients(lambda *given: run_nodes(given[0], edges, given[1], factors)[0])
     )()
     for of_actual, of_wanted in zip(actual, wanted, strict=True):
-        of_wanted = tf.convert_to_tensor(of_wanted)
+        of_actual, of_wanted = map(tf.convert_to_tensor, (of_actual, of_wanted))
         np.testing.assert_allclose(of_actual, of_wanted, rtol=1e-3, atol=2e-3)
     # Weights of edges that are no such convolution get zeros; others do not.
     for tensor, op in zip(actual[2:], [0] * 4 + [1] * 4, strict=True):
+        tensor = tf.convert_to_tensor(tensor)
         rows = {row for _, chosen, row in edges if chosen == op}
         assert {row for row in range(7) if np.any(tensor[row])} == rows

@@ -2,9 +2,8 @@ import numpy as np
 import tensorflow as tf
 
 from enas_tf.layers.dropout import Clock, DropPath
-from enas_tf.layers.nodes import run_nodes
 from enas_tf.layers.norm import EPSILON
-from enas_tf.layers.shared_cell import SharedCell, edge_factors
+from enas_tf.layers.shared_cell import SharedCell, edge_factors, run_nodes
 
 
 def test_drop_path_leaves_the_identity_alone():
@@ -56,10 +55,10 @@ def test_a_cell_takes_in_the_statistics_of_the_sets_that_it_used():
             np.testing.assert_allclose(new[path], wanted, rtol=1e-4)
             others = np.arange(4) != row
             np.testing.assert_array_equal(new[path][others], old[path][others])
-    banks = tuple(bank.read(training=True) for bank in (cell.conv_3x3, cell.conv_5x5))
-    edges = tf.constant([[1, 0, 1], [0, 1, 2]])
-    (ends,), *_ = run_nodes(tuple(map(tf.constant, inputs)), edges, banks)
-    output = np.maximum(ends, 0) @ np.array(cell.kernel)[2]
+    banks = (bank.read(training=True) for bank in (cell.conv_3x3, cell.conv_5x5))
+    weights = tuple(tuple(tf.gather(tensor, [1, 2]) for tensor in bank) for bank in banks)
+    entries, _ = run_nodes(tuple(map(tf.constant, inputs)), tokens, weights)
+    output = np.maximum(entries[2], 0) @ np.array(cell.kernel)[2]
     batches = output.mean((0, 1, 2)), output.var((0, 1, 2), ddof=1)
     averages = cell.averages.mean, cell.averages.variance
     for average, batch in zip(averages, batches, strict=True):

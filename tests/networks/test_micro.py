@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from enas_tf.child import CellChildConfig
 from enas_tf.layers.dropout import Clock
-from enas_tf.layers.nodes import run_nodes
+from enas_tf.layers.shared_cell import loose_ends, run_nodes
 from enas_tf.networks import cost
 from enas_tf.networks.micro import build, count_params
 from enas_tf.spaces.micro import MicroSpace
@@ -111,10 +111,11 @@ def test_a_normal_cell_is_the_shared_weight_network_s_on_equal_weights():
     edges = [f"layer_0_node_{node}_{side}" for node in range(2, 6) for side in (1, 2)]
     of_edges = ([shared_weights(net, edge, size) for edge in edges] for size in (3, 5))
     banks = tuple(tuple(map(tf.stack, zip(*weights, strict=True))) for weights in of_edges)
-    edges = [[*arc.tokens[2 * edge : 2 * edge + 2], edge] for edge in range(8)]
-    ends, loose, _ = run_nodes(tuple(inputs), tf.constant(edges), banks)
-    assert loose.numpy().tolist() == [3, 4, 5]
-    joined = tf.concat(tf.unstack(ends), axis=-1)
+    tokens = tf.constant(arc.tokens[:16])
+    entries, _ = run_nodes(tuple(inputs), tokens, banks)
+    loose = np.flatnonzero(loose_ends(tokens[0::2], 6)).tolist()
+    assert loose == [3, 4, 5]
+    joined = tf.concat([entries[number] for number in loose], axis=-1)
     np.testing.assert_allclose(tf.nn.relu(joined), tf.nn.relu(output), atol=1e-4)
 
 

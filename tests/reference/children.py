@@ -94,7 +94,7 @@ class ImageChild:
         wanted = dict(zip(self.case.meta["grad_names"], targets, strict=True))
 
         def compute() -> dict:
-            gradients, metrics = self.learner.gradients(*inputs)
+            gradients, metrics, _ = self.learner.gradients(*inputs)
             return self.names.read(self.trained, gradients) | {"metrics": metrics}
 
         def off(found: dict, targets: dict) -> float:

@@ -3,6 +3,8 @@
 import pytest
 import tensorflow as tf
 
+from enas_tf import learner
+from enas_tf.layers.form import form
 from tests.reference.cases import Comparison
 
 
@@ -12,6 +14,14 @@ def ops_as_written():
     tf.config.optimizer.set_experimental_options({"remapping": False})
     yield
     tf.config.optimizer.set_experimental_options({"remapping": True})
+
+
+@pytest.fixture(scope="module", params=[False, True], ids=["dynamic", "static"])
+def both_forms(request):
+    """Has children be built and run in one form of their layers, then in the other."""
+    with pytest.MonkeyPatch.context() as patch, form(request.param):
+        patch.setattr(learner, "on_gpu", lambda strategy: request.param)
+        yield
 
 
 @pytest.fixture

@@ -28,7 +28,7 @@ def check_averages(net, names):
 
 
 @pytest.fixture(scope="module", params=cases("macro_search_child"))
-def search_child(request):
+def search_child(request, both_forms):
     case = Case.load(request.param)
     config = child_config(case)
     space = MacroSpace(case.config["num_layers"], case.config["num_branches"])

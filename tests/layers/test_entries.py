@@ -6,9 +6,16 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from enas_tf.layers.joined_entries import JoinedEntries
+from enas_tf.layers.entries import make_entries, select
+from enas_tf.layers.form import form
 
 SHAPE = (1, 2, 2, 1)
+
+
+@pytest.fixture(params=[False, True], ids=["dynamic", "static"], autouse=True)
+def both_forms(request):
+    with form(request.param):
+        yield
 
 
 def full(*values):
@@ -17,7 +24,7 @@ def full(*values):
 
 @pytest.mark.parametrize("bits", itertools.product((0, 1), repeat=2))
 def test_bits_add_the_entries_that_they_name(bits):
-    joined = JoinedEntries(full(1.0, 10.0), 3)
+    joined = make_entries(full(1.0, 10.0), 3)
     joined.append(*full(100.0))
     total = joined.add_to(*full(1000.0), tf.constant(bits, tf.int32))
     np.testing.assert_array_equal(total, *full(1000.0 + bits[0] * 1.0 + bits[1] * 10.0))
@@ -28,7 +35,7 @@ def test_gradients_of_all_sums_reach_the_entries_that_they_took(within):
     def gradients(first, second, x, bits_1, bits_2):
         with tf.GradientTape() as tape:
             tape.watch([first, second, x])
-            joined = JoinedEntries([first, second], 3)
+            joined = make_entries([first, second], 3)
             early = joined.add_to(x, bits_1)
             joined.append(early * early)
             total = tf.reduce_sum(joined.add_to(2 * x, bits_2))
@@ -45,8 +52,29 @@ def test_an_entry_that_no_sum_took_gets_no_gradient():
     entries = full(1.0, 10.0)
     with tf.GradientTape() as tape:
         tape.watch(entries)
-        joined = JoinedEntries(entries, 2)
+        joined = make_entries(entries, 2)
         total = tf.reduce_sum(joined.add_to(*full(0.0), tf.constant([0, 1])))
     first, second = tape.gradient(total, entries, unconnected_gradients="zero")
     np.testing.assert_array_equal(first, tf.zeros(SHAPE))
     np.testing.assert_array_equal(second, tf.ones(SHAPE))
+
+
+@pytest.mark.parametrize("index", range(3))
+def test_an_index_takes_an_entry_and_its_gradient_goes_there(index):
+    given = full(1.0, 10.0, 100.0)
+    with tf.GradientTape() as tape:
+        tape.watch(given)
+        entries = make_entries(given[:2], 3)
+        entries.append(given[2])
+        taken = entries.take(tf.constant(index))
+        total = tf.reduce_sum(taken * taken)
+    np.testing.assert_array_equal(taken, given[index])
+    for number, gradient in enumerate(tape.gradient(total, given, unconnected_gradients="zero")):
+        wanted = 2 * 10.0**index if number == index else 0.0
+        np.testing.assert_array_equal(gradient, *full(wanted))
+
+
+def test_what_is_not_selected_may_be_infinite():
+    x = tf.constant([1.0, 2.0])
+    chosen = select(tf.constant(1), [x / 0, x, tf.math.log(-x)])
+    np.testing.assert_array_equal(chosen, x)
