@@ -1,5 +1,7 @@
 """The auxiliary classifier."""
 
+from functools import partial
+
 import keras
 import tensorflow as tf
 
@@ -26,8 +28,9 @@ class AuxHead(keras.layers.Layer):
         super().__init__(**kwargs)
         self.num_classes = num_classes
         # By the batch's statistics: the head is only ever used in training.
-        self.project = ConvNorm(128, relu=False, norm=lambda: BatchNorm(moving=False))
-        self.norm = BatchNorm(moving=False)
+        norm = partial(BatchNorm, moving=False)
+        self.project = ConvNorm(128, relu=False, norm=norm, dtype=self.dtype_policy)
+        self.norm = norm(dtype=self.dtype_policy)
 
     def build(self, input_shape: tuple) -> None:
         """Makes the weights; `input_shape` must have a known height and width."""
@@ -46,8 +49,8 @@ class AuxHead(keras.layers.Layer):
         )
 
     def call(self, x: tf.Tensor) -> tf.Tensor:
-        """Logits, `(batch, num_classes)`."""
+        """Logits, `(batch, num_classes)`, float32."""
         x = tf.nn.avg_pool2d(tf.nn.relu(x), self.pool, 3, "VALID")
         x = tf.nn.relu(self.project(x))
         x = tf.nn.relu(self.norm(tf.nn.conv2d(x, self.kernel, 1, "SAME")))
-        return tf.matmul(tf.reduce_mean(x, [1, 2]), self.dense)
+        return tf.cast(tf.matmul(tf.reduce_mean(x, [1, 2]), self.dense), tf.float32)

@@ -17,7 +17,7 @@ class ConvNorm(keras.layers.Layer):
         filters: output channels.
         kernel_size: of the square kernel.
         relu: whether the input goes through relu first.
-        norm: makes the batch norm layer.
+        norm: makes the batch norm layer, of a dtype policy.
 
     Call arguments:
         x: `(batch, height, width, channels)`.
@@ -28,14 +28,14 @@ class ConvNorm(keras.layers.Layer):
         filters: int,
         kernel_size: int = 1,
         relu: bool = True,
-        norm: Callable[[], BatchNorm] = BatchNorm,
+        norm: Callable[..., BatchNorm] = BatchNorm,
         **kwargs,
     ) -> None:
         super().__init__(**kwargs)
         self.filters = filters
         self.kernel_size = kernel_size
         self.relu = relu
-        self.norm = norm()
+        self.norm = norm(dtype=self.dtype_policy)
 
     def build(self, input_shape: tuple) -> None:
         """Makes the kernel, `(kernel_size, kernel_size, channels, filters)`."""
@@ -90,7 +90,7 @@ class FactorizedReduction(keras.layers.Layer):
     Args:
         filters: output channels, even: each convolution makes half of them.
         relu: whether the input goes through relu first.
-        norm: makes the batch norm layer.
+        norm: makes the batch norm layer, of a dtype policy.
 
     Call arguments:
         x: `(batch, height, width, channels)`.
@@ -100,13 +100,13 @@ class FactorizedReduction(keras.layers.Layer):
         self,
         filters: int,
         relu: bool = False,
-        norm: Callable[[], BatchNorm] = BatchNorm,
+        norm: Callable[..., BatchNorm] = BatchNorm,
         **kwargs,
     ) -> None:
         super().__init__(**kwargs)
         self.filters = filters
         self.relu = relu
-        self.norm = norm()
+        self.norm = norm(dtype=self.dtype_policy)
 
     def build(self, input_shape: tuple) -> None:
         """Makes both kernels, `(1, 1, channels, filters / 2)`."""

@@ -69,7 +69,7 @@ def build(
             x = _join(x, entries, layer.skips, drop_path, f"layer_{number}")
         entries.append(x)
         if config.aux_head and number == arc.space.aux_layer:
-            aux_logits = [AuxHead(num_classes, name="aux_head", dtype="float32")(x)]
+            aux_logits = [AuxHead(num_classes, name="aux_head")(x)]
         if number in arc.space.pools:
             channels *= 2
             wanted = range(number + 2) if config.authors_macro else _used(arc, number)

@@ -48,7 +48,7 @@ def build(
         x = layer(inputs, arc.reduction if is_reduction else arc.normal)
         inputs = [inputs[1], x]
         if config.aux_head and number == config.aux_layer:
-            aux_logits = [AuxHead(num_classes, name="aux_head", dtype="float32")(x)]
+            aux_logits = [AuxHead(num_classes, name="aux_head")(x)]
     x = keras.layers.GlobalAveragePooling2D(name="pool")(relu(x))
     x = Dropout(config.keep_prob, clock, name="dropout")(x)
     logits = classify(x, num_classes)

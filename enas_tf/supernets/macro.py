@@ -116,7 +116,7 @@ class MacroSupernet(keras.Model):
                 skip_statistics.append(statistics)
             joined.append(x)
             if self.aux_head and training and layer == self.space.aux_layer:
-                aux_logits = tf.cast(self.aux_head(x), tf.float32)
+                aux_logits = self.aux_head(x)
             if layer in self.space.pools:
                 reduced = self.reductions[str(layer)](joined.all, training=training)
                 joined = make_entries(reduced, layers + 1)

@@ -152,7 +152,7 @@ class MicroSupernet(keras.Model):
             tokens_of_cell = tokens_of_cells[layer.is_reduction]
             inputs = layer(inputs, tokens_of_cell, training=training)
             if self.aux_head and training and number == self.config.aux_layer:
-                aux_logits = tf.cast(self.aux_head(inputs[1]), tf.float32)
+                aux_logits = self.aux_head(inputs[1])
         features = tf.reduce_mean(tf.nn.relu(inputs[1]), [1, 2])
         features = self.dropout(features, training=training)
         return tf.cast(tf.matmul(features, self.classifier), tf.float32), aux_logits
