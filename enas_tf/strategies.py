@@ -2,6 +2,7 @@
 
 import json
 import os
+import subprocess
 from collections.abc import Callable
 from typing import Any, Literal
 
@@ -13,6 +14,9 @@ StrategyName = Literal["auto", "one", "mirrored", "multiworker"]
 ShardedBatches = Callable[[tuple[int, int]], tf.data.Dataset]
 """Makes the part of all batches that belongs to shard `(index, count)`."""
 
+# Of a GPU's free memory, what logical devices get; CUDA, cuDNN and cuBLAS take some of the rest.
+_SHARED_MEMORY = 0.8
+
 
 def make_strategy(name: StrategyName, logical_devices: int = 0) -> tf.distribute.Strategy:
     """The strategy of a name.
@@ -21,8 +25,12 @@ def make_strategy(name: StrategyName, logical_devices: int = 0) -> tf.distribute
         name: `auto` takes all GPUs, or all logical devices, where there are several, else one
             device; `one` the first device; `mirrored` all devices of this machine; `multiworker`
             those of all machines that TF_CONFIG names.
-        logical_devices: how many devices to split the CPU into; 0 leaves it whole. Has no effect
-            once TensorFlow has started.
+        logical_devices: how many devices to split each GPU into, or the CPU where there is none;
+            0 leaves them whole.
+
+    Raises:
+        UserError: devices that cannot be split, since TensorFlow has started, or since nothing
+            tells a GPU's free memory; or a TF_CONFIG that names no cluster.
 
     Without a GPU, TensorFlow's remapping of graphs is turned off for the whole process.
     """
@@ -30,12 +38,7 @@ def make_strategy(name: StrategyName, logical_devices: int = 0) -> tf.distribute
         # TensorFlow would fuse batch norm and relu, which makes CPUs slower (docs/performance.md).
         tf.config.optimizer.set_experimental_options({"remapping": False})
     if logical_devices > 1:
-        cpu = tf.config.list_physical_devices("CPU")[0]
-        parts = [tf.config.LogicalDeviceConfiguration()] * logical_devices
-        try:
-            tf.config.set_logical_device_configuration(cpu, parts)
-        except RuntimeError as error:
-            raise UserError("logical_devices must be set before TensorFlow starts") from error
+        _split_devices(logical_devices)
     if name == "multiworker":
         # Before anything starts TensorFlow's devices.
         return _make_multiworker()
@@ -56,6 +59,42 @@ def check_jit_compile(strategy: tf.distribute.Strategy) -> None:
     """Raises UserError under a strategy whose steps XLA cannot compile."""
     if is_mirrored(strategy):
         raise UserError("jit_compile works on one device; give --strategy=one with it")
+
+
+def _split_devices(count: int) -> None:
+    """Splits each GPU, or the CPU where there is none, into so many logical devices."""
+    gpus = tf.config.list_physical_devices("GPU")
+    # All GPUs and not one: TensorFlow takes NCCL, which refuses two devices on one card, unless
+    # there are more logical GPUs than cards.
+    devices = gpus or tf.config.list_physical_devices("CPU")[:1]
+    parts_of = tf.config.get_logical_device_configuration
+    # Others would take less memory than the first time, when more of it was free.
+    devices = [device for device in devices if len(parts_of(device) or ()) != count]
+    if not devices:
+        return
+    limit = int(_SHARED_MEMORY * _free_gpu_mib() / count) if gpus else None
+    parts = [tf.config.LogicalDeviceConfiguration(memory_limit=limit)] * count
+    try:
+        for device in devices:
+            tf.config.set_logical_device_configuration(device, parts)
+    except RuntimeError as error:
+        raise UserError("logical_devices must be set before TensorFlow starts") from error
+
+
+def _free_gpu_mib() -> int:
+    """The free memory of the GPU with the least, in MiB; TensorFlow tells none before it starts."""
+    command = ["nvidia-smi", "--query-gpu=memory.free", "--format=csv,noheader,nounits"]
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible:
+        command.append(f"--id={visible}")
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
+        return min(int(line) for line in done.stdout.splitlines())
+    except (OSError, subprocess.SubprocessError, ValueError) as error:
+        raise UserError(
+            "--logical_devices splits a GPU by its free memory, which nvidia-smi does not tell "
+            "here; leave the flag out, or hide the GPUs by CUDA_VISIBLE_DEVICES=-1 to split the CPU"
+        ) from error
 
 
 def _make_multiworker() -> tf.distribute.MultiWorkerMirroredStrategy:
