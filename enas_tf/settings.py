@@ -44,7 +44,9 @@ class CommonConfig:
     strategy: StrategyName = option(
         "auto", "devices: auto takes all GPUs; one; mirrored: several; multiworker: by TF_CONFIG"
     )
-    logical_devices: int = option(0, "split the CPU into this many devices, to try distribution")
+    logical_devices: int = option(
+        0, "split each GPU, or else the CPU, into this many devices, to try distribution"
+    )
     precision: Literal["float32", "mixed_bfloat16", "mixed_float16"] = option(
         "float32", "of the networks' computations; weights are always float32"
     )

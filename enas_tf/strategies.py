@@ -2,6 +2,7 @@
 
 import json
 import os
+import subprocess
 from collections.abc import Callable
 from typing import Any, Literal
 
@@ -14,6 +15,9 @@ JitCompile = Literal["auto", "true", "false"]
 ShardedBatches = Callable[[tuple[int, int]], tf.data.Dataset]
 """Makes the part of all batches that belongs to shard `(index, count)`."""
 
+# Of a GPU's free memory, what logical devices get; CUDA, cuDNN and cuBLAS take some of the rest.
+_SHARED_MEMORY = 0.8
+
 
 def make_strategy(name: StrategyName, logical_devices: int = 0) -> tf.distribute.Strategy:
     """The strategy of a name.
@@ -22,8 +26,12 @@ def make_strategy(name: StrategyName, logical_devices: int = 0) -> tf.distribute
         name: `auto` takes all GPUs, or all logical devices, where there are several, else one
             device; `one` the first device; `mirrored` all devices of this machine; `multiworker`
             those of all machines that TF_CONFIG names.
-        logical_devices: how many devices to split the CPU into; 0 leaves it whole. Has no effect
-            once TensorFlow has started.
+        logical_devices: how many devices to split each GPU into, or the CPU where there is none;
+            0 leaves them whole.
+
+    Raises:
+        UserError: devices that cannot be split, since TensorFlow has started, or since nothing
+            tells a GPU's free memory; or a TF_CONFIG that names no cluster.
 
     Without a GPU, TensorFlow's remapping of graphs is turned off for the whole process.
     """
@@ -31,12 +39,7 @@ def make_strategy(name: StrategyName, logical_devices: int = 0) -> tf.distribute
         # TensorFlow would fuse batch norm and relu, which makes CPUs slower (docs/performance.md).
         tf.config.optimizer.set_experimental_options({"remapping": False})
     if logical_devices > 1:
-        cpu = tf.config.list_physical_devices("CPU")[0]
-        parts = [tf.config.LogicalDeviceConfiguration()] * logical_devices
-        try:
-            tf.config.set_logical_device_configuration(cpu, parts)
-        except RuntimeError as error:
-            raise UserError("logical_devices must be set before TensorFlow starts") from error
+        _split_devices(logical_devices)
     if name == "multiworker":
         # Before anything starts TensorFlow's devices.
         return _make_multiworker()
@@ -66,6 +69,42 @@ def on_gpu(strategy: tf.distribute.Strategy) -> bool:
 def compiles(jit_compile: JitCompile, strategy: tf.distribute.Strategy) -> bool:
     """Tells whether XLA compiles the steps under a strategy: `auto` compiles on GPUs."""
     return on_gpu(strategy) if jit_compile == "auto" else jit_compile == "true"
+
+
+def _split_devices(count: int) -> None:
+    """Splits each GPU, or the CPU where there is none, into so many logical devices."""
+    gpus = tf.config.list_physical_devices("GPU")
+    # All GPUs and not one: TensorFlow takes NCCL, which refuses two devices on one card, unless
+    # there are more logical GPUs than cards.
+    devices = gpus or tf.config.list_physical_devices("CPU")[:1]
+    parts_of = tf.config.get_logical_device_configuration
+    # Others would take less memory than the first time, when more of it was free.
+    devices = [device for device in devices if len(parts_of(device) or ()) != count]
+    if not devices:
+        return
+    limit = int(_SHARED_MEMORY * _free_gpu_mib() / count) if gpus else None
+    parts = [tf.config.LogicalDeviceConfiguration(memory_limit=limit)] * count
+    try:
+        for device in devices:
+            tf.config.set_logical_device_configuration(device, parts)
+    except RuntimeError as error:
+        raise UserError("logical_devices must be set before TensorFlow starts") from error
+
+
+def _free_gpu_mib() -> int:
+    """The free memory of the GPU with the least, in MiB; TensorFlow tells none before it starts."""
+    command = ["nvidia-smi", "--query-gpu=memory.free", "--format=csv,noheader,nounits"]
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible:
+        command.append(f"--id={visible}")
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
+        return min(int(line) for line in done.stdout.splitlines())
+    except (OSError, subprocess.SubprocessError, ValueError) as error:
+        raise UserError(
+            "--logical_devices splits a GPU by its free memory, which nvidia-smi does not tell "
+            "here; leave the flag out, or hide the GPUs by CUDA_VISIBLE_DEVICES=-1 to split the CPU"
+        ) from error
 
 
 def _make_multiworker() -> tf.distribute.MultiWorkerMirroredStrategy:

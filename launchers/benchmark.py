@@ -7,6 +7,8 @@ Each case runs in a process of its own, on random data. docs/performance.md says
 Examples:
   python -m launchers.benchmark --case=micro_search,micro_static --steps=5
       a step of the shared weights, and of one architecture's network alone, as a table
+  python -m launchers.benchmark --case=rnn_static --jit_compile=true --precision=mixed_bfloat16
+      a step whose gradients XLA compiles, in 16 bits, and how long the compiling takes
   python -m launchers.benchmark --json
       all cases; takes long and much memory on a CPU, the final networks above all
   python -m launchers.benchmark --case=serving --export_dir=runs/cifar_micro/export/cifar_micro/1
@@ -73,6 +75,7 @@ def _run_cases(config: BenchmarkConfig) -> int:
         if not config.json:
             print(f"measuring {case}", file=sys.stderr)
         arguments = [f"--case={case}", f"--batch={config.batch}", f"--steps={config.steps}"]
+        arguments += [f"--jit_compile={config.jit_compile}", f"--precision={config.precision}"]
         arguments += [f"--export_dir={config.export_dir}"]
         done = subprocess.run(
             [sys.executable, "-m", "launchers.benchmark", *arguments],

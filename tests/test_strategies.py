@@ -37,6 +37,64 @@ def test_devices_cannot_be_split_once_tensorflow_has_started():
         make_strategy("mirrored", logical_devices=3)
 
 
+@pytest.fixture
+def cards(monkeypatch):
+    """Two cards' answers in place of this machine's; returns what they were split into."""
+    gpus = [tf.config.PhysicalDevice(f"/physical_device:GPU:{n}", "GPU") for n in range(2)]
+    parts = {}
+    monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: gpus)
+    monkeypatch.setattr(tf.config, "set_logical_device_configuration", parts.__setitem__)
+    monkeypatch.setattr(tf.config, "get_logical_device_configuration", parts.get)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    return parts
+
+
+def limits(parts):
+    return {device.name[-5:]: [one.memory_limit for one in of] for device, of in parts.items()}
+
+
+def answer_for_nvidia_smi(monkeypatch, folder, script):
+    """Puts a program of that name before all others."""
+    program = folder / "nvidia-smi"
+    program.write_text(f"#!/bin/sh\n{script}\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(folder), prepend=":")
+
+
+def test_splits_every_gpu_by_the_least_free_memory(cards, monkeypatch, tmp_path):
+    answer_for_nvidia_smi(
+        monkeypatch, tmp_path, f"echo $* >> {tmp_path}/asked; printf '900\\n700\\n'"
+    )
+    make_strategy("one", logical_devices=2)
+    # Four fifths of 700 MiB, in two.
+    assert limits(cards) == {"GPU:0": [280, 280], "GPU:1": [280, 280]}
+    # A second strategy of the same process leaves them as they are, and asks for nothing.
+    make_strategy("one", logical_devices=2)
+    asked = (tmp_path / "asked").read_text()
+    assert asked == "--query-gpu=memory.free --format=csv,noheader,nounits\n"
+
+
+def test_asks_for_the_visible_gpus_alone(cards, monkeypatch, tmp_path):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,GPU-5f")
+    answer_for_nvidia_smi(monkeypatch, tmp_path, '[ "$3" = --id=3,GPU-5f ] && echo 3001')
+    make_strategy("one", logical_devices=3)
+    assert limits(cards)["GPU:0"] == [800] * 3
+
+
+@pytest.mark.parametrize("script", ["echo no driver; exit 9", "echo '[N/A]'", "exit 0"])
+def test_a_gpu_of_unknown_memory_is_not_split(cards, monkeypatch, tmp_path, script):
+    answer_for_nvidia_smi(monkeypatch, tmp_path, script)
+    with pytest.raises(UserError, match="which nvidia-smi does not tell here; leave the flag out"):
+        make_strategy("one", logical_devices=2)
+    assert not cards
+
+
+def test_a_gpu_is_not_split_without_nvidia_smi(cards, monkeypatch, tmp_path):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(UserError, match="CUDA_VISIBLE_DEVICES=-1"):
+        make_strategy("one", logical_devices=2)
+
+
 @pytest.mark.parametrize(
     "config",
     [

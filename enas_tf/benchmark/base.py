@@ -7,6 +7,7 @@ parent's memory at the time of its start into its own peak.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from enas_tf.errors import UserError
 from enas_tf.options import option
@@ -14,7 +15,7 @@ from enas_tf.options import option
 SPACES = ("micro", "macro", "rnn")
 """Names of the search spaces, with which cases' names begin."""
 
-KINDS = ("search", "held", "static", "controller", "sample", "final")
+KINDS = ("search", "held", "static", "reward", "controller", "sample", "final")
 """What is measured of each space; docs/performance.md says what each is."""
 
 CASES = (*(f"{space}_{kind}" for kind in KINDS for space in SPACES), "input_pipeline")
@@ -33,6 +34,12 @@ class BenchmarkConfig:
     )
     batch: int = option(0, "examples in a batch; 0: as many as the paper preset has")
     steps: int = option(10, "measured steps of each case; the median counts")
+    jit_compile: Literal["auto", "true", "false"] = option(
+        "auto", "whether XLA compiles the gradients of training steps; auto: as a run would"
+    )
+    precision: Literal["float32", "mixed_bfloat16", "mixed_float16"] = option(
+        "float32", "of the networks' computations; weights are always float32"
+    )
     json: bool = option(False, "print JSON alone, one case a line, as soon as it is measured")
     export_dir: str | None = option(None, f"the version's folder that {SERVING} loads")
 

@@ -1,7 +1,7 @@
 """The cases: what is done over and over."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -21,7 +21,6 @@ from enas_tf.networks.cost import count_params
 from enas_tf.options import overridden
 from enas_tf.reinforce import Reinforce
 from enas_tf.search import Search
-from enas_tf.settings import Settings
 from enas_tf.spaces.base import Arc
 from enas_tf.spaces.zoo import resolve
 from enas_tf.strategies import make_strategy
@@ -37,8 +36,8 @@ def search(subject: Subject, total: int) -> Work:
     tokens = _draw(subject, total)
     task = subject.recipe.domain.search_task(subject.settings, subject.data())
     clock, learner = _shared_weights(subject, task)
-    batch_size = subject.settings.search.batch_size
-    return _training(learner, task, clock, batch_size, lambda number: (tokens[number],))
+    size, compiled = subject.settings.search.batch_size, subject.jit_compile
+    return _training(learner, task, clock, size, compiled, lambda number: (tokens[number],))
 
 
 def held(subject: Subject, total: int) -> Work:
@@ -47,35 +46,29 @@ def held(subject: Subject, total: int) -> Work:
     tokens = tf.constant(_middle_arc(subject, data, total).tokens)
     task = subject.recipe.domain.search_task(subject.settings, data)
     clock, learner = _shared_weights(subject, task)
-    return _training(learner, task, clock, subject.settings.search.batch_size, lambda _: (tokens,))
+    size, compiled = subject.settings.search.batch_size, subject.jit_compile
+    return _training(learner, task, clock, size, compiled, lambda _: (tokens,))
 
 
 def static(subject: Subject, total: int) -> Work:
     """The same step of a network that is one of the architectures which `search` takes."""
     data, domain = subject.data(), subject.static_domain
     arc = _middle_arc(subject, data, total)
-    settings = _of_search_sizes(subject.settings)
-    task = domain.search_task(settings, data)
-    return _single_training(domain, settings, arc, task, domain.sizes(data))
+    subject = _of_search_sizes(subject)
+    return _single_training(subject, domain, arc, domain.search_task(subject.settings, data))
 
 
 def final(subject: Subject, total: int) -> Work:
     """A step of the final training, of a published architecture."""
-    settings, domain, data = subject.settings, subject.recipe.domain, subject.data()
+    settings, domain = subject.settings, subject.recipe.domain
     arc = settings.space.of(resolve(subject.final_arc))[1]
-    task = domain.train_task(settings, data)
-    return _single_training(domain, settings, arc, task, domain.sizes(data))
+    return _single_training(subject, domain, arc, domain.train_task(settings, subject.data()))
 
 
 def controller(subject: Subject, total: int) -> Work:
     """Draws architectures, rewards each on a validation batch of its own, and updates."""
-    settings = subject.settings
-    reinforce = _reinforce(subject)
-    task = subject.recipe.domain.search_task(settings, subject.data())
-    clock, learner = _shared_weights(subject, task)
-    search = Search(learner, reinforce, task, settings.search, clock, settings.common.seed)
-    count = settings.search.arcs_per_update
-    batches = search.reward_batches(0, count * total)
+    search, batches = _rewarding(subject, total)
+    reinforce, count = search.reinforce, search.config.arcs_per_update
 
     def step(number: int) -> dict[str, tf.Tensor]:
         tokens = search.sample_to_derive(count, number)
@@ -84,6 +77,18 @@ def controller(subject: Subject, total: int) -> Work:
             return reinforce.learn(tokens, tf.constant(rewards))
 
     return Work(step, "arcs", count, count, _size(reinforce))
+
+
+def reward(subject: Subject, total: int) -> Work:
+    """Rewards as many architectures as `controller`, the first time the same ones."""
+    search, batches = _rewarding(subject, total)
+    count = search.config.arcs_per_update
+    tokens = [search.sample_to_derive(count, number) for number in range(total)]
+
+    def step(number: int) -> list[float]:
+        return search.rewards(tokens[number], batches)
+
+    return Work(step, "arcs", count, count, count_params(search.learner.child))
 
 
 def sample(subject: Subject, total: int) -> Work:
@@ -110,17 +115,21 @@ def input_pipeline(subject: Subject, total: int) -> Work:
 
 def run(case: str, config: BenchmarkConfig, started: float) -> dict[str, Any]:
     """Measures one case of `CASES`; see `measure`."""
+    keras.mixed_precision.set_dtype_policy(config.precision)
     make, subject = TABLE[case]
     subject = subject.with_batch(config.batch) if config.batch else subject
+    subject = replace(subject, jit_compile=config.jit_compile == "true")
     keras.utils.set_random_seed(subject.settings.common.seed)
     work = make(subject, WARM_UP + config.steps)
     return {"case": case, **measure(work, config.steps, started)}
 
 
-def _of_search_sizes(settings: Settings) -> Settings:
-    """The settings with a final network as large as the search's."""
+def _of_search_sizes(subject: Subject) -> Subject:
+    """With a final network as large as the search's, and the same batches."""
+    settings = subject.settings
     train = overridden(settings.train, settings.child)
-    return replace(settings, train=replace(train, batch_size=settings.search.batch_size))
+    train = replace(train, batch_size=settings.search.batch_size)
+    return replace(subject, settings=replace(settings, train=train))
 
 
 def _reinforce(subject: Subject) -> Reinforce:
@@ -142,6 +151,16 @@ def _sampler(subject: Subject) -> tuple[Reinforce, Callable[[int, int], tf.Tenso
     return reinforce, draw
 
 
+def _rewarding(subject: Subject, total: int) -> tuple[Search, Iterator]:
+    """A search, and two validation batches for each architecture of so many updates."""
+    settings, reinforce = subject.settings, _reinforce(subject)
+    task = subject.recipe.domain.search_task(settings, subject.data())
+    clock, learner = _shared_weights(subject, task)
+    search = Search(learner, reinforce, task, settings.search, clock, settings.common.seed)
+    # A compiled step is taken twice.
+    return search, search.reward_batches(0, 2 * search.config.arcs_per_update * total)
+
+
 def _draw(subject: Subject, count: int) -> tf.Tensor:
     """Tokens of an untrained controller, `(count, num_tokens)`, the same ones at each call."""
     keras.utils.set_random_seed(subject.settings.common.seed)
@@ -150,7 +169,7 @@ def _draw(subject: Subject, count: int) -> tf.Tensor:
 
 def _middle_arc(subject: Subject, data: ImageData | TextData, total: int) -> Arc:
     """Of the architectures that `search` measures, the middle one by its number of weights."""
-    settings, domain = _of_search_sizes(subject.settings), subject.static_domain
+    settings, domain = _of_search_sizes(subject).settings, subject.static_domain
     sizes = domain.sizes(data)
     arcs = [settings.space.parse(one) for one in _draw(subject, total).numpy()[WARM_UP:]]
     arcs.sort(key=lambda arc: domain.count_params(arc, settings, sizes))
@@ -162,22 +181,28 @@ def _shared_weights(subject: Subject, task: Task) -> tuple[Clock, Learner]:
     with make_strategy("one").scope():
         clock = Clock(_BATCHES, settings.common.seed)
         supernet = domain.supernet(settings, domain.sizes(task.data), clock)
-        return clock, Learner(supernet, supernet, task, settings.child)
+        return clock, Learner(supernet, supernet, task, settings.child, subject.jit_compile)
 
 
-def _single_training(
-    domain: Domain, settings: Settings, arc: Arc, task: Task, sizes: tuple
-) -> Work:
+def _single_training(subject: Subject, domain: Domain, arc: Arc, task: Task) -> Work:
+    settings = subject.settings
     with make_strategy("one").scope():
         clock = Clock(_BATCHES, settings.common.seed)
-        network = domain.network(arc, settings, sizes, clock)
+        network = domain.network(arc, settings, domain.sizes(task.data), clock)
         config = settings.train.child(settings.child)
-        learner = Learner(network, domain.forward(network), task, config)
-    return _training(learner, task, clock, settings.train.batch_size, lambda number: ())
+        forward = domain.forward(network)
+        learner = Learner(network, forward, task, config, subject.jit_compile)
+    size = settings.train.batch_size
+    return _training(learner, task, clock, size, subject.jit_compile, lambda number: ())
 
 
 def _training(
-    learner: Learner, task: Task, clock: Clock, batch_size: int, extra: Callable[[int], tuple]
+    learner: Learner,
+    task: Task,
+    clock: Clock,
+    batch_size: int,
+    compiled: bool,
+    extra: Callable[[int], tuple],
 ) -> Work:
     """Steps of a learner on batches that are made beforehand."""
     # Batches have a case of their own.
@@ -191,14 +216,15 @@ def _training(
         return learner.train_step(batches[number % _BATCHES], *extra(number))
 
     amount = task.units_per_step(batch_size)
-    return Work(step, task.unit, amount, batch_size, count_params(learner.child))
+    params = count_params(learner.child)
+    return Work(step, task.unit, amount, batch_size, params, compiled=compiled)
 
 
 def _size(reinforce: Reinforce) -> int:
     return sum(math.prod(v.shape) for v in reinforce.controller.trainable_variables)
 
 
-_KINDS = (search, held, static, controller, sample, final)
+_KINDS = (search, held, static, reward, controller, sample, final)
 
 TABLE = {
     f"{space}_{make.__name__}": (make, subject)

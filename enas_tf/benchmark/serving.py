@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from enas_tf.benchmark.measuring import WARM_UP, peak_rss_mb
+from enas_tf.benchmark.measuring import WARM_UP, device_name, peak_rss_mb
 
 _BATCHES = (1, 8, 64)
 _SEQUENCE_LENGTH = 35
@@ -22,7 +22,7 @@ def serving(folder: str, steps: int) -> dict[str, Any]:
         steps: how many answers to measure of each batch size.
 
     Returns:
-        `load_seconds`; `latency_ms`, the median for each batch size; `peak_rss_mb`.
+        The `device`; `load_seconds`; `latency_ms`, the median for each batch size; `peak_rss_mb`.
     """
     with tf.Graph().as_default(), tf.compat.v1.Session() as session:
         begin = time.perf_counter()
@@ -41,6 +41,7 @@ def serving(folder: str, steps: int) -> dict[str, Any]:
             latencies[str(batch)] = 1000 * median(seconds[WARM_UP:])
     return {
         "case": "serving",
+        "device": device_name(),
         "load_seconds": load_seconds,
         "latency_ms": latencies,
         "peak_rss_mb": peak_rss_mb(),

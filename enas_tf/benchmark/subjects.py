@@ -28,6 +28,7 @@ class Subject:
         data: makes the data set.
         static_domain: builds the network of one architecture of the search.
         final_arc: the published architecture that the final training is measured on.
+        jit_compile: whether XLA compiles the gradients of training steps.
     """
 
     recipe: Recipe
@@ -35,6 +36,7 @@ class Subject:
     data: Callable[[], ImageData | TextData]
     static_domain: Domain
     final_arc: str
+    jit_compile: bool = False
 
     def with_batch(self, size: int) -> "Subject":
         """With batches of another size, of the search and of the final training."""

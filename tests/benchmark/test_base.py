@@ -6,7 +6,7 @@ from enas_tf.errors import UserError
 
 def test_all_is_every_case_that_needs_no_export():
     assert BenchmarkConfig().cases == CASES
-    assert len(CASES) == 19
+    assert len(CASES) == 22
     assert BenchmarkConfig(case="rnn_static,macro_final").cases == ("rnn_static", "macro_final")
 
 

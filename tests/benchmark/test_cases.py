@@ -2,6 +2,7 @@ import time
 from dataclasses import replace
 from functools import partial
 
+import keras
 import pytest
 
 from enas_tf.benchmark import cases
@@ -47,6 +48,7 @@ def test_every_name_has_its_case():
         # One kernel a node.
         ("rnn_static", "tokens", None, 4, 50 * 8 + 2 * 8 * 16 + 2 * 8 * 16),
         ("macro_static", "images", 4, 4, None),
+        ("macro_reward", "arcs", 2, 2, None),
         ("rnn_controller", "arcs", 2, 2, None),
         ("macro_sample", "arcs", 100, 100, None),
         ("input_pipeline", "images", 4, 4, 0),
@@ -60,6 +62,7 @@ def test_measures(monkeypatch, case, unit, amount, batch, params):
     result = cases.run(case, BenchmarkConfig(case=case, steps=1), started)
     assert list(result) == [
         "case",
+        "device",
         "batch",
         "step_seconds",
         "step_cpu_seconds",
@@ -78,8 +81,57 @@ def test_measures(monkeypatch, case, unit, amount, batch, params):
     assert params in (None, result["params"])
 
 
+@pytest.fixture
+def float32_afterwards():
+    yield
+    keras.mixed_precision.set_dtype_policy("float32")
+
+
+@pytest.mark.parametrize("jit_compile", ["true", "false"])
+def test_tells_how_long_a_compiled_step_took_to_make(monkeypatch, jit_compile):
+    monkeypatch.setitem(cases.TABLE, "macro_static", (cases.static, tiny("macro")))
+    config = BenchmarkConfig(steps=1, jit_compile=jit_compile)
+    result = cases.run("macro_static", config, time.time())
+    assert ("compile_seconds" in result) == (jit_compile == "true")
+    # XLA takes far longer to compile this network's gradients than to compute them.
+    assert result.get("compile_seconds", 9) > 10 * result["step_seconds"]
+
+
+def test_precision_is_set_before_anything_is_made(monkeypatch, float32_afterwards):
+    def make(subject, total):
+        assert keras.layers.Dense(1).compute_dtype == "bfloat16"
+        raise InterruptedError
+
+    monkeypatch.setitem(cases.TABLE, "rnn_search", (make, tiny("rnn")))
+    with pytest.raises(InterruptedError):
+        cases.run("rnn_search", BenchmarkConfig(precision="mixed_bfloat16"), time.time())
+
+
+def test_rewards_the_architectures_that_the_controller_draws_first(monkeypatch):
+    rewarded = []
+
+    class Recording(cases.Search):
+        def rewards(self, tokens, batches):
+            rewarded.append(
+                (tokens.numpy().tolist(), [float(x.numpy().mean()) for x, _ in inputs(batches)])
+            )
+            return [0.25, 0.75]
+
+    def inputs(batches):
+        return [next(batches) for _ in range(2)]
+
+    monkeypatch.setattr(cases, "Search", Recording)
+    for make in (cases.controller, cases.reward):
+        keras.utils.set_random_seed(0)
+        work = make(tiny("macro"), 2)
+        assert (work.batch, work.unit) == (2, "arcs")
+        outcome = work.step(0)
+    assert rewarded[0] == rewarded[1] and len({*map(tuple, rewarded[0][0])}) == 2
+    assert outcome == [0.25, 0.75]
+
+
 def test_final_is_of_the_published_architecture_at_the_final_sizes(monkeypatch):
-    monkeypatch.setattr(cases, "_single_training", lambda domain, settings, arc, *_: arc)
+    monkeypatch.setattr(cases, "_single_training", lambda subject, domain, arc, task: arc)
     assert str(cases.final(tiny("rnn"), 1)) == "0 2 1 0 2 1 2 2 4 0 5 0 3 2 6 2"
 
 
@@ -97,7 +149,7 @@ def test_batch_size_is_of_search_and_training(monkeypatch):
 
 def test_static_holds_the_middle_one_of_the_architectures_that_search_takes(monkeypatch):
     monkeypatch.setattr(cases, "_training", lambda *args: args[-1])
-    monkeypatch.setattr(cases, "_single_training", lambda domain, settings, arc, *_: arc)
+    monkeypatch.setattr(cases, "_single_training", lambda subject, domain, arc, task: arc)
     subject = tiny("macro")
     tokens_of = cases.search(subject, WARM_UP + STEPS)
     arcs = [subject.settings.space.parse(tokens_of(WARM_UP + n)[0].numpy()) for n in range(STEPS)]

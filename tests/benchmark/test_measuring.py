@@ -1,9 +1,10 @@
+import platform
 import time
 
 import pytest
 import tensorflow as tf
 
-from enas_tf.benchmark.measuring import WARM_UP, Work, measure
+from enas_tf.benchmark.measuring import WARM_UP, Work, cpu_name, device_name, measure, peak_gpu_mb
 
 
 def test_takes_medians_of_the_steps_behind_the_warm_up():
@@ -27,3 +28,56 @@ def test_takes_medians_of_the_steps_behind_the_warm_up():
 def test_cpu_time_is_not_time_that_passes():
     waiting = measure(Work(lambda number: time.sleep(0.05), "arcs", 1, 1, 0), 1, time.time())
     assert waiting["step_cpu_seconds"] < 0.02 < waiting["step_seconds"]
+
+
+def test_a_compiled_step_counts_the_second_time():
+    """Steps 0 and 4 are the first of their shape."""
+    taken = []
+
+    def step(number):
+        is_new = number in (0, 4) and number not in taken
+        taken.append(number)
+        time.sleep(0.32 if is_new else 0.02)
+
+    result = measure(Work(step, "images", 1, 1, 0, compiled=True), 2, time.time() - 100)
+    assert taken == [0, 0, 1, 1, 2, 2, 3, 3, 4, 4]
+    assert result["compile_seconds"] == pytest.approx(0.6, abs=0.1)
+    assert result["step_seconds"] == pytest.approx(0.02, abs=0.015)
+    assert result["trace_seconds"] == pytest.approx(0.3, abs=0.1)
+    assert result["first_step_seconds"] == pytest.approx(100.32, abs=0.1)
+
+
+def test_steps_that_are_not_compiled_are_taken_once():
+    taken = []
+    result = measure(Work(taken.append, "images", 1, 1, 0), 2, time.time())
+    assert taken == [0, 1, 2, 3, 4]
+    assert "compile_seconds" not in result
+
+
+@pytest.fixture
+def a_gpu(monkeypatch):
+    """A GPU's answers in place of this machine's."""
+    gpu = tf.config.PhysicalDevice("/physical_device:GPU:0", "GPU")
+    details, peak = {gpu: {"device_name": "NVIDIA X1"}}, {"GPU:0": {"peak": 5 * 2**19}}
+    monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: [gpu])
+    monkeypatch.setattr(tf.config.experimental, "get_device_details", details.__getitem__)
+    monkeypatch.setattr(tf.config.experimental, "get_memory_info", peak.__getitem__)
+    return details[gpu]
+
+
+def test_names_the_gpu_and_tells_its_memory(a_gpu):
+    result = measure(Work(lambda number: None, "images", 1, 1, 0), 1, time.time())
+    assert (result["device"], result["peak_gpu_mb"]) == ("NVIDIA X1", 2.5)
+    a_gpu.clear()
+    assert device_name() == "/physical_device:GPU:0"
+
+
+def test_names_the_cpu_without_a_gpu(tmp_path):
+    info = tmp_path / "cpuinfo"
+    info.write_text("processor\t: 0\nmodel name\t: Some CPU @ 3 GHz\nflags\t: a b\n")
+    assert cpu_name(info) == "Some CPU @ 3 GHz"
+    info.write_text("processor\t: 0\nCPU part\t: 0xd40\n")
+    fallback = platform.processor() or platform.machine()
+    assert cpu_name(info) == cpu_name(tmp_path / "none") == fallback
+    assert device_name() == cpu_name()
+    assert peak_gpu_mb() == {}

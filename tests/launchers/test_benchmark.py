@@ -43,11 +43,11 @@ def test_stops_at_a_case_that_fails(monkeypatch, capsys, of_process, status, tol
     monkeypatch.setattr(base, "CASES", ("a_case", "b_case", "c_case"))
     monkeypatch.setattr(subprocess, "run", run)
     before = time.time()
-    assert main(["benchmark", "--steps=3", "--json"]) == status
+    assert main(["benchmark", "--steps=3", "--json", "--precision=mixed_float16"]) == status
     printed = capsys.readouterr()
     assert (printed.out, printed.err) == ('{"step": 0.5}\n', told)
     assert [command[3] for command, _ in given] == ["--case=a_case", "--case=b_case"]
-    assert "--steps=3" in given[0][0]
+    assert {"--steps=3", "--jit_compile=auto", "--precision=mixed_float16"} < {*given[0][0]}
     assert before <= float(given[0][1]) <= float(given[1][1]) <= time.time()
 
 
