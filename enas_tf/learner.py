@@ -11,7 +11,7 @@ import tensorflow as tf
 from enas_tf.child import ImageChildConfig, RnnChildConfig
 from enas_tf.layers.form import form
 from enas_tf.optimizers import NesterovSGD
-from enas_tf.strategies import on_gpu
+from enas_tf.strategies import is_mirrored, on_gpu
 from enas_tf.tasks.base import Task
 
 Batches = tf.data.Dataset | tf.distribute.DistributedDataset
@@ -59,7 +59,10 @@ class Learner:
         self._static = jit_compile or on_gpu(self.strategy)
         if jit_compile:
             compiled = partial(tf.function, autograph=False, jit_compile=True)
-            self._backward, self._descend = compiled(self._backward), compiled(self._descend)
+            self._backward = compiled(self._backward)
+            if not is_mirrored(self.strategy):
+                # Elsewhere Keras' count of steps is a matter of all replicas.
+                self._descend = compiled(self._descend)
             if not task.carries_state:
                 self._sums = compiled(self._sums)
 

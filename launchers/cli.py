@@ -5,8 +5,9 @@ import importlib
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import fields, replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from enas_tf.errors import Preempted, UserError
@@ -28,6 +29,8 @@ VERBS: dict[str, Callable[["Experiment"], object]] = {
     "compare": lambda experiment: experiment.compare(),
 }
 """What each verb does; "" stands for none."""
+
+_CACHE_FLAG = "--tf_xla_persistent_cache_directory"
 
 # What --seeds repeats; a search alone would give no architecture to compare.
 _REPEATED: dict[str, Callable[["Experiment"], object]] = {
@@ -164,6 +167,7 @@ def import_tensorflow_quietly() -> None:
     use here: a third of the time.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    _keep_compiled_programs()
     sys.stderr.flush()
     stderr = os.dup(2)
     with open(os.devnull, "w") as nowhere:
@@ -175,6 +179,23 @@ def import_tensorflow_quietly() -> None:
     finally:
         os.dup2(stderr, 2)
         os.close(stderr)
+
+
+def _keep_compiled_programs() -> None:
+    """Has TensorFlow keep what XLA compiles, so that the next process need not compile it again.
+
+    `ENAS_TF_XLA_CACHE` names the folder, or none where it is empty. One that cannot be written is
+    left out, and so is ours where TensorFlow's own flags, which it reads as it is imported, name one.
+    """
+    default = Path.home() / ".cache/enas_tf/xla"
+    folder = os.environ.get("ENAS_TF_XLA_CACHE", str(default))
+    flags = os.environ.get("TF_XLA_FLAGS", "")
+    if not folder or _CACHE_FLAG in flags:
+        return
+    with suppress(OSError):
+        Path(folder).mkdir(parents=True, exist_ok=True)
+    if os.access(folder, os.W_OK):
+        os.environ["TF_XLA_FLAGS"] = f"{flags} {_CACHE_FLAG}={folder}".strip()
 
 
 @contextmanager

@@ -23,7 +23,7 @@ from enas_tf.reinforce import Reinforce
 from enas_tf.search import Search
 from enas_tf.spaces.base import Arc
 from enas_tf.spaces.zoo import resolve
-from enas_tf.strategies import make_strategy
+from enas_tf.strategies import compiles, make_strategy
 from enas_tf.tasks.base import Task
 
 _BATCHES = 20
@@ -118,7 +118,7 @@ def run(case: str, config: BenchmarkConfig, started: float) -> dict[str, Any]:
     keras.mixed_precision.set_dtype_policy(config.precision)
     make, subject = TABLE[case]
     subject = subject.with_batch(config.batch) if config.batch else subject
-    subject = replace(subject, jit_compile=config.jit_compile == "true")
+    subject = replace(subject, jit_compile=compiles(config.jit_compile, make_strategy("one")))
     keras.utils.set_random_seed(subject.settings.common.seed)
     work = make(subject, WARM_UP + config.steps)
     return {"case": case, **measure(work, config.steps, started)}
