@@ -184,8 +184,8 @@ def import_tensorflow_quietly() -> None:
 def _keep_compiled_programs() -> None:
     """Has TensorFlow keep what XLA compiles, so that the next process need not compile it again.
 
-    `ENAS_TF_XLA_CACHE` names the folder, or none where it is empty. One that cannot be written is
-    left out, and so is ours where TensorFlow's own flags, which it reads as it is imported, name one.
+    `ENAS_TF_XLA_CACHE` names the folder, or none where it is empty. A folder that cannot be written
+    is not used, nor is this one where TensorFlow's own flags, read as it is imported, name another.
     """
     default = Path.home() / ".cache/enas_tf/xla"
     folder = os.environ.get("ENAS_TF_XLA_CACHE", str(default))

@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 
 from enas_tf.errors import UserError
-from enas_tf.strategies import distribute, make_strategy
+from enas_tf.strategies import compiles, distribute, make_strategy, on_gpu
 from tests import tiny
 
 
@@ -145,3 +145,17 @@ def test_every_replica_gets_its_own_shard_of_each_batch(strategy, wanted):
         for batch in distribute(strategy, batches)
     ]
     assert shown == wanted
+
+
+@pytest.mark.parametrize("device", ["CPU", "GPU"])
+def test_steps_are_compiled_on_gpus_or_where_that_is_asked_for(device):
+    # A strategy can be made for a device that is not there.
+    strategy = tf.distribute.OneDeviceStrategy(f"{device}:0")
+    assert on_gpu(strategy) == (device == "GPU")
+    assert compiles("auto", strategy) == (device == "GPU")
+    assert compiles("true", strategy)
+    assert not compiles("false", strategy)
+
+
+def test_without_a_strategy_of_ours_a_cpu_alone_is_no_gpu():
+    assert not on_gpu(tf.distribute.get_strategy())

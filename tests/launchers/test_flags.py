@@ -170,3 +170,20 @@ def test_an_annotation_without_a_flag_is_refused(annotation):
 
     with pytest.raises(TypeError, match="no flag can be made for"):
         Flags("").add("odd", {"paper": Odd()})
+
+
+@pytest.mark.parametrize(
+    ("given", "wanted"),
+    [([], "auto"), (["--jit"], "true"), (["--nojit"], "false"), (["--jit=auto"], "auto")],
+)
+def test_a_choice_between_true_and_false_can_go_without_a_value(given, wanted):
+    @dataclass(frozen=True)
+    class Choice:
+        """A choice."""
+
+        jit: Literal["auto", "true", "false"] = option("auto", "Whether to compile.")
+
+    flags = Flags("usage")
+    flags.add("", {"only": Choice()})
+    assert flags.parse(["program", *given, "search"]) == ["search"]
+    assert flags.config("").jit == wanted

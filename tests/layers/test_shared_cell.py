@@ -2,6 +2,7 @@ import numpy as np
 import tensorflow as tf
 
 from enas_tf.layers.dropout import Clock, DropPath
+from enas_tf.layers.form import form
 from enas_tf.layers.norm import EPSILON
 from enas_tf.layers.shared_cell import SharedCell, edge_factors, run_nodes
 
@@ -64,3 +65,30 @@ def test_a_cell_takes_in_the_statistics_of_the_sets_that_it_used():
     for average, batch in zip(averages, batches, strict=True):
         wanted = 0.9 * old[average.path] + 0.1 * batch
         np.testing.assert_allclose(average, wanted, rtol=1e-4)
+
+
+def test_a_compiled_cell_has_the_outputs_and_gradients_of_one_that_is_not():
+    cell = SharedCell(2, 4, DropPath(1.0, 1.0, Clock(1, 0)), moving=False)
+    cell.build()
+    scatter(cell)
+    generator = np.random.default_rng(3)
+    inputs = [tf.constant(generator.normal(size=(3, 5, 5, 4)), tf.float32) for _ in range(2)]
+    weights = [variable.value for variable in cell.trainable_variables]
+
+    def run(static, tokens):
+        with form(static), tf.GradientTape() as tape:
+            tape.watch(inputs)
+            output = cell(inputs, tokens, training=True)
+            loss = tf.reduce_sum(output**3)
+        with form(static):
+            gradients = tape.gradient(loss, inputs + weights, unconnected_gradients="zero")
+        return output, *gradients
+
+    compiled = tf.function(lambda tokens: run(True, tokens), autograph=False, jit_compile=True)
+    # Convolutions of both sizes on both inputs and a node; pools and an identity.
+    for tokens in ([1, 0, 0, 1, 2, 1, 0, 0], [0, 2, 1, 3, 2, 4, 2, 3]):
+        tokens = tf.constant(tokens)
+        for actual, wanted in zip(compiled(tokens), run(False, tokens), strict=True):
+            wanted = tf.convert_to_tensor(wanted).numpy()
+            scale = np.abs(wanted).max()
+            np.testing.assert_allclose(actual, wanted, atol=1e-3 * scale + 1e-6)
