@@ -41,12 +41,17 @@ def deployable(network: keras.Model, data: ImageData) -> keras.Model:
 
 def _plain_layer(layer: keras.layers.Layer) -> keras.layers.Layer:
     """Keras' own layer that does at serving what ours does there."""
+    # By its name, since Keras cannot save an Identity with another.
+    policy = layer.dtype_policy.name
     if isinstance(layer, BatchNorm):
         return keras.layers.BatchNormalization(
-            momentum=layer.momentum, epsilon=layer.epsilon, name=layer.name, dtype=layer.dtype
+            momentum=layer.momentum,
+            epsilon=layer.epsilon,
+            name=layer.name,
+            dtype=policy,
         )
     if isinstance(layer, Dropout | DropPath):
-        return keras.layers.Identity(name=layer.name)
+        return keras.layers.Identity(name=layer.name, dtype=policy)
     return layer.__class__.from_config(layer.get_config())
 
 

@@ -21,6 +21,33 @@ def test_is_keras_layers_one_after_the_other():
 
 
 @pytest.mark.parametrize(
+    ("policy", "tolerance"), [("mixed_bfloat16", 0.1), ("mixed_float16", 0.01)]
+)
+@pytest.mark.parametrize("by_default", [True, False])
+def test_all_of_it_goes_by_its_own_policy(policy, tolerance, by_default):
+    x = np.random.default_rng(0).normal(size=(16, 8, 11, 3)).astype(np.float32)
+    heads = []
+    for own, default in ((policy, policy if by_default else "float32"), ("float32", policy)):
+        keras.mixed_precision.set_dtype_policy(default)
+        try:
+            keras.utils.set_random_seed(0)
+            head = AuxHead(5) if own == default else AuxHead(5, dtype=own)
+            head.build(x.shape)
+        finally:
+            keras.mixed_precision.set_dtype_policy("float32")
+        heads.append(head)
+    half, exact = heads
+    for layer in (half, half.project, half.project.norm, half.norm):
+        assert layer.dtype_policy.name == policy
+    logits = half(tf.constant(x))
+    assert logits.dtype == tf.float32
+    assert {weight.dtype for weight in half.weights} == {"float32"}
+    wanted = exact(tf.constant(x))
+    error = np.linalg.norm(logits - wanted) / np.linalg.norm(wanted)
+    assert 0 < error < tolerance
+
+
+@pytest.mark.parametrize(
     ("shape", "pooled"), [((3, 4), (1, 1)), ((1, 1), (1, 1)), ((7, 8), (1, 2)), ((16, 5), (4, 1))]
 )
 def test_small_images_are_pooled_as_far_as_they_go(shape, pooled):

@@ -3,7 +3,12 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from enas_tf.layers.norm import BatchNorm, norm_gradients, normalize_and_reserve
+from enas_tf.layers.norm import (
+    BatchNorm,
+    norm_gradients,
+    normalize,
+    normalize_and_reserve,
+)
 
 
 @pytest.fixture
@@ -41,6 +46,21 @@ def test_half_precision_comes_out_as_it_came_in(images):
     y = norm(tf.cast(images, tf.bfloat16), training=True)
     assert y.dtype == tf.bfloat16
     assert norm.scale.dtype == "float32"
+
+
+@pytest.mark.parametrize("dtype", [tf.bfloat16, tf.float16])
+def test_statistics_of_16_bits_are_computed_in_32(dtype):
+    # Of so many numbers so far from zero, sums of squares in 16 bits would be of no use.
+    images = tf.cast(np.random.default_rng(0).normal(20, 1, (64, 8, 8, 2)), dtype)
+    y, mean, variance = normalize(images, tf.ones(2), tf.zeros(2))
+    exact = tf.cast(images, tf.float64).numpy()
+    assert mean.dtype == variance.dtype == tf.float32
+    np.testing.assert_allclose(mean, exact.mean((0, 1, 2)), rtol=1e-6)
+    np.testing.assert_allclose(variance, exact.var((0, 1, 2), ddof=1), rtol=1e-4)
+    wanted = (exact - exact.mean((0, 1, 2))) / exact.std((0, 1, 2))
+    # What the last bit of the result rounds off.
+    bit = {"bfloat16": 2**-8, "float16": 2**-11}[dtype.name]
+    np.testing.assert_allclose(tf.cast(y, tf.float64), wanted, rtol=bit, atol=1e-4)
 
 
 def test_gradients_by_hand_are_tensorflows(images):
