@@ -70,8 +70,7 @@ def measure(one: dict[str, str], given: argparse.Namespace) -> dict[str, Any]:
             shutil.rmtree(cache, ignore_errors=True)
         elif not cache.is_dir() or not any(cache.iterdir()):
             return {"error": "XLA kept no program of the first time"}
-        flags = f"--tf_xla_persistent_cache_directory={cache}"
-        environment["TF_XLA_FLAGS"] = f"{os.environ.get('TF_XLA_FLAGS', '')} {flags}".strip()
+        environment["ENAS_TF_XLA_CACHE"] = str(cache)
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     process = subprocess.Popen(
         command(one, given), env=environment, start_new_session=True, **pipes

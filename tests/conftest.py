@@ -9,6 +9,8 @@ from tests.launching import launch
 
 # What the runtime says of the machine is no word of the project's; some tests read its stderr.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+# Programs that XLA compiled in other runs are no part of a test.
+os.environ["ENAS_TF_XLA_CACHE"] = ""
 
 
 @pytest.fixture(scope="session", autouse=True)

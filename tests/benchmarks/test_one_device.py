@@ -108,7 +108,7 @@ def test_starts_nothing_that_may_not_end_within_the_budget(given, programs, caps
 def test_a_warm_start_finds_the_programs_of_the_first_and_of_no_earlier_one(given, programs):
     code, _ = programs
     given.warm = ["rnn_search"]
-    kept = "import json, os; flag = os.environ['TF_XLA_FLAGS'].split('directory=')[1];"
+    kept = "import json, os; flag = os.environ['ENAS_TF_XLA_CACHE'];"
     code["compiled"] = kept + "os.makedirs(flag); open(flag + '/program', 'w'); print('{}')"
     code["warm"] = kept + "print(json.dumps({'found': os.listdir(flag)}))"
     old = given.output.with_name("out.jsonl.programs") / "float32/rnn_search/old"
@@ -121,7 +121,7 @@ def test_a_warm_start_finds_the_programs_of_the_first_and_of_no_earlier_one(give
         "how": "warm",
         "found": ["program"],
     }
-    assert "TF_XLA_FLAGS" not in os.environ
+    assert os.environ["ENAS_TF_XLA_CACHE"] == ""
 
 
 def test_there_is_no_warm_start_without_programs(given, programs):
