@@ -64,7 +64,7 @@ class Learner:
                 # Elsewhere Keras' count of steps is a matter of all replicas.
                 self._descend = compiled(self._descend)
             if not task.carries_state:
-                self._sums = compiled(self._sums)
+                self.sums = compiled(self.sums)
 
     @property
     def variables(self) -> Mapping[str, tf.Variable]:
@@ -119,9 +119,6 @@ class Learner:
 
     def sums(self, inputs: tf.Tensor, targets: tf.Tensor, *extra: tf.Tensor) -> dict:
         """Returns the task's sums over one replica's batch, each `(1,)`."""
-        return self._sums(inputs, targets, *extra)
-
-    def _sums(self, inputs: tf.Tensor, targets: tf.Tensor, *extra: tf.Tensor) -> dict:
         with form(self._static):
             sums = self._task.sums(self._forward(inputs, *extra, training=False), targets)
         return {name: value[tf.newaxis] for name, value in sums.items()}

@@ -55,8 +55,8 @@ def check_training(
         arc: to train, where it is known.
 
     Raises:
-        UserError: a batch size that the data or replicas do not allow, an architecture that no
-            final network can be built from, or XLA on several devices.
+        UserError: a batch size that the data or replicas do not allow, or an architecture that no
+            final network can be built from.
     """
     if arc:
         domain.count_params(arc, settings, domain.sizes(data))

@@ -35,7 +35,7 @@ class BenchmarkConfig:
     batch: int = option(0, "examples in a batch; 0: as many as the paper preset has")
     steps: int = option(10, "measured steps of each case; the median counts")
     jit_compile: Literal["auto", "true", "false"] = option(
-        "auto", "whether XLA compiles the gradients of training steps; auto: as a run would"
+        "auto", "whether XLA compiles the steps; auto: as a run would"
     )
     precision: Literal["float32", "mixed_bfloat16", "mixed_float16"] = option(
         "float32", "of the networks' computations; weights are always float32"

@@ -28,7 +28,7 @@ class Subject:
         data: makes the data set.
         static_domain: builds the network of one architecture of the search.
         final_arc: the published architecture that the final training is measured on.
-        jit_compile: whether XLA compiles the gradients of training steps.
+        jit_compile: whether XLA compiles the steps.
     """
 
     recipe: Recipe
