@@ -1,7 +1,7 @@
 """A run from data to export: makes the parts of a recipe and runs its phases."""
 
 from dataclasses import fields, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -60,7 +60,7 @@ class Experiment:
         if common.deterministic:
             tf.config.experimental.enable_op_determinism()
         keras.mixed_precision.set_dtype_policy(common.precision)
-        self._compiles = compiles(common.jit_compile, self.strategy)
+        self._compiles = partial(compiles, common.jit_compile, self.strategy)
 
     @property
     def workdir(self) -> Path:
@@ -247,7 +247,7 @@ class Experiment:
         with self.strategy.scope():
             clock = Clock(steps, settings.common.seed)
             supernet = self.domain.supernet(settings, self.domain.sizes(self.data), clock)
-            learner = Learner(supernet, supernet, task, settings.child, self._compiles)
+            learner = Learner(supernet, supernet, task, settings.child, self._compiles())
         return Search(learner, reinforce, task, config, clock, settings.common.seed)
 
     def _searched(self) -> Search:
@@ -277,7 +277,7 @@ class Experiment:
             clock = Clock(steps, settings.common.seed)
             network = self.domain.network(arc, settings, self.domain.sizes(self.data), clock)
             forward, child = self.domain.forward(network), config.child(settings.child)
-            learner = Learner(network, forward, task, child, self._compiles)
+            learner = Learner(network, forward, task, child, self._compiles(final=True))
         return Training(learner, task, config, clock, settings.common.seed), network
 
     def _report(self) -> None:

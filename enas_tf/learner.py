@@ -9,7 +9,7 @@ import keras
 import tensorflow as tf
 
 from enas_tf.child import ImageChildConfig, RnnChildConfig
-from enas_tf.layers.form import form
+from enas_tf.layers.form import Form, traced_for
 from enas_tf.optimizers import NesterovSGD
 from enas_tf.strategies import is_mirrored, on_gpu
 from enas_tf.tasks.base import Task
@@ -55,9 +55,9 @@ class Learner:
             self.optimizer.build(self.trained)
         self.train_step = tf.function(self._train_step, autograph=False)
         self.eval_step = tf.function(self._eval_step, autograph=False)
-        self._compiled = jit_compile
-        self._static = jit_compile or on_gpu(self.strategy)
+        self._form = Form.GPU if on_gpu(self.strategy) else Form.CPU
         if jit_compile:
+            self._form = Form.XLA
             compiled = partial(tf.function, autograph=False, jit_compile=True)
             self._backward = compiled(self._backward)
             if not is_mirrored(self.strategy):
@@ -119,7 +119,7 @@ class Learner:
 
     def sums(self, inputs: tf.Tensor, targets: tf.Tensor, *extra: tf.Tensor) -> dict:
         """Returns the task's sums over one replica's batch, each `(1,)`."""
-        with form(self._static):
+        with traced_for(self._form):
             sums = self._task.sums(self._forward(inputs, *extra, training=False), targets)
         return {name: value[tf.newaxis] for name, value in sums.items()}
 
@@ -141,7 +141,7 @@ class Learner:
             this replica; and the new values of what the child carries from step to step, such as
             moving averages, which are assigned outside of what XLA compiles.
         """
-        if self._compiled:
+        if self._form is Form.XLA:
             inputs, targets = self._task.padded(inputs, targets)
         gradients, metrics, updates = self._backward(inputs, targets, *extra)
         if self.strategy.num_replicas_in_sync > 1:
@@ -167,11 +167,11 @@ class Learner:
         """Computes this replica's part of `gradients`."""
         weights = [variable.value for variable in self.trained]
         # Within the scope Keras collects what the child assigns.
-        with form(self._static), keras.StatelessScope() as scope, tf.GradientTape() as tape:
+        with traced_for(self._form), keras.StatelessScope() as scope, tf.GradientTape() as tape:
             outputs = self._forward(inputs, *extra, training=True)
             loss, metrics = self._task.loss(outputs, targets)
             total = self.optimizer.scale_loss(loss)
-        with form(self._static):
+        with traced_for(self._form):
             # An architecture may leave weights out; decay reaches these as well.
             zero = tf.UnconnectedGradients.ZERO
             gradients = tape.gradient(total, weights, unconnected_gradients=zero)

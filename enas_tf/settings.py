@@ -51,7 +51,7 @@ class CommonConfig:
         "float32", "of the networks' computations; weights are always float32"
     )
     jit_compile: JitCompile = option(
-        "auto", "compile the steps of search and training with XLA; auto: on GPUs, not on CPUs"
+        "auto", "compile the steps of search and training with XLA; auto: the search's, on GPUs"
     )
     overwrite: bool = option(False, "remove the run that the workdir holds, and start afresh")
     arc: str | None = option(

@@ -66,9 +66,20 @@ def on_gpu(strategy: tf.distribute.Strategy) -> bool:
     return tf.DeviceSpec.from_string(devices[0]).device_type == "GPU"
 
 
-def compiles(jit_compile: JitCompile, strategy: tf.distribute.Strategy) -> bool:
-    """Tells whether XLA compiles the steps under a strategy: `auto` compiles on GPUs."""
-    return on_gpu(strategy) if jit_compile == "auto" else jit_compile == "true"
+def compiles(
+    jit_compile: JitCompile, strategy: tf.distribute.Strategy, final: bool = False
+) -> bool:
+    """Tells whether XLA compiles the steps under a strategy.
+
+    Args:
+        jit_compile: `auto` compiles those of the search, on GPUs. A final network, every op of
+            which is in the program, takes minutes to compile.
+        strategy: of the steps.
+        final: whether they are a final network's.
+    """
+    if jit_compile == "auto":
+        return on_gpu(strategy) and not final
+    return jit_compile == "true"
 
 
 def _split_devices(count: int) -> None:

@@ -31,6 +31,7 @@ VERBS: dict[str, Callable[["Experiment"], object]] = {
 """What each verb does; "" stands for none."""
 
 _CACHE_FLAG = "--tf_xla_persistent_cache_directory"
+_GEMM_FLAG = "--xla_gpu_enable_triton_gemm"
 
 # What --seeds repeats; a search alone would give no architecture to compare.
 _REPEATED: dict[str, Callable[["Experiment"], object]] = {
@@ -168,6 +169,7 @@ def import_tensorflow_quietly() -> None:
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     _keep_compiled_programs()
+    _compile_quickly()
     sys.stderr.flush()
     stderr = os.dup(2)
     with open(os.devnull, "w") as nowhere:
@@ -196,6 +198,17 @@ def _keep_compiled_programs() -> None:
         Path(folder).mkdir(parents=True, exist_ok=True)
     if os.access(folder, os.W_OK):
         os.environ["TF_XLA_FLAGS"] = f"{flags} {_CACHE_FLAG}={folder}".strip()
+
+
+def _compile_quickly() -> None:
+    """Has XLA take a GPU's products of matrices from cuBLAS.
+
+    It would compile dozens of programs for each size to choose the fastest of. XLA_FLAGS that name
+    this option are left as they are.
+    """
+    flags = os.environ.get("XLA_FLAGS", "")
+    if _GEMM_FLAG not in flags:
+        os.environ["XLA_FLAGS"] = f"{flags} {_GEMM_FLAG}=false".strip()
 
 
 @contextmanager

@@ -105,6 +105,24 @@ def test_two_devices_train_shared_weights_like_one(name, record_property):
     assert difference < 0.3 * moved
 
 
+@pytest.mark.parametrize("name", CASES)
+def test_one_program_serves_all_architectures(name):
+    recipe, space, child, sizes = CASES[name]
+    settings = settings_of(recipe, space, child)
+    supernet = recipe.domain.supernet(settings, sizes, Clock(STEPS, 0))
+    task = recipe.domain.search_task(settings, None)
+    learner = Learner(supernet, supernet, task, settings.child, jit_compile=True)
+    controller = recipe.controller(settings.space, settings.controller)
+    inputs, targets, *extra = doubled(next(batches_of(sizes)))
+    inputs, targets = task.padded(inputs, targets)
+    programs = set()
+    for tokens in controller.sample(3, tf.constant([0, 0])).tokens:
+        compiler = learner._backward.experimental_get_compiler_ir(inputs, targets, *extra, tokens)
+        # What XLA needs to know of the architecture would be a constant.
+        programs.add(compiler(stage="hlo"))
+    assert len(programs) == 1
+
+
 @pytest.mark.parametrize("name", ["macro", "rnn"])
 def test_compiled_steps_on_two_devices_are_those_of_one_that_is_not_compiled(name):
     recipe, _, child, sizes = CASES[name]

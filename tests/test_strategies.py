@@ -153,8 +153,10 @@ def test_steps_are_compiled_on_gpus_or_where_that_is_asked_for(device):
     strategy = tf.distribute.OneDeviceStrategy(f"{device}:0")
     assert on_gpu(strategy) == (device == "GPU")
     assert compiles("auto", strategy) == (device == "GPU")
-    assert compiles("true", strategy)
-    assert not compiles("false", strategy)
+    assert not compiles("auto", strategy, final=True)
+    for final in (False, True):
+        assert compiles("true", strategy, final)
+        assert not compiles("false", strategy, final)
 
 
 def test_without_a_strategy_of_ours_a_cpu_alone_is_no_gpu():

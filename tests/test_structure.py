@@ -30,7 +30,8 @@ ROWS = [
         ],
         ["layers.choice", "layers.conv", "layers.entries", "layers.recurrence"],
         ["layers.banks", "layers.macro_ops", "layers.aux_head", "layers.language_model"],
-        ["layers.layer_banks", "layers.shared_cell"],
+        ["layers.layer_banks", "layers.nodes"],
+        ["layers.shared_cell"],
     ],
     [["supernets", "networks", "controllers", "tasks"]],
     [

@@ -118,7 +118,8 @@ def run(case: str, config: BenchmarkConfig, started: float) -> dict[str, Any]:
     keras.mixed_precision.set_dtype_policy(config.precision)
     make, subject = TABLE[case]
     subject = subject.with_batch(config.batch) if config.batch else subject
-    subject = replace(subject, jit_compile=compiles(config.jit_compile, make_strategy("one")))
+    jit_compile = compiles(config.jit_compile, make_strategy("one"), final=make is final)
+    subject = replace(subject, jit_compile=jit_compile)
     keras.utils.set_random_seed(subject.settings.common.seed)
     work = make(subject, WARM_UP + config.steps)
     return {"case": case, **measure(work, config.steps, started)}

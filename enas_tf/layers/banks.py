@@ -1,14 +1,20 @@
 """Weights with one set for every input that an op may be given, and the ops that use one set."""
 
 from collections.abc import Sequence
+from functools import partial
 from typing import NamedTuple
 
 import keras
 import tensorflow as tf
 
-from enas_tf.layers import choice
-from enas_tf.layers.choice import Kept, Op, Weights, op_without_weights
-from enas_tf.layers.form import is_static
+from enas_tf.layers.choice import (
+    Kept,
+    Op,
+    Weights,
+    choose,
+    choose_gradients,
+    op_without_weights,
+)
 from enas_tf.layers.graph import graph_function
 from enas_tf.layers.image_ops import (
     depthwise_conv,
@@ -35,7 +41,8 @@ def take_rows(bank: tf.Tensor, places: tf.Tensor):
 
     Args:
         bank: `(sets, ...)`.
-        places: `(n, 1)`, int32: the rows' numbers, all different.
+        places: `(n, 1)`, int32: the rows' numbers, all different; `(n, 2)` where the sets are
+            numbered along two axes.
 
     Returns:
         `(n, ...)`.
@@ -128,26 +135,24 @@ def separable_gradients(
     return [upstream, *map(tf.stack, zip(*grad_weights, strict=True))]
 
 
+KEPT_ROOM = 1, 1
+"""How many images and how many reserves of batch norms an op keeps for its gradient."""
+
+
 def _run_separable(x: tf.Tensor, *weights: tf.Tensor) -> tuple[tf.Tensor, Kept, Statistics]:
-    output, (first, last), statistics = separable_conv(x, *weights)
-    if is_static():
-        images = [first.filtered, first.mixed, last.given, last.filtered, last.mixed]
-        return output, Kept(images, [first.reserve, last.reserve]), statistics
+    output, (_, last), statistics = separable_conv(x, *weights)
     # Of six tensors of this size for each edge the last norm's input alone: 340 MiB less in a step
-    # at batch 32.
+    # at batch 32, and a GPU takes longer to copy the others than to compute them again.
     return output, Kept([last.mixed], [last.reserve]), statistics
 
 
 def _separable_gradients(
     upstream: tf.Tensor, x: tf.Tensor, weights: Weights, kept: Kept
 ) -> list[tf.Tensor]:
-    images, reserves = kept
-    if is_static():
-        halves = Half(x, *images[:2], reserves[0]), Half(*images[2:], reserves[1])
-    else:
-        # Of a second run the graph computes no more than what the gradient takes from it.
-        _, (first, last), _ = separable_conv(x, *weights)
-        halves = first, last._replace(mixed=images[0], reserve=reserves[0])
+    (mixed,), (reserve,) = kept
+    # Of a second run the graph computes no more than what the gradient takes from it.
+    _, (first, last), _ = separable_conv(x, *weights)
+    halves = first, last._replace(mixed=mixed, reserve=reserve)
     return separable_gradients(upstream, halves, *weights)
 
 
@@ -165,22 +170,49 @@ OPS = (
 
 @graph_function
 def run_op(
-    x: tf.Tensor, op: tf.Tensor, convs: tuple[Weights, Weights]
-) -> tuple[tf.Tensor, Statistics]:
-    """Runs the op of an edge.
+    x: tf.Tensor, op: tf.Tensor, row: tf.Tensor, banks: tuple[Weights, Weights]
+) -> tuple[tf.Tensor, Kept, Statistics]:
+    """Runs the op of an edge; to be differentiated by `op_gradients` alone.
 
     Args:
         x: `(batch, height, width, channels)`.
         op: an index into `OPS`, int32.
-        convs: of a 3x3 and of a 5x5 convolution, the arguments of `separable_conv` behind `x`.
+        row: which of their sets separable convolutions take, int32.
+        banks: of 3x3 and of 5x5, the arguments of `separable_conv` behind `x`, all sets.
 
     Returns:
-        The output, of `x`'s shape; means and variances, `(2, channels)`, zeros for an op without
-        batch norm.
+        The output, of `x`'s shape; what `op_gradients` needs; means and variances,
+        `(2, channels)`, zeros for an op without batch norm.
     """
-    weights = [*convs, *[()] * (len(OPS) - len(convs))]
-    room = (5, 2) if is_static() else (1, 1)
-    return choice.run_op(OPS, op, x, weights, room, (2, x.shape[-1]))
+    return choose(OPS, op, x, partial(_set_of, row, banks), KEPT_ROOM, (2, x.shape[-1]))
+
+
+@graph_function
+def op_gradients(
+    upstream: tf.Tensor,
+    x: tf.Tensor,
+    op: tf.Tensor,
+    row: tf.Tensor,
+    banks: tuple[Weights, Weights],
+    kept: Kept,
+) -> list[tf.Tensor]:
+    """Returns the gradients of `run_op`: of `x`, and of each tensor of either bank's set.
+
+    Args:
+        upstream: the output's gradient, `(batch, height, width, channels)`.
+        x: as for `run_op`, as what follows.
+        op: int32.
+        row: int32.
+        banks: without averages.
+        kept: what `run_op` returned.
+    """
+    like = [[tf.TensorSpec(one.shape[1:], one.dtype) for one in bank] for bank in banks]
+    return choose_gradients(OPS, op, upstream, x, partial(_set_of, row, banks), kept, like)
+
+
+def _set_of(row: tf.Tensor, banks: tuple[Weights, Weights], number: int) -> Weights:
+    """The weights that the op of a number takes: the first ops have a bank each, others none."""
+    return tuple(tf.gather(one, row) for one in banks[number]) if number < len(banks) else ()
 
 
 class SeparableConvBank(keras.layers.Layer):

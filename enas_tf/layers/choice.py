@@ -63,8 +63,8 @@ def run_op(
     branches, so that the graph is small.
 
     Args:
-        ops: to choose from.
-        index: of one of them, int32.
+        ops: as for `choose`, as what follows.
+        index: int32.
         x: `(batch, height, width, channels)`.
         weights: of each op.
         room: how many images and how many reserves an op keeps at most.
@@ -74,8 +74,46 @@ def run_op(
         The output, of `x`'s shape; means and variances, zeros for an op without batch norm.
     """
 
-    def run_one(number: int, x: tf.Tensor, weights: Sequence[Weights]) -> tuple:
-        output, kept, statistics = ops[number].run(x, *weights[number])
+    @tf.custom_gradient
+    def run(x: tf.Tensor, *flat: tf.Tensor):
+        given = tf.nest.pack_sequence_as(list(weights), flat)
+        take = given.__getitem__
+        output, kept, statistics = choose(ops, index, x, take, room, statistics_shape)
+
+        def gradients(upstream: tf.Tensor, *_) -> list[tf.Tensor]:
+            return choose_gradients(ops, index, upstream, x, take, kept, given)
+
+        return (output, *statistics), gradients
+
+    output, *statistics = run(x, *tf.nest.flatten(list(weights)))
+    return output, tuple(statistics)
+
+
+def choose(
+    ops: Sequence[Op],
+    index: tf.Tensor,
+    x: tf.Tensor,
+    weights_of: Callable[[int], Weights],
+    room: tuple[int, int],
+    statistics_shape: tuple[int, ...],
+) -> tuple[tf.Tensor, Kept, Statistics]:
+    """Runs the op that the index names; to be differentiated by `choose_gradients` alone.
+
+    Args:
+        ops: to choose from.
+        index: of one of them, int32.
+        x: `(batch, height, width, channels)`.
+        weights_of: gives the weights of the op of a number, within its branch.
+        room: how many images and how many reserves an op keeps at most.
+        statistics_shape: of an op's means, and of its variances.
+
+    Returns:
+        The output, of `x`'s shape; what its gradient needs; means and variances, zeros for an op
+        without batch norm.
+    """
+
+    def run(number: int) -> tuple[tf.Tensor, Kept, Statistics]:
+        output, kept, statistics = ops[number].run(x, *weights_of(number))
         # All branches return the same shapes; the input takes no memory.
         channels = tf.zeros([x.shape[-1]])
         images = kept.images + [x] * (room[0] - len(kept.images))
@@ -83,24 +121,34 @@ def run_op(
         reserves = kept.reserves + [nothing] * (room[1] - len(kept.reserves))
         return output, Kept(images, reserves), statistics or (tf.zeros(statistics_shape),) * 2
 
-    @tf.custom_gradient
-    def run(x: tf.Tensor, *flat: tf.Tensor):
-        given = tf.nest.pack_sequence_as(list(weights), flat)
-        branches = [partial(run_one, number, x, given) for number in range(len(ops))]
-        output, kept, statistics = tf.switch_case(index, branches)
+    return tf.switch_case(index, [partial(run, number) for number in range(len(ops))])
 
-        def gradients(upstream: tf.Tensor, *_) -> list[tf.Tensor]:
-            zeros = [[tf.zeros(one.shape, one.dtype) for one in some] for some in given]
 
-            def differentiate(number: int) -> list[tf.Tensor]:
-                grads = ops[number].gradients(upstream, x, given[number], kept)
-                of_ops = [grads[1:] if n == number else some for n, some in enumerate(zeros)]
-                return [grads[0], *tf.nest.flatten(of_ops)]
+def choose_gradients(
+    ops: Sequence[Op],
+    index: tf.Tensor,
+    upstream: tf.Tensor,
+    x: tf.Tensor,
+    weights_of: Callable[[int], Weights],
+    kept: Kept,
+    like: Sequence[Weights],
+) -> list[tf.Tensor]:
+    """Returns the gradients of `x` and of all weights; those of the ops not chosen are zeros.
 
-            branches = [partial(differentiate, number) for number in range(len(ops))]
-            return tf.switch_case(index, branches)
+    Args:
+        ops: as for `choose`, as what follows.
+        index: int32.
+        upstream: the output's gradient, of `x`'s shape.
+        x: `(batch, height, width, channels)`.
+        weights_of: gives the weights of an op.
+        kept: what `choose` returned.
+        like: tensors of the shapes and dtypes of each op's weights.
+    """
+    zeros = [[tf.zeros(one.shape, one.dtype) for one in some] for some in like]
 
-        return (output, *statistics), gradients
+    def differentiate(number: int) -> list[tf.Tensor]:
+        grads = ops[number].gradients(upstream, x, weights_of(number), kept)
+        of_ops = [grads[1:] if n == number else some for n, some in enumerate(zeros)]
+        return [grads[0], *tf.nest.flatten(of_ops)]
 
-    output, *statistics = run(x, *tf.nest.flatten(list(weights)))
-    return output, tuple(statistics)
+    return tf.switch_case(index, [partial(differentiate, number) for number in range(len(ops))])

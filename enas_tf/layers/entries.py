@@ -5,7 +5,7 @@ from typing import Protocol
 
 import tensorflow as tf
 
-from enas_tf.layers.form import is_static
+from enas_tf.layers.form import Form, current_form
 from enas_tf.layers.graph import graph_function
 from enas_tf.layers.tensor_lists import ListOf, put
 
@@ -41,14 +41,15 @@ def make_entries(entries: list[tf.Tensor], size: int) -> Entries:
         entries: the first ones.
         size: how many there may be in the end.
     """
-    made = MaskedEntries() if is_static() else ListedEntries(entries[0], size)
+    on_cpu = current_form() is Form.CPU
+    made = ListedEntries(entries[0], size) if on_cpu else MaskedEntries()
     for entry in entries:
         made.append(entry)
     return made
 
 
 class MaskedEntries:
-    """Entries that masks choose among, in the static form; see `Entries`.
+    """Entries that masks choose among, on GPUs and for XLA; see `Entries`.
 
     XLA makes one kernel of the masks of a choice or a sum, and of what comes before and after.
     """
@@ -81,7 +82,7 @@ def select(index: tf.Tensor, tensors: list[tf.Tensor]) -> tf.Tensor:
 
 
 class ListedEntries:
-    """Entries in a list of tensors, in the dynamic form; see `Entries`.
+    """Entries in a list of tensors, on CPUs; see `Entries`.
 
     Taking and joining cost what is used: the list hands out the chosen entries without a copy, and
     takes gradients for these alone. Sums of all entries under a mask took about twice the time, and

@@ -1,29 +1,39 @@
-"""The two forms that the shared-weight networks have, and which of them a step is traced in.
+"""The forms of the shared-weight networks: what their graphs are made for.
 
-A CPU starts kernels cheaply and pays for every byte: in the *dynamic* form, tensors lie in lists
-that hand out the chosen ones without a copy, sums run over what is used, and what a gradient needs
-is computed again where that saves memory. A GPU has bandwidth to spare and waits for the host at
-each kernel, and XLA needs sizes that depend on no architecture: in the *static* form, masks choose
-among tensors, and nothing is computed twice. `tf.switch_case` chooses the op in both.
+What is cheap differs by what runs a graph. TensorFlow starts a CPU's kernels cheaply and pays for
+every byte: lists hand out the chosen tensors without a copy, and sums run over what is used. On a
+GPU it waits for the host at each of these. XLA compiles one program for all architectures, so that
+no size may depend on one: masks choose, and sums of shifted images take the place of convolutions
+for which it has no fast kernels. `tf.switch_case` chooses the op in all forms.
 """
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from enum import Enum
 
-_static = ContextVar("static", default=False)
+
+class Form(Enum):
+    """What a graph is made for."""
+
+    CPU = "TensorFlow's kernels on a CPU"
+    GPU = "TensorFlow's kernels on a GPU"
+    XLA = "XLA, on any device"
 
 
-def is_static() -> bool:
-    """Tells whether what is traced now is for a GPU or for XLA."""
-    return _static.get()
+_form = ContextVar("form", default=Form.CPU)
+
+
+def current_form() -> Form:
+    """Tells what the graph that is traced now is made for."""
+    return _form.get()
 
 
 @contextmanager
-def form(static: bool) -> Iterator[None]:
+def traced_for(form: Form) -> Iterator[None]:
     """Has everything that is traced within it be of one form."""
-    token = _static.set(static)
+    token = _form.set(form)
     try:
         yield
     finally:
-        _static.reset(token)
+        _form.reset(token)

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import tensorflow as tf
 
-from enas_tf.layers.form import is_static
+from enas_tf.layers.form import Form, current_form
 
 
 def graph_function(function: Callable) -> Callable:
@@ -14,8 +14,8 @@ def graph_function(function: Callable) -> Callable:
     Graph size is start-up time. An output that nothing is computed from costs: its gradient is a
     constant, and TensorFlow then optimises the gradient function for each call afresh.
 
-    In the static form the function is a part of the graph wherever it is called. XLA would make
-    it so in any case, and by then would take constants that its gradient needs, such as an axis,
+    For XLA the function is a part of the graph wherever it is called. XLA would make it so in any
+    case, and by then would take constants that its gradient needs, such as an axis,
     for values that decide on shapes: it would compile a program for each value of its arguments.
     """
     traced = tf.function(
@@ -27,6 +27,6 @@ def graph_function(function: Callable) -> Callable:
 
     @functools.wraps(function)
     def call(*args):
-        return function(*args) if is_static() else traced(*args)
+        return function(*args) if current_form() is Form.XLA else traced(*args)
 
     return call

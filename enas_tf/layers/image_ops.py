@@ -1,4 +1,4 @@
-"""Ops on images, by kernels that a CPU is fast with where TensorFlow's usual choice is not.
+"""Ops on images, by what a CPU and XLA are fast with where TensorFlow's usual choice is not.
 
 Their gradients are also there as functions, for ops whose gradients are written by hand.
 """
@@ -7,7 +7,7 @@ from functools import partial
 
 import tensorflow as tf
 
-from enas_tf.layers.form import is_static
+from enas_tf.layers.form import Form, current_form
 
 _STRIDES = [1, 1, 1, 1]
 
@@ -22,11 +22,24 @@ def pointwise_conv(x: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
     Returns:
         `(batch, height, width, filters)`.
     """
-    channels, filters = kernel.shape[-2:]
-    kernel = tf.reshape(kernel, [-1, filters]) if kernel.shape.rank == 4 else kernel
+    if kernel.shape.rank == 4:
+        kernel = tf.reshape(kernel, kernel.shape[-2:])
+    if current_form() is Form.XLA:
+        return _product_of_pixels_for_xla(x, kernel)
+    return _product_of_pixels(x, kernel)
+
+
+def _product_of_pixels(x: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
+    channels, filters = kernel.shape
     # oneDNN takes a third less time for the product of matrices than for the same as convolution.
     y = tf.matmul(tf.reshape(x, [-1, channels]), kernel)
     return tf.reshape(y, [-1, *x.shape[1:3], filters])
+
+
+@tf.custom_gradient
+def _product_of_pixels_for_xla(x: tf.Tensor, kernel: tf.Tensor):
+    x, kernel = tf.identity(x), tf.identity(kernel)
+    return _product_of_pixels(x, kernel), partial(pointwise_gradients, x, kernel)
 
 
 def pointwise_gradients(
@@ -39,11 +52,19 @@ def pointwise_gradients(
         kernel: `(channels, filters)`.
         upstream: the output's gradient, `(batch, height, width, filters)`.
     """
-    channels, filters = kernel.shape
+    (height, width), (channels, filters) = x.shape[1:3], kernel.shape
     pixels, upstream = tf.reshape(x, [-1, channels]), tf.reshape(upstream, [-1, filters])
     grad_x = tf.matmul(upstream, kernel, transpose_b=True)
-    grad_kernel = tf.matmul(pixels, upstream, transpose_a=True)
-    return tf.reshape(grad_x, [-1, *x.shape[1:3], channels]), grad_kernel
+    if current_form() is Form.XLA:
+        # One small result of a sum over all pixels leaves most of a GPU idle: a product for each
+        # image, and then the sum.
+        images = tf.reshape(x, [-1, height * width, channels])
+        of_images = tf.reshape(upstream, [-1, height * width, filters])
+        of_kernel = tf.matmul(images, of_images, transpose_a=True)
+        grad_kernel = tf.reduce_sum(of_kernel, axis=0)
+    else:
+        grad_kernel = tf.matmul(pixels, upstream, transpose_a=True)
+    return tf.reshape(grad_x, [-1, height, width, channels]), grad_kernel
 
 
 @tf.custom_gradient
@@ -60,6 +81,8 @@ def depthwise_conv(x: tf.Tensor, kernel: tf.Tensor):
     # A gradient in a branch of `tf.switch_case` can only reach what is of the branch itself.
     x, kernel = tf.identity(x), tf.identity(kernel)
     gradients = partial(depthwise_gradients, x, kernel)
+    if current_form() is Form.XLA:
+        return _sum_of_shifted(x, kernel), gradients
     return tf.nn.depthwise_conv2d(x, kernel, _STRIDES, "SAME"), gradients
 
 
@@ -73,16 +96,39 @@ def depthwise_gradients(
         kernel: of an odd size.
         upstream: the output's gradient, of `x`'s shape.
     """
+    if current_form() is Form.XLA:
+        grad_x = _sum_of_shifted(upstream, kernel[::-1, ::-1])
+        products = tf.stack(_shifted(x, kernel.shape[0])) * upstream
+        return grad_x, tf.reshape(tf.reduce_sum(products, [1, 2, 3]), kernel.shape)
     options = {"out_backprop": upstream, "strides": _STRIDES, "padding": "SAME"}
     grad_x = tf.raw_ops.DepthwiseConv2dNativeBackpropInput(
         input_sizes=tf.shape(x), filter=kernel, **options
     )
-    if kernel.shape[0] > 3 and x.dtype == tf.float32 and not is_static():
+    if kernel.shape[0] > 3 and x.dtype == tf.float32 and current_form() is Form.CPU:
         return grad_x, _gradient_of_wide_kernel(x, kernel, upstream)
     grad_kernel = tf.raw_ops.DepthwiseConv2dNativeBackpropFilter(
         input=x, filter_sizes=kernel.shape, **options
     )
     return grad_x, grad_kernel
+
+
+def _sum_of_shifted(x: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
+    """A depthwise convolution as the sum that it is, for XLA.
+
+    XLA makes one kernel of it and of what comes before and after. cuDNN's convolutions of a channel
+    each, its other choice, took several times as long on an H100, most of all in their gradients.
+    """
+    rows = tf.unstack(tf.reshape(kernel, [-1, kernel.shape[2]]))
+    shifted = _shifted(x, kernel.shape[0])
+    return tf.add_n([one * row for one, row in zip(shifted, rows, strict=True)])
+
+
+def _shifted(x: tf.Tensor, size: int) -> list[tf.Tensor]:
+    """What each place of a kernel meets, row by row, of `x`'s shape; zeros beyond its borders."""
+    height, width = x.shape[1:3]
+    padded = tf.pad(x, [[0, 0], [size // 2] * 2, [size // 2] * 2, [0, 0]])
+    places = [(row, column) for row in range(size) for column in range(size)]
+    return [padded[:, row : row + height, column : column + width] for row, column in places]
 
 
 def _gradient_of_wide_kernel(x: tf.Tensor, kernel: tf.Tensor, upstream: tf.Tensor) -> tf.Tensor:

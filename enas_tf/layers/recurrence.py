@@ -10,13 +10,13 @@ from typing import NamedTuple, Protocol
 import keras
 import tensorflow as tf
 
-from enas_tf.layers.form import is_static
+from enas_tf.layers.form import Form, current_form
 
 ACTIVATIONS = (tf.tanh, tf.nn.relu, tf.sigmoid, tf.identity)
 """In the order of `RnnSpace.ops`."""
 
 PADDING = -1
-"""Stands behind the last word of a sequence that is longer than its words, in the static form."""
+"""Stands behind the last word of a sequence that is longer than its words; for XLA alone."""
 
 
 class Masks(NamedTuple):
@@ -94,8 +94,8 @@ class WordRecurrence(keras.layers.Layer):
         """Reads words.
 
         Args:
-            words: `(rows, time)`, int32; both may be unknown. In the static form all rows may end
-                with as many `PADDING`, at which the state stays what it is.
+            words: `(rows, time)`, int32; both may be unknown. For XLA all rows may end with as many
+                `PADDING`, at which the state stays what it is.
             state: `(rows, hidden)`, float32.
             kernels: of nodes 1 and up, each `(hidden, 2 * hidden)`, float32: half for the
                 activation, half for the gate.
@@ -113,7 +113,7 @@ class WordRecurrence(keras.layers.Layer):
             kernels = [kernel * mask for kernel, mask in zip(kernels, masks.kernels, strict=True)]
         kernels = [tf.cast(kernel, self.compute_dtype) for kernel in kernels]
         is_word = None
-        if is_static():
+        if current_form() is Form.XLA:
             is_word = tf.reduce_any(tf.not_equal(words, PADDING), axis=0)
             words = tf.maximum(words, 0)
         # What the words add does not depend on the state: one product for all of them.
@@ -147,8 +147,27 @@ def _project(x: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
 
 def _highway(s: tf.Tensor, projected: tf.Tensor, activate: Callable) -> tf.Tensor:
     """From `s` on, by the gate in the second half of `projected`, to an activation of the first."""
-    h, t = tf.split(projected, 2, axis=-1)
-    return s + tf.sigmoid(t) * (activate(h) - s)
+
+    def run(s: tf.Tensor, projected: tf.Tensor) -> tf.Tensor:
+        h, t = tf.split(projected, 2, axis=-1)
+        return s + tf.sigmoid(t) * (activate(h) - s)
+
+    if current_form() is not Form.XLA:
+        return run(s, projected)
+
+    @tf.custom_gradient
+    def run_again_for_gradient(s: tf.Tensor, projected: tf.Tensor):
+        # A loop keeps what gradients need, and stores each tensor by a kernel of its own: half of
+        # all kernels on a GPU. These two are enough for the rest, which XLA makes one kernel of.
+        def gradient(upstream: tf.Tensor) -> list[tf.Tensor]:
+            with tf.GradientTape() as tape:
+                tape.watch([s, projected])
+                output = run(s, projected)
+            return tape.gradient(output, [s, projected], upstream)
+
+        return run(s, projected), gradient
+
+    return run_again_for_gradient(s, projected)
 
 
 def _cell(kernels: Sequence[tf.Tensor], wiring: Wiring, mask: tf.Tensor | None) -> Callable:

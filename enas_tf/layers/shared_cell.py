@@ -6,12 +6,12 @@ Reference: `_enas_layer` of the authors' micro_child.py.
 import keras
 import tensorflow as tf
 
-from enas_tf.layers.banks import SeparableConvBank, Weights, run_op, take_rows
+from enas_tf.layers.banks import SeparableConvBank, Weights
 from enas_tf.layers.dropout import DropPath
-from enas_tf.layers.entries import make_entries
 from enas_tf.layers.graph import graph_function
 from enas_tf.layers.image_ops import pointwise_conv
 from enas_tf.layers.initial import he_normal
+from enas_tf.layers.nodes import run_nodes
 from enas_tf.layers.norm import MovingAverages, Statistics, normalize
 from enas_tf.spaces.micro import MicroSpace
 
@@ -29,40 +29,6 @@ def edge_factors(ops: tf.Tensor, masks: tf.Tensor) -> tf.Tensor:
     masks = tf.transpose(masks, [1, 0, 2, 3, 4])
     is_identity = tf.reshape(ops == len(MicroSpace.ops) - 1, [-1, 1, 1, 1, 1])
     return tf.where(is_identity, tf.ones_like(masks), masks)
-
-
-def run_nodes(
-    inputs: tuple[tf.Tensor, tf.Tensor],
-    tokens: tf.Tensor,
-    weights: tuple[Weights, Weights],
-    factors: tf.Tensor | None = None,
-) -> tuple[list[tf.Tensor], Statistics]:
-    """Runs the nodes of a cell, one after the other.
-
-    Args:
-        inputs: two of `(batch, height, width, channels)`.
-        tokens: `(4 * num_nodes,)`, int32.
-        weights: per kernel size a separable convolution's, each with a leading axis of edges.
-        factors: of the edges' outputs, `(2 * num_nodes, batch, 1, 1, 1)`; None leaves them be.
-
-    Returns:
-        All entries, both inputs among them; means and variances that the edges' batch norms used,
-        `(2 * num_nodes, 2, channels)`.
-    """
-    tokens = tf.unstack(tokens)
-    num_nodes = len(tokens) // 4
-    of_edges = [list(zip(*map(tf.unstack, some), strict=True)) for some in weights]
-    entries, statistics = make_entries(list(inputs), num_nodes + 2), []
-    for node in range(num_nodes):
-        parts = []
-        for edge in (2 * node, 2 * node + 1):
-            index, op = tokens[2 * edge], tokens[2 * edge + 1]
-            of_edge = of_edges[0][edge], of_edges[1][edge]
-            part, used = run_op(entries.take(index), op, of_edge)
-            parts.append(part if factors is None else part * factors[edge])
-            statistics.append(used)
-        entries.append(tf.add(*parts))
-    return entries.all, tuple(map(tf.stack, zip(*statistics, strict=True)))
 
 
 def loose_ends(indices: tf.Tensor, num_entries: int) -> tf.Tensor:
@@ -102,9 +68,9 @@ def _run_cell(
         The output, of an input's shape; with statistics also the edges' means and variances,
         each `(2 * num_nodes, 2, channels)`, and those of the output, `(channels,)`.
     """
-    weights = tuple(tuple(take_rows(one, rows[:, tf.newaxis]) for one in bank) for bank in banks)
+    edges = tf.stack([tokens[0::2], tokens[1::2], rows], axis=1)
     factors = None if masks is None else edge_factors(tokens[1::2], masks)
-    entries, edge_statistics = run_nodes(inputs, tokens, weights, factors)
+    entries, edge_statistics = run_nodes(inputs, edges, banks, factors)
     kernel, scale, offset = join
     # All entries go into the convolution, so that sizes depend on no architecture; those that are
     # no loose ends meet zeros in the kernel.

@@ -2,7 +2,7 @@
 
 import tensorflow as tf
 
-from enas_tf.layers.form import is_static
+from enas_tf.layers.form import Form, current_form
 
 
 def word_logits(features: tf.Tensor, embedding: tf.Tensor) -> tf.Tensor:
@@ -43,7 +43,7 @@ def _mean_cross_entropy(features: tf.Tensor, embedding: tf.Tensor, targets: tf.T
         features=word_logits(features, embedding), labels=tf.maximum(targets, 0)
     )
     count = tf.size(targets)
-    if is_static():
+    if current_form() is Form.XLA:
         counts = targets >= 0
         losses = tf.where(counts, losses, 0.0)
         grad_logits = tf.where(counts[:, tf.newaxis], grad_logits, 0.0)

@@ -34,6 +34,14 @@ class ListOf:
         """The element at a place."""
         return tf.raw_ops.TensorListGetItem(input_handle=elements, index=place, **self._element)
 
+    def add(self, elements: tf.Tensor, place: tf.Tensor, element: tf.Tensor) -> tf.Tensor:
+        """A list, every place of which is taken, with an element added to what is at a place."""
+        return put(elements, place, self.take(elements, place) + element)
+
+    def stack(self, elements: tf.Tensor) -> tf.Tensor:
+        """All elements along axis 0, of a fully known shape; zeros where there is none."""
+        return tf.raw_ops.TensorListStack(input_handle=elements, **self._element)
+
     @property
     def _element(self) -> dict:
         # TensorFlow takes no shape without axes for integers.
@@ -43,3 +51,13 @@ class ListOf:
 def put(elements: tf.Tensor, place: int | tf.Tensor, element: tf.Tensor) -> tf.Tensor:
     """A list with an element at a place, instead of what was there."""
     return tf.raw_ops.TensorListSetItem(input_handle=elements, index=place, item=element)
+
+
+def put_all(lists: list[tf.Tensor], place: tf.Tensor, elements: list[tf.Tensor]) -> list[tf.Tensor]:
+    """Each list with its element at the same place."""
+    return [put(one, place, element) for one, element in zip(lists, elements, strict=True)]
+
+
+def stack_all(kinds: list[ListOf], lists: list[tf.Tensor]) -> list[tf.Tensor]:
+    """What is in each of the lists, which are of these kinds, along axis 0."""
+    return [of.stack(one) for of, one in zip(kinds, lists, strict=True)]

@@ -8,9 +8,10 @@ from typing import Literal
 import tensorflow as tf
 
 from enas_tf.child import RnnChildConfig
+from enas_tf.layers.banks import take_rows
 from enas_tf.layers.dropout import Clock
 from enas_tf.layers.entries import select
-from enas_tf.layers.form import is_static
+from enas_tf.layers.form import Form, current_form
 from enas_tf.layers.language_model import LanguageModel, RnnOutputs
 from enas_tf.layers.recurrence import ACTIVATIONS, WordRecurrence
 from enas_tf.spaces.rnn import RnnSpace
@@ -42,17 +43,17 @@ class DrawnWiring:
 
     def source(self, node: int, states: list[tf.Tensor]) -> tf.Tensor:
         """The state that a node reads, of those of nodes 0 to `node - 1`."""
-        if is_static():
+        if current_form() is Form.XLA:
             return select(self.indices[node - 1], states)
         return tf.switch_case(self.indices[node - 1], [lambda s=s: s for s in states])
 
     def activate(self, node: int, x: tf.Tensor) -> tf.Tensor:
         """A node's activation.
 
-        In the static form of each kind, and then a choice: XLA computes them in one kernel with
-        what comes before, where a choice among kernels would wait for the host at each word.
+        For XLA one of each kind, and then a choice: it computes them in one kernel with what comes
+        before, where a choice among kernels would wait for the host at each word.
         """
-        if is_static():
+        if current_form() is Form.XLA:
             return select(self.ops[node - 1], [activation(x) for activation in ACTIVATIONS])
         return _activate(self.ops[node - 1], x)
 
@@ -92,7 +93,11 @@ class SharedRecurrence(WordRecurrence):
     def node_kernels(self, wiring: DrawnWiring) -> list[tf.Tensor]:
         """The weights of nodes 1 and up that a wiring asks for, as `run` takes them."""
         chosen = zip(self.banks, wiring.ops, wiring.indices, strict=True)
-        return [tf.convert_to_tensor(bank)[op, index] for bank, op, index in chosen]
+        # For a slice XLA would compile a program for each place that it begins at.
+        return [
+            take_rows(tf.convert_to_tensor(bank), tf.stack([[op, index]]))[0]
+            for bank, op, index in chosen
+        ]
 
 
 class RnnSupernet(LanguageModel):

@@ -3,8 +3,16 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from enas_tf.layers.banks import OPS, SeparableConvBank, run_op, separable_conv, take_rows
-from enas_tf.layers.form import form
+from enas_tf.layers.banks import (
+    KEPT_ROOM,
+    OPS,
+    SeparableConvBank,
+    op_gradients,
+    run_op,
+    separable_conv,
+    take_rows,
+)
+from enas_tf.layers.form import Form, traced_for
 from enas_tf.layers.norm import BatchNorm
 from tests import tiny
 
@@ -17,6 +25,17 @@ def test_rows_and_their_gradient_are_those_of_gather():
         loss = tf.reduce_sum(taken * [[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]])
     np.testing.assert_array_equal(taken, [[6, 7, 8], [0, 1, 2]])
     wanted = [[4, 5, 6], [0, 0, 0], [1, 2, 3], [0, 0, 0]]
+    np.testing.assert_array_equal(tape.gradient(loss, bank), wanted)
+
+
+def test_rows_may_be_numbered_along_two_axes():
+    bank = tf.Variable(np.arange(12, dtype=np.float32).reshape(2, 3, 2))
+    with tf.GradientTape() as tape:
+        (taken,) = take_rows(tf.convert_to_tensor(bank), tf.constant([[1, 2]]))
+        loss = tf.reduce_sum(taken * [1.0, 2.0])
+    np.testing.assert_array_equal(taken, [10, 11])
+    wanted = np.zeros((2, 3, 2))
+    wanted[1, 2] = 1, 2
     np.testing.assert_array_equal(tape.gradient(loss, bank), wanted)
 
 
@@ -41,17 +60,11 @@ def test_separable_conv_is_keras_layers_one_after_the_other(moving):
     np.testing.assert_allclose(separable_conv(x, *weights)[0], y, atol=1e-5)
 
 
-@pytest.fixture
-def op_inputs():
-    """What all ops are given: images, and a set of weights of either kernel size."""
-    (images, _), banks = tiny.images_and_banks(3)
-    return images, tuple(tuple(tensor[1] for tensor in bank) for bank in banks)
-
-
-@pytest.mark.parametrize("static", [False, True])
+@pytest.mark.parametrize("form", Form)
 @pytest.mark.parametrize("op", range(5))
-def test_an_op_has_its_own_gradients_and_the_weights_of_others_zeros(op_inputs, op, static):
-    x, convs = op_inputs
+def test_an_op_has_its_own_gradients_and_the_weights_of_others_zeros(op, form):
+    (x, _), banks = tiny.images_and_banks(3)
+    convs = [[tensor[1] for tensor in bank] for bank in banks]
     ops = [
         lambda: separable_conv(x, *convs[0])[0],
         lambda: separable_conv(x, *convs[1])[0],
@@ -60,40 +73,42 @@ def test_an_op_has_its_own_gradients_and_the_weights_of_others_zeros(op_inputs, 
         lambda: tf.identity(x),
     ]
     inputs = x, *convs[0], *convs[1]
-    with tf.GradientTape(persistent=True) as tape, form(static):
+    with tf.GradientTape() as tape:
         tape.watch(inputs)
         wanted = ops[op]()
-        output, _ = run_op(x, tf.constant(op), convs)
-    np.testing.assert_allclose(output, wanted, atol=1e-5)
     # Every pixel and channel counts differently.
     upstream = tf.reshape(tf.cos(tf.range(tf.size(x), dtype=tf.float32)), x.shape)
-    with form(static):
-        actual = tape.gradient(output, inputs, upstream)
     expected = tape.gradient(wanted, inputs, upstream, tf.UnconnectedGradients.ZERO)
+    chosen = tf.constant(op), tf.constant(1), banks
+    with traced_for(form):
+        output, kept, _ = run_op(x, *chosen)
+        actual = op_gradients(upstream, x, *chosen, kept)
+    np.testing.assert_allclose(output, wanted, atol=1e-5)
     for of_input, of_wanted in zip(actual, expected, strict=True):
         np.testing.assert_allclose(of_input, of_wanted, atol=1e-4)
     used = [bool(np.any(gradient)) for gradient in actual]
     assert used == [True, *[op == 0] * 4, *[op == 1] * 4]
 
 
-@pytest.mark.parametrize("static", [False, True])
-def test_only_the_static_form_computes_nothing_twice(op_inputs, static):
-    x, (weights, _) = op_inputs
+def test_a_separable_conv_keeps_one_image_and_runs_again_what_else_its_gradient_needs():
+    (x, _), ((*bank,), _) = tiny.images_and_banks(3)
+    weights = [tensor[1] for tensor in bank]
     run, differentiate = OPS[0]
+    _, kept, _ = run(x, *weights)
+    assert tuple(map(len, kept)) == KEPT_ROOM == (1, 1)
 
     @tf.function(autograph=False)
     def gradients(upstream):
-        with form(static):
-            return differentiate(upstream, x, weights, run(x, *weights)[1])
+        return differentiate(upstream, x, weights, kept)
 
     graph = gradients.get_concrete_function(x).graph
     needed, types = [tensor.op for tensor in graph.outputs], []
     for operation in needed:
         types.append(operation.type)
         needed.extend(one.op for one in operation.inputs if one.op not in needed)
-    # Both of the one run; in a second run the first alone, which the second half starts from.
-    assert types.count("FusedBatchNormV3") == (2 if static else 3)
-    assert types.count("DepthwiseConv2dNative") == (2 if static else 4)
+    # The first batch norm, which the second half starts from; the second one's input is kept.
+    assert types.count("FusedBatchNormV3") == 1
+    assert types.count("DepthwiseConv2dNative") == 2
 
 
 class Reader(keras.layers.Layer):

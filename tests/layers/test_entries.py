@@ -7,14 +7,14 @@ import pytest
 import tensorflow as tf
 
 from enas_tf.layers.entries import make_entries, select
-from enas_tf.layers.form import form
+from enas_tf.layers.form import Form, traced_for
 
 SHAPE = (1, 2, 2, 1)
 
 
-@pytest.fixture(params=[False, True], ids=["dynamic", "static"], autouse=True)
-def both_forms(request):
-    with form(request.param):
+@pytest.fixture(params=Form, autouse=True)
+def every_form(request):
+    with traced_for(request.param):
         yield
 
 

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from enas_tf.layers.form import form
+from enas_tf.layers.form import Form, traced_for
 from enas_tf.layers.image_ops import (
     depthwise_conv,
     pointwise_conv,
@@ -37,12 +37,13 @@ def run_in_a_branch(op, x, *kernel):
     return traced(tf.constant(1), x, *kernel)
 
 
-@pytest.fixture(params=[False, True], ids=["dynamic", "static"])
-def both_forms(request):
-    with form(request.param):
+@pytest.fixture(params=Form)
+def every_form(request):
+    with traced_for(request.param):
         yield
 
 
+@pytest.mark.usefixtures("every_form")
 def test_a_pointwise_conv_multiplies_each_pixels_channels():
     x, kernel = random(3, 4, 5, 6), random(6, 2)
     output, of_x, of_kernel = run_in_a_branch(pointwise_conv, x, kernel)
@@ -55,7 +56,7 @@ def test_a_pointwise_conv_multiplies_each_pixels_channels():
         np.testing.assert_allclose(actual, wanted, atol=1e-5)
 
 
-@pytest.mark.usefixtures("both_forms")
+@pytest.mark.usefixtures("every_form")
 @pytest.mark.parametrize("size", [3, 5, 7])
 @pytest.mark.parametrize("shape", [(3, 8, 6, 4), (1, 2, 2, 1), (2, 1, 9, 5)])
 def test_a_depthwise_conv_has_tensorflows_output_and_gradients(shape, size):

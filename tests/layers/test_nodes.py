@@ -6,9 +6,9 @@ import pytest
 import tensorflow as tf
 
 from enas_tf.layers.banks import separable_conv
-from enas_tf.layers.form import form
+from enas_tf.layers.form import Form, traced_for
+from enas_tf.layers.nodes import run_nodes as run_all
 from enas_tf.layers.shared_cell import loose_ends
-from enas_tf.layers.shared_cell import run_nodes as run_all
 from enas_tf.spaces.micro import MicroSpace
 from tests import tiny
 
@@ -19,19 +19,17 @@ def given():
     return tiny.images_and_banks(7)
 
 
-@pytest.fixture(params=[False, True], ids=["dynamic", "static"], autouse=True)
-def both_forms(request):
-    with form(request.param):
+@pytest.fixture(params=Form, autouse=True)
+def every_form(request):
+    with traced_for(request.param):
         yield
 
 
 def run_nodes(inputs, edges, banks, factors=None):
     """The loose ends, their numbers and statistics, of edges by entry, op and set of weights."""
-    index, op, row = np.transpose(np.int32(edges))
-    weights = tuple(tuple(tf.gather(tensor, row) for tensor in bank) for bank in banks)
-    tokens = tf.constant(np.stack([index, op], axis=1).ravel())
-    entries, statistics = run_all(inputs, tokens, weights, factors)
-    loose = [number for number in range(len(entries)) if number not in index]
+    entries, statistics = run_all(inputs, tf.constant(edges), banks, factors)
+    taken = [index for index, *_ in edges]
+    loose = [number for number in range(len(entries)) if number not in taken]
     return tf.stack([entries[number] for number in loose]), loose, statistics
 
 

@@ -2,9 +2,10 @@ import numpy as np
 import tensorflow as tf
 
 from enas_tf.layers.dropout import Clock, DropPath
-from enas_tf.layers.form import form
+from enas_tf.layers.form import Form, traced_for
+from enas_tf.layers.nodes import run_nodes
 from enas_tf.layers.norm import EPSILON
-from enas_tf.layers.shared_cell import SharedCell, edge_factors, run_nodes
+from enas_tf.layers.shared_cell import SharedCell, edge_factors
 
 
 def test_drop_path_leaves_the_identity_alone():
@@ -56,9 +57,9 @@ def test_a_cell_takes_in_the_statistics_of_the_sets_that_it_used():
             np.testing.assert_allclose(new[path], wanted, rtol=1e-4)
             others = np.arange(4) != row
             np.testing.assert_array_equal(new[path][others], old[path][others])
-    banks = (bank.read(training=True) for bank in (cell.conv_3x3, cell.conv_5x5))
-    weights = tuple(tuple(tf.gather(tensor, [1, 2]) for tensor in bank) for bank in banks)
-    entries, _ = run_nodes(tuple(map(tf.constant, inputs)), tokens, weights)
+    banks = tuple(bank.read(training=True) for bank in (cell.conv_3x3, cell.conv_5x5))
+    edges = tf.constant([[1, 0, 1], [0, 1, 2]])
+    entries, _ = run_nodes(tuple(map(tf.constant, inputs)), edges, banks)
     output = np.maximum(entries[2], 0) @ np.array(cell.kernel)[2]
     batches = output.mean((0, 1, 2)), output.var((0, 1, 2), ddof=1)
     averages = cell.averages.mean, cell.averages.variance
@@ -75,20 +76,20 @@ def test_a_compiled_cell_has_the_outputs_and_gradients_of_one_that_is_not():
     inputs = [tf.constant(generator.normal(size=(3, 5, 5, 4)), tf.float32) for _ in range(2)]
     weights = [variable.value for variable in cell.trainable_variables]
 
-    def run(static, tokens):
-        with form(static), tf.GradientTape() as tape:
+    def run(form, tokens):
+        with traced_for(form), tf.GradientTape() as tape:
             tape.watch(inputs)
             output = cell(inputs, tokens, training=True)
             loss = tf.reduce_sum(output**3)
-        with form(static):
+        with traced_for(form):
             gradients = tape.gradient(loss, inputs + weights, unconnected_gradients="zero")
         return output, *gradients
 
-    compiled = tf.function(lambda tokens: run(True, tokens), autograph=False, jit_compile=True)
+    compiled = tf.function(lambda tokens: run(Form.XLA, tokens), autograph=False, jit_compile=True)
     # Convolutions of both sizes on both inputs and a node; pools and an identity.
     for tokens in ([1, 0, 0, 1, 2, 1, 0, 0], [0, 2, 1, 3, 2, 4, 2, 3]):
         tokens = tf.constant(tokens)
-        for actual, wanted in zip(compiled(tokens), run(False, tokens), strict=True):
+        for actual, wanted in zip(compiled(tokens), run(Form.CPU, tokens), strict=True):
             wanted = tf.convert_to_tensor(wanted).numpy()
             scale = np.abs(wanted).max()
             np.testing.assert_allclose(actual, wanted, atol=1e-3 * scale + 1e-6)

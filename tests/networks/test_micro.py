@@ -7,7 +7,8 @@ import tensorflow as tf
 
 from enas_tf.child import CellChildConfig
 from enas_tf.layers.dropout import Clock
-from enas_tf.layers.shared_cell import loose_ends, run_nodes
+from enas_tf.layers.nodes import run_nodes
+from enas_tf.layers.shared_cell import loose_ends
 from enas_tf.networks import cost
 from enas_tf.networks.micro import build, count_params
 from enas_tf.spaces.micro import MicroSpace
@@ -108,11 +109,12 @@ def test_a_normal_cell_is_the_shared_weight_network_s_on_equal_weights():
     outputs = [net.get_layer(f"layer_0_{part}").output for part in parts]
     images = tf.random.normal((3, 6, 5, 3))
     *inputs, output = keras.Model(net.input, outputs)(images, training=True)
-    edges = [f"layer_0_node_{node}_{side}" for node in range(2, 6) for side in (1, 2)]
-    of_edges = ([shared_weights(net, edge, size) for edge in edges] for size in (3, 5))
+    names = [f"layer_0_node_{node}_{side}" for node in range(2, 6) for side in (1, 2)]
+    of_edges = ([shared_weights(net, name, size) for name in names] for size in (3, 5))
     banks = tuple(tuple(map(tf.stack, zip(*weights, strict=True))) for weights in of_edges)
     tokens = tf.constant(arc.tokens[:16])
-    entries, _ = run_nodes(tuple(inputs), tokens, banks)
+    edges = tf.stack([tokens[0::2], tokens[1::2], tf.range(8)], axis=1)
+    entries, _ = run_nodes(tuple(inputs), edges, banks)
     loose = np.flatnonzero(loose_ends(tokens[0::2], 6)).tolist()
     assert loose == [3, 4, 5]
     joined = tf.concat([entries[number] for number in loose], axis=-1)

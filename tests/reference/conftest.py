@@ -1,10 +1,12 @@
 """Fixtures of the reference tests."""
 
+from contextlib import nullcontext
+
 import pytest
 import tensorflow as tf
 
 from enas_tf import learner
-from enas_tf.layers.form import form
+from enas_tf.layers.form import Form, traced_for
 from tests.reference.cases import Comparison
 
 
@@ -16,11 +18,12 @@ def ops_as_written():
     tf.config.optimizer.set_experimental_options({"remapping": True})
 
 
-@pytest.fixture(scope="module", params=[False, True], ids=["dynamic", "static"])
+@pytest.fixture(scope="module", params=[Form.CPU, Form.XLA])
 def both_forms(request):
-    """Has children be built and run in one form of their layers, then in the other."""
-    with pytest.MonkeyPatch.context() as patch, form(request.param):
-        patch.setattr(learner, "on_gpu", lambda strategy: request.param)
+    """Has children be built and run in a CPU's form of their layers, then in that for XLA."""
+    with pytest.MonkeyPatch.context() as patch, traced_for(request.param):
+        # The learner's own choice.
+        patch.setattr(learner, "traced_for", lambda _: nullcontext())
         yield
 
 
