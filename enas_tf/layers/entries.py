@@ -1,4 +1,4 @@
-"""Earlier outputs that later layers or nodes take, where tensors say which of them."""
+"""Earlier outputs that later layers add, or that nodes take, where tensors say which of them."""
 
 from collections.abc import Callable
 from typing import Protocol
@@ -21,9 +21,6 @@ class Entries(Protocol):
 
     def append(self, entry: tf.Tensor) -> None:
         """Adds the next entry."""
-
-    def take(self, index: tf.Tensor) -> tf.Tensor:
-        """Returns the entry that the index, an int32 scalar, names."""
 
     def add_to(self, x: tf.Tensor, bits: tf.Tensor) -> tf.Tensor:
         """Returns `x` and the entries whose bit is 1, summed.
@@ -49,9 +46,9 @@ def make_entries(entries: list[tf.Tensor], size: int) -> Entries:
 
 
 class MaskedEntries:
-    """Entries that masks choose among, on GPUs and for XLA; see `Entries`.
+    """Entries that are summed under masks, on GPUs and for XLA; see `Entries`.
 
-    XLA makes one kernel of the masks of a choice or a sum, and of what comes before and after.
+    XLA makes one kernel of a sum, and of what comes before and after.
     """
 
     def __init__(self) -> None:
@@ -60,10 +57,6 @@ class MaskedEntries:
     def append(self, entry: tf.Tensor) -> None:
         """Adds the next entry."""
         self.all.append(entry)
-
-    def take(self, index: tf.Tensor) -> tf.Tensor:
-        """Returns the entry that the index names."""
-        return select(index, self.all)
 
     def add_to(self, x: tf.Tensor, bits: tf.Tensor) -> tf.Tensor:
         """Returns `x` and the entries whose bit is 1, summed."""
@@ -84,9 +77,8 @@ def select(index: tf.Tensor, tensors: list[tf.Tensor]) -> tf.Tensor:
 class ListedEntries:
     """Entries in a list of tensors, on CPUs; see `Entries`.
 
-    Taking and joining cost what is used: the list hands out the chosen entries without a copy, and
-    takes gradients for these alone. Sums of all entries under a mask took about twice the time, and
-    a choice by `tf.switch_case` would add zeros to all others.
+    Joining costs what is used: the list hands out the chosen entries without a copy, and takes
+    gradients for these alone. Sums of all entries under a mask took about twice the time.
 
     Args:
         like: an entry.
@@ -95,17 +87,12 @@ class ListedEntries:
 
     def __init__(self, like: tf.Tensor, size: int) -> None:
         self.all: list[tf.Tensor] = []
-        self._batches = ListOf.batches_like(like)
-        self._list = self._batches.empty(size)
+        self._list = ListOf.batches_like(like).empty(size)
 
     def append(self, entry: tf.Tensor) -> None:
         """Adds the next entry."""
         self._list = put(self._list, len(self.all), entry)
         self.all.append(entry)
-
-    def take(self, index: tf.Tensor) -> tf.Tensor:
-        """Returns the entry that the index names."""
-        return tf.ensure_shape(self._batches.take(self._list, index), self.all[0].shape)
 
     def add_to(self, x: tf.Tensor, bits: tf.Tensor) -> tf.Tensor:
         """Returns `x` and the entries whose bit is 1, summed."""

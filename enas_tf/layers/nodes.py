@@ -8,8 +8,19 @@ import tensorflow as tf
 
 from enas_tf.layers.banks import KEPT_ROOM, Weights, op_gradients, run_op
 from enas_tf.layers.choice import Kept
+from enas_tf.layers.form import Form, current_form
 from enas_tf.layers.norm import Statistics
 from enas_tf.layers.tensor_lists import ListOf, put, put_all, stack_all
+
+
+def loose_ends(indices: tf.Tensor, num_entries: int) -> tf.Tensor:
+    """Tells which entries of a cell no node takes, `(num_entries,)`, bool.
+
+    Args:
+        indices: that the nodes' edges take, int32.
+        num_entries: of the cell, its inputs among them.
+    """
+    return ~tf.reduce_any(tf.equal(indices, tf.range(num_entries)[:, tf.newaxis]), axis=1)
 
 
 def run_nodes(
@@ -17,7 +28,7 @@ def run_nodes(
     edges: tf.Tensor,
     banks: tuple[Weights, Weights],
     factors: tf.Tensor | None = None,
-) -> tuple[list[tf.Tensor], Statistics]:
+) -> tuple[tf.Tensor, tf.Tensor | None, Statistics]:
     """Runs the nodes of a cell.
 
     Args:
@@ -28,22 +39,27 @@ def run_nodes(
         factors: of the edges' outputs, `(2 * num_nodes, batch, 1, 1, 1)`; None leaves them be.
 
     Returns:
-        All entries, both inputs among them; means and variances that the edges' batch norms used,
-        `(2 * num_nodes, 2, channels)`.
+        The loose ends, `(loose ends, batch, height, width, channels)`, and their entries' numbers;
+        for XLA, whose sizes depend on no architecture, all entries and None. And means and
+        variances that the edges' batch norms used, `(2 * num_nodes, 2, channels)`.
     """
+    num_entries, places = edges.shape[0] // 2 + 2, None
+    if current_form() is not Form.XLA:
+        places = tf.cast(tf.where(loose_ends(edges[:, 0], num_entries))[:, 0], tf.int32)
 
     @tf.custom_gradient
     def run(older: tf.Tensor, newer: tf.Tensor, *weights: tf.Tensor):
         nodes = _Nodes(older, edges, tf.nest.pack_sequence_as(banks, weights), factors)
         entries, kept, statistics = nodes.run(older, newer)
 
-        def gradients(*upstream: tf.Tensor) -> list[tf.Tensor]:
-            return nodes.gradients(upstream[: nodes.num_entries], entries, kept)
+        def gradients(upstream: tf.Tensor, *_) -> list[tf.Tensor]:
+            of_entries = nodes.images.spread(upstream, places, num_entries)
+            return nodes.gradients(of_entries, entries, kept)
 
-        return (*nodes.all_of(entries), *statistics), gradients
+        return (nodes.images.gather(entries, places), *statistics), gradients
 
-    *entries, means, variances = run(*inputs, *tf.nest.flatten(banks))
-    return entries, (means, variances)
+    ends, *statistics = run(*inputs, *tf.nest.flatten(banks))
+    return ends, places, tuple(statistics)
 
 
 class _Nodes:
@@ -77,10 +93,6 @@ class _Nodes:
         num_images, num_reserves = KEPT_ROOM
         self.kept = Kept([self.images] * num_images, [reserve] * num_reserves)
 
-    def all_of(self, entries: tf.Tensor) -> list[tf.Tensor]:
-        """What is in a list of entries."""
-        return [self.images.take(entries, number) for number in range(self.num_entries)]
-
     def run(
         self, older: tf.Tensor, newer: tf.Tensor
     ) -> tuple[tf.Tensor, list[tf.Tensor], list[tf.Tensor]]:
@@ -90,34 +102,30 @@ class _Nodes:
             A list of all entries; lists of what each edge keeps; the edges' means and variances.
         """
 
-        def run_edge(
-            edge: tf.Tensor, first: tf.Tensor, entries: tf.Tensor, kept: list, statistics: list
-        ) -> tuple:
+        def run_edge(edge: tf.Tensor, entries: tf.Tensor, kept: list, statistics: list) -> tuple:
             index, op, row = self._row_of(edge)
             x = self.images.take(entries, index)
             part, kept_of_edge, used = run_op(x, op, row, self.banks)
-            part = self._scaled(part, edge)
-            # A node's second edge adds to what its first one gave.
-            total = tf.ensure_shape(tf.where(edge % 2 > 0, first + part, part), older.shape)
+            entries = self.images.add(entries, edge // 2 + 2, self._scaled(part, edge))
             kept = put_all(kept, edge, tf.nest.flatten(kept_of_edge))
             statistics = put_all(statistics, edge, used)
-            return edge + 1, total, put(entries, edge // 2 + 2, total), kept, statistics
+            return edge + 1, entries, kept, statistics
 
         entries = put(put(self.images.empty(self.num_entries), 0, older), 1, newer)
         kept = [of.empty(self.num_edges) for of in tf.nest.flatten(self.kept)]
         statistics = [of.empty(self.num_edges) for of in self.statistics]
-        _, _, entries, kept, statistics = tf.while_loop(
-            lambda edge, *_: edge < self.num_edges, run_edge, (0, older, entries, kept, statistics)
+        _, entries, kept, statistics = tf.while_loop(
+            lambda edge, *_: edge < self.num_edges, run_edge, (0, entries, kept, statistics)
         )
         return entries, kept, stack_all(self.statistics, statistics)
 
     def gradients(
-        self, upstream: tuple[tf.Tensor, ...], entries: tf.Tensor, kept: list[tf.Tensor]
+        self, of_entries: tf.Tensor, entries: tf.Tensor, kept: list[tf.Tensor]
     ) -> list[tf.Tensor]:
         """Gradients of both inputs and of all weights.
 
         Args:
-            upstream: the gradients of all entries.
+            of_entries: the gradients of the loose ends, in a list with a place for every entry.
             entries: a list of all entries.
             kept: of `run`.
         """
@@ -133,9 +141,6 @@ class _Nodes:
             of_entries = self.images.add(of_entries, index, of_x)
             return edge - 1, of_entries, put_all(of_weights, row, of_set)
 
-        of_entries = self.images.empty(self.num_entries)
-        for number, of_entry in enumerate(upstream):
-            of_entries = put(of_entries, number, of_entry)
         weights = tf.nest.flatten(self.banks)
         sets = [ListOf(tuple(tensor.shape[1:]), tensor.dtype) for tensor in weights]
         of_weights = [of.empty(tensor.shape[0]) for of, tensor in zip(sets, weights, strict=True)]

@@ -6,12 +6,12 @@ Reference: `_enas_layer` of the authors' micro_child.py.
 import keras
 import tensorflow as tf
 
-from enas_tf.layers.banks import SeparableConvBank, Weights
+from enas_tf.layers.banks import SeparableConvBank, Weights, take_rows
 from enas_tf.layers.dropout import DropPath
 from enas_tf.layers.graph import graph_function
 from enas_tf.layers.image_ops import pointwise_conv
 from enas_tf.layers.initial import he_normal
-from enas_tf.layers.nodes import run_nodes
+from enas_tf.layers.nodes import loose_ends, run_nodes
 from enas_tf.layers.norm import MovingAverages, Statistics, normalize
 from enas_tf.spaces.micro import MicroSpace
 
@@ -29,16 +29,6 @@ def edge_factors(ops: tf.Tensor, masks: tf.Tensor) -> tf.Tensor:
     masks = tf.transpose(masks, [1, 0, 2, 3, 4])
     is_identity = tf.reshape(ops == len(MicroSpace.ops) - 1, [-1, 1, 1, 1, 1])
     return tf.where(is_identity, tf.ones_like(masks), masks)
-
-
-def loose_ends(indices: tf.Tensor, num_entries: int) -> tf.Tensor:
-    """Tells which entries of a cell no node takes, `(num_entries,)`, bool.
-
-    Args:
-        indices: that the nodes' edges take, int32.
-        num_entries: of the cell, its inputs among them.
-    """
-    return ~tf.reduce_any(tf.equal(indices, tf.range(num_entries)[:, tf.newaxis]), axis=1)
 
 
 @graph_function
@@ -70,13 +60,20 @@ def _run_cell(
     """
     edges = tf.stack([tokens[0::2], tokens[1::2], rows], axis=1)
     factors = None if masks is None else edge_factors(tokens[1::2], masks)
-    entries, edge_statistics = run_nodes(inputs, edges, banks, factors)
+    ends, places, edge_statistics = run_nodes(inputs, edges, banks, factors)
     kernel, scale, offset = join
-    # All entries go into the convolution, so that sizes depend on no architecture; those that are
-    # no loose ends meet zeros in the kernel.
-    loose = tf.cast(loose_ends(tokens[0::2], len(entries)), kernel.dtype)
-    kernel = tf.reshape(kernel * loose[:, tf.newaxis, tf.newaxis], [-1, kernel.shape[-1]])
-    output = pointwise_conv(tf.nn.relu(tf.concat(entries, axis=-1)), kernel)
+    if places is None:
+        # Entries that are no loose ends meet zeros in the kernel.
+        loose = tf.cast(loose_ends(edges[:, 0], kernel.shape[0]), kernel.dtype)
+        kernel *= loose[:, tf.newaxis, tf.newaxis]
+    else:
+        kernel = take_rows(kernel, places[:, tf.newaxis])
+    ends = tf.transpose(ends, [1, 2, 3, 0, 4])
+    height, width, channels = inputs[0].shape[1:]
+    # After the transposition, relu and the convolution keep one tensor for their gradients.
+    count = kernel.shape[0] or tf.shape(kernel)[0]
+    ends = tf.nn.relu(tf.reshape(ends, [-1, height, width, count * channels]))
+    output = pointwise_conv(ends, tf.reshape(kernel, [-1, channels]))
     output, *output_statistics = normalize(output, scale, offset, averages=averages)
     return (output, edge_statistics, output_statistics) if with_statistics else (output, None, None)
 

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 import tensorflow as tf
 
+from enas_tf.layers.form import Form, current_form
+
 
 @dataclass(frozen=True)
 class ListOf:
@@ -35,8 +37,28 @@ class ListOf:
         return tf.raw_ops.TensorListGetItem(input_handle=elements, index=place, **self._element)
 
     def add(self, elements: tf.Tensor, place: tf.Tensor, element: tf.Tensor) -> tf.Tensor:
-        """A list, every place of which is taken, with an element added to what is at a place."""
-        return put(elements, place, self.take(elements, place) + element)
+        """A list with an element added to what is at a place, or put there if nothing is."""
+        if current_form() is Form.XLA:
+            # There lists are arrays, of zeros at first.
+            return put(elements, place, self.take(elements, place) + element)
+        size = tf.raw_ops.TensorListLength(input_handle=elements)
+        # Empty places cost nothing to add.
+        return tf.raw_ops.AddN(inputs=[elements, put(self.empty(size), place, element)])
+
+    def gather(self, elements: tf.Tensor, places: tf.Tensor | None) -> tf.Tensor:
+        """The elements at some places, or at all, stacked along axis 0."""
+        if places is None:
+            return self.stack(elements)
+        return tf.raw_ops.TensorListGather(input_handle=elements, indices=places, **self._element)
+
+    def spread(self, elements: tf.Tensor, places: tf.Tensor | None, size: int) -> tf.Tensor:
+        """A list of so many places with elements, stacked along axis 0, at some of them or all."""
+        shape = self._element["element_shape"]
+        if places is None:
+            return tf.raw_ops.TensorListFromTensor(tensor=elements, element_shape=shape)
+        return tf.raw_ops.TensorListScatterV2(
+            tensor=elements, indices=places, element_shape=shape, num_elements=size
+        )
 
     def stack(self, elements: tf.Tensor) -> tf.Tensor:
         """All elements along axis 0, of a fully known shape; zeros where there is none."""

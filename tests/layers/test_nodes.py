@@ -7,8 +7,8 @@ import tensorflow as tf
 
 from enas_tf.layers.banks import separable_conv
 from enas_tf.layers.form import Form, traced_for
+from enas_tf.layers.nodes import loose_ends
 from enas_tf.layers.nodes import run_nodes as run_all
-from enas_tf.layers.shared_cell import loose_ends
 from enas_tf.spaces.micro import MicroSpace
 from tests import tiny
 
@@ -27,10 +27,14 @@ def every_form(request):
 
 def run_nodes(inputs, edges, banks, factors=None):
     """The loose ends, their numbers and statistics, of edges by entry, op and set of weights."""
-    entries, statistics = run_all(inputs, tf.constant(edges), banks, factors)
+    ends, places, statistics = run_all(inputs, tf.constant(edges), banks, factors)
     taken = [index for index, *_ in edges]
-    loose = [number for number in range(len(entries)) if number not in taken]
-    return tf.stack([entries[number] for number in loose]), loose, statistics
+    loose = [number for number in range(len(edges) // 2 + 2) if number not in taken]
+    if places is None:  # all entries
+        ends = tf.gather(ends, loose)
+    elif tf.executing_eagerly():
+        assert places.numpy().tolist() == loose
+    return ends, loose, statistics
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,6 @@ import tensorflow as tf
 from enas_tf.child import CellChildConfig
 from enas_tf.layers.dropout import Clock
 from enas_tf.layers.nodes import run_nodes
-from enas_tf.layers.shared_cell import loose_ends
 from enas_tf.networks import cost
 from enas_tf.networks.micro import build, count_params
 from enas_tf.spaces.micro import MicroSpace
@@ -114,10 +113,9 @@ def test_a_normal_cell_is_the_shared_weight_network_s_on_equal_weights():
     banks = tuple(tuple(map(tf.stack, zip(*weights, strict=True))) for weights in of_edges)
     tokens = tf.constant(arc.tokens[:16])
     edges = tf.stack([tokens[0::2], tokens[1::2], tf.range(8)], axis=1)
-    entries, _ = run_nodes(tuple(inputs), edges, banks)
-    loose = np.flatnonzero(loose_ends(tokens[0::2], 6)).tolist()
-    assert loose == [3, 4, 5]
-    joined = tf.concat([entries[number] for number in loose], axis=-1)
+    ends, places, _ = run_nodes(tuple(inputs), edges, banks)
+    assert places.numpy().tolist() == [3, 4, 5]
+    joined = tf.concat(tf.unstack(ends), axis=-1)
     np.testing.assert_allclose(tf.nn.relu(joined), tf.nn.relu(output), atol=1e-4)
 
 
