@@ -52,18 +52,22 @@ _RNN_FLAGS = [
     "--train.hidden_size=8",
 ]
 
+_FLAGS_OF = {"cifar_micro": FLAGS, "cifar_macro": _MACRO_FLAGS, "ptb_rnn": _RNN_FLAGS}
+
 # Gives several commands in one process, so that TensorFlow is started once.
 _IN_TURN = """
-import json, os, sys, tempfile, traceback
-from launchers.cifar_micro import __doc__ as usage
+import importlib, json, os, sys, tempfile, traceback
 from launchers.cli import launch
+
+name = sys.argv[3]
+usage = importlib.import_module(f"launchers.{name}").__doc__
 
 def run(arguments):
     with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
         kept = os.dup(1), os.dup(2)
         os.dup2(out.fileno(), 1), os.dup2(err.fileno(), 2)
         try:
-            status = launch("CIFAR_MICRO", usage, ["cifar_micro", *arguments])
+            status = launch(name.upper(), usage, [name, *arguments])
         except SystemExit as exit:
             status = exit.code
         except BaseException:
@@ -92,8 +96,7 @@ class Result(NamedTuple):
 
 def command(*arguments: str, launcher: str = "cifar_micro") -> list[str]:
     """A launcher's command line with the smallest settings."""
-    flags = {"cifar_micro": FLAGS, "cifar_macro": _MACRO_FLAGS, "ptb_rnn": _RNN_FLAGS}[launcher]
-    return [sys.executable, "-m", f"launchers.{launcher}", *flags, *arguments]
+    return [sys.executable, "-m", f"launchers.{launcher}", *_FLAGS_OF[launcher], *arguments]
 
 
 def environment() -> dict[str, str]:
@@ -116,11 +119,13 @@ def launch(*arguments: str, launcher: str = "cifar_micro") -> Result:
     return Result(done.returncode, done.stdout, done.stderr)
 
 
-def launch_in_turn(folder: Path, commands: dict[str, list[str]]) -> dict[str, Result]:
+def launch_in_turn(
+    folder: Path, commands: dict[str, list[str]], launcher: str = "cifar_micro"
+) -> dict[str, Result]:
     """Gives commands one after the other in one process; their results by the same names."""
-    arguments = json.dumps([[*FLAGS, *given] for given in commands.values()])
+    arguments = json.dumps([[*_FLAGS_OF[launcher], *given] for given in commands.values()])
     results = folder / "results.json"
-    script = [sys.executable, "-c", _IN_TURN, str(results), arguments]
+    script = [sys.executable, "-c", _IN_TURN, str(results), arguments, launcher]
     subprocess.run(script, cwd=ROOT, env=environment(), check=True)
     return {
         name: Result(*result)

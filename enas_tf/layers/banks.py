@@ -126,11 +126,9 @@ def separable_gradients(
         half = halves[place]
         upstream, *grad_norm = norm_gradients(upstream, half.mixed, scale[place], half.reserve)
         upstream, grad_mixing = pointwise_gradients(half.filtered, pointwise[place], upstream)
-        with tf.GradientTape() as tape:
-            tape.watch(half.given)
-            rectified = tf.nn.relu(half.given)
+        rectified = tf.nn.relu(half.given)
         upstream, grad_kernel = depthwise_gradients(rectified, depthwise[place], upstream)
-        upstream = tape.gradient(rectified, half.given, upstream)
+        upstream = tf.raw_ops.ReluGrad(gradients=upstream, features=rectified)
         grad_weights.insert(0, [grad_kernel, grad_mixing, *grad_norm])
     return [upstream, *map(tf.stack, zip(*grad_weights, strict=True))]
 

@@ -88,8 +88,8 @@ class _Nodes:
         self.images = ListOf.batches_like(like)
         self.statistics = [ListOf((2, channels), tf.float32)] * 2
         of_channel = ListOf((channels,), tf.float32)
-        # The last one is what a GPU's kernel reserves, of a size of its own.
-        reserve = of_channel, of_channel, ListOf((-1,), tf.float32)
+        # The last one is what a GPU's kernel reserves, of a shape of its own.
+        reserve = of_channel, of_channel, ListOf(-1, tf.float32)
         num_images, num_reserves = KEPT_ROOM
         self.kept = Kept([self.images] * num_images, [reserve] * num_reserves)
 

@@ -160,10 +160,12 @@ def _highway(s: tf.Tensor, projected: tf.Tensor, activate: Callable) -> tf.Tenso
         # A loop keeps what gradients need, and stores each tensor by a kernel of its own: half of
         # all kernels on a GPU. These two are enough for the rest, which XLA makes one kernel of.
         def gradient(upstream: tf.Tensor) -> list[tf.Tensor]:
+            # Copies, since a tape in a loop's gradient loses tensors of the loop's own graph.
+            given = tf.identity(s), tf.identity(projected)
             with tf.GradientTape() as tape:
-                tape.watch([s, projected])
-                output = run(s, projected)
-            return tape.gradient(output, [s, projected], upstream)
+                tape.watch(given)
+                output = run(*given)
+            return list(tape.gradient(output, given, upstream))
 
         return run(s, projected), gradient
 

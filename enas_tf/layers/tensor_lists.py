@@ -16,11 +16,11 @@ class ListOf:
     """Makes and reads lists whose elements have one shape and one dtype; a list is a tensor.
 
     Args:
-        shape: of an element, -1 where any size will do.
+        shape: of an element, -1 where any size will do; -1 alone where any shape will.
         dtype: of an element.
     """
 
-    shape: tuple[int, ...]
+    shape: tuple[int, ...] | int
     dtype: tf.DType
 
     @classmethod

@@ -89,7 +89,7 @@ def search_child(request, both_forms):
 
 
 @pytest.fixture(scope="module", params=cases("rnn_fixed_child"))
-def fixed_child(request):
+def fixed_child(request, both_forms):
     case = Case.load(request.param)
     _, arc = RnnSpace.of(case.config["fixed_arc"])
     net = network.build(arc, child_config(case), *sizes(case))
