@@ -19,6 +19,7 @@ from enas_tf.layers.graph import graph_function
 from enas_tf.layers.image_ops import (
     depthwise_conv,
     depthwise_gradients,
+    max_pool,
     pointwise_conv,
     pointwise_gradients,
 )
@@ -126,9 +127,11 @@ def separable_gradients(
         half = halves[place]
         upstream, *grad_norm = norm_gradients(upstream, half.mixed, scale[place], half.reserve)
         upstream, grad_mixing = pointwise_gradients(half.filtered, pointwise[place], upstream)
-        rectified = tf.nn.relu(half.given)
+        with tf.GradientTape() as tape:
+            tape.watch(half.given)
+            rectified = tf.nn.relu(half.given)
         upstream, grad_kernel = depthwise_gradients(rectified, depthwise[place], upstream)
-        upstream = tf.raw_ops.ReluGrad(gradients=upstream, features=rectified)
+        upstream = tape.gradient(rectified, half.given, upstream)
         grad_weights.insert(0, [grad_kernel, grad_mixing, *grad_norm])
     return [upstream, *map(tf.stack, zip(*grad_weights, strict=True))]
 
@@ -160,7 +163,7 @@ OPS = (
     _SEPARABLE,
     _SEPARABLE,
     op_without_weights(lambda x: tf.nn.avg_pool2d(x, 3, 1, "SAME")),
-    op_without_weights(lambda x: tf.nn.max_pool2d(x, 3, 1, "SAME")),
+    op_without_weights(max_pool),
     op_without_weights(tf.identity),
 )
 """In the order of `MicroSpace.ops`."""

@@ -6,6 +6,7 @@ from enas_tf.layers.choice import Kept, Op, op_without_weights
 from enas_tf.layers.image_ops import (
     depthwise_conv,
     depthwise_gradients,
+    max_pool,
     pointwise_conv,
     pointwise_gradients,
 )
@@ -96,7 +97,7 @@ OPS = (
     _CONV,
     _SEPARABLE,
     op_without_weights(lambda x: tf.nn.avg_pool2d(x, 3, 1, "SAME")),
-    op_without_weights(lambda x: tf.nn.max_pool2d(x, 3, 1, "SAME")),
+    op_without_weights(max_pool),
     Op(_run_excited, _excited_gradients),
 )
 """In the order of `spaces.macro.OPS`."""
