@@ -25,7 +25,7 @@ def mean_cross_entropy(features: tf.Tensor, embedding: tf.Tensor, targets: tf.Te
     Args:
         features: `(rows, time, hidden)`, in the dtype to compute in.
         embedding: `(vocabulary, hidden)`, float32.
-        targets: `(rows, time)`, int32. In the static form those below 0 do not count.
+        targets: `(rows, time)`, int32. For XLA those below 0 do not count.
 
     Returns:
         A scalar, float32.
