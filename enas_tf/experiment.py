@@ -273,11 +273,13 @@ class Experiment:
         config = settings.train
         task = self.domain.train_task(settings, self.data)
         steps = task.steps_per_epoch(config.batch_size, config.max_steps) * config.num_epochs
+        # XLA refuses the gradient of Keras' max pooling where a run is to be deterministic.
+        compiled = self._compiles(final=True) and not settings.common.deterministic
         with self.strategy.scope():
             clock = Clock(steps, settings.common.seed)
             network = self.domain.network(arc, settings, self.domain.sizes(self.data), clock)
             forward, child = self.domain.forward(network), config.child(settings.child)
-            learner = Learner(network, forward, task, child, self._compiles(final=True))
+            learner = Learner(network, forward, task, child, compiled)
         return Training(learner, task, config, clock, settings.common.seed), network
 
     def _report(self) -> None:

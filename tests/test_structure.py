@@ -32,7 +32,6 @@ ROWS = [
         [
             "layers.banks",
             "layers.macro_ops",
-            "layers.pooling",
             "layers.aux_head",
             "layers.language_model",
         ],

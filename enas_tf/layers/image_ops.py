@@ -4,7 +4,6 @@ Their gradients are also there as functions, for ops whose gradients are written
 """
 
 import functools
-from collections.abc import Sequence
 from functools import partial
 
 import tensorflow as tf
@@ -124,51 +123,21 @@ def _sum_of_shifted(x: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
     return tf.add_n([one * row for one, row in zip(shifted, rows, strict=True)])
 
 
-def _shifted(x: tf.Tensor, size: int) -> list[tf.Tensor]:
-    """What each place of a kernel meets, row by row, of `x`'s shape; zeros beyond its borders."""
+def _shifted(x: tf.Tensor, size: int, beyond: float = 0.0) -> list[tf.Tensor]:
+    """What each place of a window meets, row by row, of `x`'s shape; `beyond` its borders."""
+    height, width = x.shape[1:3]
     margins = [[0, 0], [size // 2] * 2, [size // 2] * 2, [0, 0]]
-    return _windows(tf.pad(x, margins), size, x.shape[1:3])
-
-
-def _windows(
-    padded: tf.Tensor, size: int, sides: Sequence[int], stride: int = 1
-) -> list[tf.Tensor]:
-    """What each place of a window meets as it goes over images, row by row.
-
-    Args:
-        padded: images with their margins.
-        size: of the square window.
-        sides: of what the window leaves, height and width.
-        stride: of the window.
-    """
-    height, width = (stride * side for side in sides)
+    padded = tf.pad(x, margins, constant_values=beyond)
     places = [(row, column) for row in range(size) for column in range(size)]
-    return [
-        padded[:, row : row + height : stride, column : column + width : stride]
-        for row, column in places
-    ]
+    return [padded[:, row : row + height, column : column + width] for row, column in places]
 
 
-def max_pool(x: tf.Tensor, stride: int = 1) -> tf.Tensor:
-    """3x3 max pooling, padded where the window reaches beyond the images.
-
-    Args:
-        x: `(batch, height, width, channels)`.
-        stride: 1 or 2.
-
-    Returns:
-        `(batch, ceil(height / stride), ceil(width / stride), channels)`.
-    """
+def max_pool(x: tf.Tensor) -> tf.Tensor:
+    """3x3 max pooling with stride 1, of `x`'s shape; padded beyond the images' borders."""
     if current_form() is not Form.XLA:
-        return tf.nn.max_pool2d(x, 3, stride, "SAME")
+        return tf.nn.max_pool2d(x, 3, 1, "SAME")
     # XLA's own gradient is not deterministic, and refused where that is asked for.
-    sides = [-(-side // stride) for side in x.shape[1:3]]
-    missing = [
-        max(0, (new - 1) * stride + 3 - old) for new, old in zip(sides, x.shape[1:3], strict=True)
-    ]
-    margins = [[0, 0], *([n // 2, n - n // 2 + stride - 1] for n in missing), [0, 0]]
-    padded = tf.pad(x, margins, constant_values=x.dtype.min)
-    return functools.reduce(tf.maximum, _windows(padded, 3, sides, stride))
+    return functools.reduce(tf.maximum, _shifted(x, 3, x.dtype.min))
 
 
 def _gradient_of_wide_kernel(x: tf.Tensor, kernel: tf.Tensor, upstream: tf.Tensor) -> tf.Tensor:

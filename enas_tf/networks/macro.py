@@ -13,7 +13,6 @@ from enas_tf.layers.aux_head import AuxHead
 from enas_tf.layers.dropout import Clock, Dropout, DropPath
 from enas_tf.layers.initial import he_normal
 from enas_tf.layers.norm import BatchNorm
-from enas_tf.layers.pooling import MaxPool
 from enas_tf.networks.base import Tensor, classify, conv, conv_params, reduce, relu
 from enas_tf.options import option
 from enas_tf.spaces.macro import OPS, MacroArc
@@ -126,8 +125,8 @@ def _op(op: int, x: Tensor, channels: int, name: str) -> Tensor:
     """The op with this number in `OPS`, behind relu, 1x1 convolution and batch norm."""
     x = relu(conv(relu(x), channels, 1, f"{name}_project"))
     if op in (4, 5):
-        average = keras.layers.AveragePooling2D(3, 1, "same", name=f"{name}_op")
-        return average(x) if op == 4 else MaxPool(name=f"{name}_op")(x)
+        pool = keras.layers.AveragePooling2D if op == 4 else keras.layers.MaxPooling2D
+        return pool(3, 1, "same", name=f"{name}_op")(x)
     if op in (1, 3):
         size = (3, 5)[op // 2]
         separable = keras.layers.SeparableConv2D(

@@ -12,7 +12,6 @@ from enas_tf.layers.aux_head import AuxHead
 from enas_tf.layers.dropout import Clock, Dropout, DropPath
 from enas_tf.layers.initial import he_normal
 from enas_tf.layers.norm import BatchNorm
-from enas_tf.layers.pooling import MaxPool
 from enas_tf.networks.base import Tensor, classify, conv, conv_params, reduce, relu
 from enas_tf.spaces.micro import Cell, MicroArc
 
@@ -108,8 +107,8 @@ class _Layer:
         if op == 4:
             return reduce(x, self.channels, name) if stride == 2 else x
         if op in (2, 3):
-            average = keras.layers.AveragePooling2D(3, stride, "same", name=name)
-            x = average(x) if op == 2 else MaxPool(stride, name=name)(x)
+            pool = keras.layers.AveragePooling2D if op == 2 else keras.layers.MaxPooling2D
+            x = pool(3, stride, "same", name=name)(x)
         else:
             x = self._separable_conv(x, (3, 5)[op], stride, name)
         return DropPath(*self.drop_path, name=f"{name}_drop_path")(x)

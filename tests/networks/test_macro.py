@@ -7,7 +7,6 @@ import tensorflow as tf
 
 from enas_tf.errors import UserError
 from enas_tf.layers.dropout import Clock, DropPath
-from enas_tf.layers.pooling import MaxPool
 from enas_tf.networks import cost
 from enas_tf.networks.macro import MacroChildConfig, build, count_params
 from enas_tf.spaces.macro import MacroSpace
@@ -65,7 +64,7 @@ def test_each_op_index_builds_the_op_of_that_name(op):
         "conv 5x5": (keras.layers.Conv2D, (5, 5)),
         "separable conv 5x5": (keras.layers.SeparableConv2D, (5, 5)),
         "average pool 3x3": (keras.layers.AveragePooling2D, (3, 3)),
-        "max pool 3x3": (MaxPool, (3, 3)),
+        "max pool 3x3": (keras.layers.MaxPooling2D, (3, 3)),
         "squeeze-and-excitation conv 3x3": (keras.layers.Conv2D, (3, 3)),
     }[MacroSpace(3, num_ops=7).ops[op]]
     net = network(f"{op}  0 0  0 0 0")

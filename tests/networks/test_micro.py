@@ -8,7 +8,6 @@ import tensorflow as tf
 from enas_tf.child import CellChildConfig
 from enas_tf.layers.dropout import Clock
 from enas_tf.layers.nodes import run_nodes
-from enas_tf.layers.pooling import MaxPool
 from enas_tf.networks import cost
 from enas_tf.networks.micro import build, count_params
 from enas_tf.spaces.micro import MicroSpace
@@ -63,7 +62,7 @@ def test_each_op_index_builds_the_op_of_that_name():
             [(keras.layers.SeparableConv2D, (3, 3))] * 2,
             [(keras.layers.SeparableConv2D, (5, 5))] * 2,
             [(keras.layers.AveragePooling2D, (3, 3))],
-            [(MaxPool, (3, 3))],
+            [(keras.layers.MaxPooling2D, (3, 3))],
             [],
         ]
     ):
