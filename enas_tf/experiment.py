@@ -270,8 +270,7 @@ class Experiment:
     def _make_training(self, arc: Arc, settings: Settings) -> tuple[Training, keras.Model]:
         self._keep_labels()
         keras.utils.set_random_seed(settings.common.seed)
-        config = settings.train
-        task = self.domain.train_task(settings, self.data)
+        config, task = settings.train, self.domain.train_task(settings, self.data)
         steps = task.steps_per_epoch(config.batch_size, config.max_steps) * config.num_epochs
         # XLA refuses the gradient of Keras' max pooling where a run is to be deterministic.
         compiled = self._compiles(final=True) and not settings.common.deterministic
