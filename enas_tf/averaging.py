@@ -9,6 +9,8 @@ from contextlib import contextmanager
 
 import tensorflow as tf
 
+from enas_tf.checkpoints import named_weights
+
 
 class WeightAverage:
     """The mean of weights after each step since `update` was first called.
@@ -21,6 +23,7 @@ class WeightAverage:
 
     def __init__(self, weights: list) -> None:
         self._strategy = tf.distribute.get_strategy()
+        self._names = list(named_weights("average", weights))
         self._weights = [weight.value for weight in weights]
         self._averages = [
             tf.Variable(tf.zeros_like(weight), trainable=False) for weight in self._weights
@@ -31,8 +34,7 @@ class WeightAverage:
     @property
     def variables(self) -> Mapping[str, tf.Variable]:
         """All that an exact resume needs, by name."""
-        averages = {f"average_{number:04d}": v for number, v in enumerate(self._averages)}
-        return {**averages, "average_count": self._count}
+        return {**dict(zip(self._names, self._averages, strict=True)), "average_count": self._count}
 
     def _update(self) -> None:
         """Takes in the weights as they are now."""

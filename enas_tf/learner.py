@@ -8,6 +8,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from enas_tf.checkpoints import named_slots, named_weights
 from enas_tf.child import ImageChildConfig, RnnChildConfig
 from enas_tf.layers.form import Form, traced_for
 from enas_tf.optimizers import NesterovSGD
@@ -69,12 +70,9 @@ class Learner:
     @property
     def variables(self) -> Mapping[str, tf.Variable]:
         """All that an exact resume needs, by name."""
-        groups = {"child": self.child.variables, "optimizer": self.optimizer.variables}
-        return {
-            f"{group}_{number:04d}": variable.value
-            for group, variables in groups.items()
-            for number, variable in enumerate(variables)
-        }
+        weights = named_weights("child", self.child.variables)
+        slots = named_slots("optimizer", self.optimizer, weights)
+        return {name: variable.value for name, variable in {**weights, **slots}.items()}
 
     def _train_step(self, batch: tuple, *extra: tf.Tensor) -> dict[str, tf.Tensor]:
         """Takes one step; returns the task's metrics and `grad_norm`, means over replicas.

@@ -7,6 +7,7 @@ section 2.2; `build_trainer` of the authors' controllers.
 import keras
 import tensorflow as tf
 
+from enas_tf.checkpoints import named_slots, named_weights
 from enas_tf.controllers.base import Controller
 
 
@@ -28,10 +29,12 @@ class Reinforce:
         self._updates = self.optimizer.iterations
 
     @property
-    def variables(self) -> list[tf.Variable]:
-        """All that an exact resume needs: the controller's weights, Adam's and the baseline."""
-        keras_variables = [*self.controller.variables, *self.optimizer.variables]
-        return [variable.value for variable in keras_variables] + [self.baseline]
+    def variables(self) -> dict[str, tf.Variable]:
+        """All that an exact resume needs, by name: of controller, Adam and baseline."""
+        weights = named_weights("controller", self.controller.variables)
+        slots = named_slots("controller_optimizer", self.optimizer, weights)
+        named = {name: variable.value for name, variable in {**weights, **slots}.items()}
+        return named | {"baseline": self.baseline}
 
     @tf.function(autograph=False)
     def learn(self, tokens: tf.Tensor, rewards: tf.Tensor) -> dict[str, tf.Tensor]:

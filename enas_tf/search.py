@@ -127,8 +127,7 @@ class Search:
     @property
     def variables(self) -> Mapping[str, tf.Variable]:
         """All that an exact resume needs, by name."""
-        of_controller = {f"controller_{n:04d}": v for n, v in enumerate(self.reinforce.variables)}
-        return {**self.learner.variables, **of_controller}
+        return {**self.learner.variables, **self.reinforce.variables}
 
     def run(self, run: Run) -> None:
         """Searches to the end, from the last checkpoint on; leaves all in `search/`."""

@@ -11,7 +11,7 @@ from tests import tiny
 def test_is_the_mean_of_the_weights_since_the_first_update(strategy):
     strategy = tf.distribute.OneDeviceStrategy("CPU:0") if strategy == "one" else tiny.two_devices()
     with strategy.scope():
-        weight = keras.Variable([5.0, 6.0])
+        weight = keras.Variable([5.0, 6.0], name="weight")
         average = WeightAverage([weight])
     for value in ([1.0, 2.0], [3.0, 5.0], [8.0, 2.0]):
         weight.assign(value)
@@ -20,7 +20,7 @@ def test_is_the_mean_of_the_weights_since_the_first_update(strategy):
         np.testing.assert_allclose(weight.numpy(), [4.0, 3.0], rtol=1e-6)
     np.testing.assert_array_equal(weight.numpy(), [8.0, 2.0])
     assert {name: v.shape for name, v in average.variables.items()} == {
-        "average_0000": (2,),
+        "average/weight": (2,),
         "average_count": (),
     }
 

@@ -1,10 +1,11 @@
 import json
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from enas_tf.checkpoints import Checkpoints
+from enas_tf.checkpoints import Checkpoints, OtherFormat, named_slots, named_weights
 from enas_tf.errors import UserError
 
 
@@ -136,7 +137,7 @@ def test_a_process_killed_while_writing_leaves_nothing_that_is_taken_for_a_check
     [(before, target)] = seen
     assert target == "step_000000004"
     assert before == [".step_000000004.tmp", "step_000000002", "step_000000003"]
-    assert json.loads((folder / target / "state.json").read_text()) == {"step": 4}
+    assert json.loads((folder / target / "state.json").read_text())["state"] == {"step": 4}
 
 
 def test_what_killed_processes_left_half_written_is_removed(folder):
@@ -147,3 +148,63 @@ def test_what_killed_processes_left_half_written_is_removed(folder):
     assert checkpoints.restore() == {"step": 3}
     checkpoints.save(4, {"step": 4})
     assert names(folder) == ["step_000000003", "step_000000004"]
+
+
+def set_format(folder, step, number):
+    """Rewrites what a checkpoint says of its format; None as the first one, which said nothing."""
+    path = folder / f"step_{step:09d}" / "state.json"
+    stored = json.loads(path.read_text())
+    path.write_text(json.dumps(stored | {"format": number} if number else stored["state"]))
+
+
+@pytest.mark.parametrize(("number", "shown"), [(None, 1), (1, 1), (3, 3)])
+def test_another_versions_checkpoint_is_refused_in_one_line_and_kept(folder, number, shown):
+    set_format(folder, 3, number)
+    before = names(folder)
+    with pytest.raises(
+        OtherFormat, match=f"of format {shown}, and this version .*--overwrite"
+    ) as e:
+        Checkpoints(folder, variables()).restore()
+    assert "\n" not in str(e.value) and names(folder) == before
+
+
+def two_dense(order):
+    """Two layers of one shape, made in the order of their names, and an optimizer of both."""
+    layers = {name: keras.layers.Dense(2, use_bias=False, name=name) for name in order}
+    for layer in layers.values():
+        layer.build((None, 2))
+    weights = named_weights("child", [layer.kernel for layer in layers.values()])
+    optimizer = keras.optimizers.Adam(name="adam")
+    optimizer.build(list(weights.values()))
+    return layers, {**weights, **named_slots("optimizer", optimizer, weights)}
+
+
+def test_layers_of_one_shape_find_their_own_weights_in_any_order(tmp_path):
+    layers, saved = two_dense(["left", "right"])
+    for number, variable in enumerate(saved.values()):
+        if variable.shape == (2, 2):
+            variable.assign([[number] * 2] * 2)
+    Checkpoints(tmp_path, {n: v.value for n, v in saved.items()}).save(1, {})
+    swapped, read = two_dense(["right", "left"])
+    Checkpoints(tmp_path, {n: v.value for n, v in read.items()}).restore()
+    for name, layer in layers.items():
+        np.testing.assert_array_equal(layer.kernel, swapped[name].kernel)
+    assert saved.keys() == read.keys()
+    for name in ("optimizer/momentum/child/left/kernel", "optimizer/velocity/child/right/kernel"):
+        np.testing.assert_array_equal(saved[name], read[name])
+        assert np.any(saved[name])
+
+
+def test_names_do_not_depend_on_what_the_process_has_made_before():
+    def unnamed():
+        inputs = keras.Input((4, 4, 1))
+        x = keras.layers.Conv2D(2, 3, name="conv_7")(keras.layers.Conv2D(2, 1)(inputs))
+        return keras.Model(inputs, keras.layers.Conv2D(2, 1)(x))
+
+    found = [list(named_weights("child", unnamed().weights)) for _ in range(2)]
+    assert found[0] == found[1]
+
+
+def test_two_weights_of_one_name_are_refused():
+    with pytest.raises(ValueError, match="two weights are called weight"):
+        named_weights("child", [keras.Variable(1.0, name="weight") for _ in range(2)])

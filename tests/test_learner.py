@@ -239,6 +239,6 @@ def test_mixed_precision_trains_float32_weights(policy):
 def test_every_variable_of_child_and_optimizer_is_kept():
     learner = dense(CONFIG, tf.distribute.OneDeviceStrategy("CPU:0"))
     # Kernel and bias of two layers; for each its momentum; iterations and learning rate.
-    assert sorted(name.partition("_")[0] for name in learner.variables) == (
+    assert sorted(name.partition("/")[0] for name in learner.variables) == (
         4 * ["child"] + 6 * ["optimizer"]
     )

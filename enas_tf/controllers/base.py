@@ -193,7 +193,7 @@ class Controller(keras.layers.Layer):
     """Whether the authors' code uses the distribution's entropy in this space."""
 
     def __init__(self, space: Space, config: ControllerConfig, **kwargs) -> None:
-        super().__init__(dtype="float32", **kwargs)
+        super().__init__(dtype="float32", **{"name": "controller", **kwargs})
         self.space = space
         self.config = config
         self.num_tokens = len(space.slots)

@@ -29,8 +29,8 @@ class AuxHead(keras.layers.Layer):
         self.num_classes = num_classes
         # By the batch's statistics: the head is only ever used in training.
         norm = partial(BatchNorm, moving=False)
-        self.project = ConvNorm(128, relu=False, norm=norm, dtype=self.dtype_policy)
-        self.norm = norm(dtype=self.dtype_policy)
+        self.project = ConvNorm(128, relu=False, norm=norm, dtype=self.dtype_policy, name="project")
+        self.norm = norm(dtype=self.dtype_policy, name="norm")
 
     def build(self, input_shape: tuple) -> None:
         """Makes the weights; `input_shape` must have a known height and width."""

@@ -35,7 +35,7 @@ class ConvNorm(keras.layers.Layer):
         self.filters = filters
         self.kernel_size = kernel_size
         self.relu = relu
-        self.norm = norm(dtype=self.dtype_policy)
+        self.norm = norm(dtype=self.dtype_policy, name="norm")
 
     def build(self, input_shape: tuple) -> None:
         """Makes the kernel, `(kernel_size, kernel_size, channels, filters)`."""
@@ -106,7 +106,7 @@ class FactorizedReduction(keras.layers.Layer):
         super().__init__(**kwargs)
         self.filters = filters
         self.relu = relu
-        self.norm = norm(dtype=self.dtype_policy)
+        self.norm = norm(dtype=self.dtype_policy, name="norm")
 
     def build(self, input_shape: tuple) -> None:
         """Makes both kernels, `(1, 1, channels, filters / 2)`."""

@@ -181,7 +181,7 @@ class LanguageModel(keras.Model):
         super().__init__()
         self.recurrence = recurrence
         self.recurrence.build()
-        self.carried = CarriedState(batch_size, config.hidden_size)
+        self.carried = CarriedState(batch_size, config.hidden_size, name="carried_state")
         self.carried.build()
         self._dropout = SequenceDropout(config, recurrence.vocab_size, num_nodes, clock)
         self.built = True

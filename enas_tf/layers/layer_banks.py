@@ -107,11 +107,7 @@ class OpBank(keras.layers.Layer):
         self.num_ops = num_ops
         self.num_norms = 1 + max(NORM_ROWS[:num_ops])
         self.channels = channels
-        self.averages = {}
-        if moving:
-            shapes = {"input": (num_layers, num_ops, channels)}
-            shapes["output"] = (num_layers, self.num_norms, channels)
-            self.averages = {name: MovingAverages(s, name=name) for name, s in shapes.items()}
+        self.moving = moving
 
     def build(self, input_shape: tuple | None = None) -> None:
         """Makes all weights."""
@@ -142,6 +138,11 @@ class OpBank(keras.layers.Layer):
                 self.bank[f"{name}_{kind}"] = self.add_weight(
                     name=f"{name}_{kind}", initializer=initializer, **options
                 )
+        self.averages = {}
+        if self.moving:
+            for name, rows in (("input", self.num_ops), ("output", self.num_norms)):
+                shape = (self.num_layers, rows, size)
+                self.averages[name] = MovingAverages(shape, name=f"{name}_averages")
 
     def layers(self) -> list[Weights]:
         """For each layer the weights that `run_op` takes."""
@@ -193,7 +194,7 @@ class ReductionBank(keras.layers.Layer):
         super().__init__(**kwargs)
         self.num_inputs = num_inputs
         self.channels = channels
-        self.averages = MovingAverages((num_inputs, channels)) if moving else None
+        self.moving = moving
 
     def build(self, input_shape: tuple | None = None) -> None:
         """Makes the kernels, scales and offsets."""
@@ -208,11 +209,13 @@ class ReductionBank(keras.layers.Layer):
             "scale": self.add_weight(name="scale", initializer="ones", **options),
             "offset": self.add_weight(name="offset", initializer="zeros", **options),
         }
+        self.averages = None
+        if self.moving:
+            self.averages = MovingAverages((self.num_inputs, size), name="averages")
 
     def call(self, inputs: list[tf.Tensor], training: bool = False) -> list[tf.Tensor]:
         """Each `(batch, ceil(height / 2), ceil(width / 2), channels)`."""
-        update_averages = self.averages is not None and training
-        by_averages = self.averages is not None and not training
+        update_averages, by_averages = self.moving and training, self.moving and not training
         read = self.averages.read() if by_averages else None
         bank = {name: tf.unstack(tf.convert_to_tensor(w)) for name, w in self.bank.items()}
         outputs, statistics = [], []

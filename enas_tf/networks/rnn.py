@@ -123,7 +123,7 @@ class RnnNetwork(LanguageModel):
         self, arc: RnnArc, config: RnnChildConfig, vocab_size: int, batch_size: int, clock: Clock
     ) -> None:
         sizes = vocab_size, config.hidden_size, config.init_range
-        recurrence = CellRecurrence(str(arc), config.output, *sizes)
+        recurrence = CellRecurrence(str(arc), config.output, *sizes, name="recurrence")
         super().__init__(recurrence, config, len(arc.nodes), batch_size, clock)
 
     def call(self, words: tf.Tensor, starts: tf.Tensor, training: bool = False) -> RnnOutputs:

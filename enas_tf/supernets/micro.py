@@ -48,17 +48,17 @@ class SharedLayer(keras.layers.Layer):
             self.reduce.build(newer)
             older, newer = newer, (None, -(-newer[1] // 2), -(-newer[2] // 2), channels)
         output = (*newer[:3], channels)
-        self.calibrate_0 = self._calibration(older, output)
-        self.calibrate_1 = self._calibration(newer, output)
+        self.calibrate_0 = self._calibration(older, output, "calibrate_0")
+        self.calibrate_1 = self._calibration(newer, output, "calibrate_1")
         self.cell.build()
         self.next_shapes = newer, output
 
-    def _calibration(self, shape: tuple, wanted: tuple) -> keras.layers.Layer | None:
+    def _calibration(self, shape: tuple, wanted: tuple, name: str) -> keras.layers.Layer | None:
         """The layer that brings an input of one shape to another; None where they are equal."""
         if shape[1:3] != wanted[1:3]:
-            layer = FactorizedReduction(wanted[-1], relu=True, norm=self.norm)
+            layer = FactorizedReduction(wanted[-1], relu=True, norm=self.norm, name=name)
         elif shape[-1] != wanted[-1]:
-            layer = ConvNorm(wanted[-1], norm=self.norm)
+            layer = ConvNorm(wanted[-1], norm=self.norm, name=name)
         else:
             return None
         layer.build(shape)

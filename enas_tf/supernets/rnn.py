@@ -127,7 +127,7 @@ class RnnSupernet(LanguageModel):
         clock: Clock,
     ) -> None:
         sizes = vocab_size, config.hidden_size, config.init_range
-        recurrence = SharedRecurrence(space, *sizes)
+        recurrence = SharedRecurrence(space, *sizes, name="recurrence")
         super().__init__(recurrence, config, space.num_nodes, batch_size, clock)
         self.config = config
 
