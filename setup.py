@@ -26,6 +26,7 @@ setup(
     license_files=["LICENSE"],
     python_requires=">=3.10",
     packages=find_packages(include=["enas_tf*", "launchers*"]),
+    package_data={"enas_tf": ["py.typed"]},
     install_requires=requirements(),
     extras_require={
         # The export writes the server's messages, so that the client needs nothing more.

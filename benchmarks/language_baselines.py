@@ -19,16 +19,17 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from enas_tf.child import RnnChildConfig
+from enas_tf.core.network_config import RnnChildConfig
 from enas_tf.data.text import TextData
+from enas_tf.experiment.settings import Settings
 from enas_tf.layers.dropout import Clock
-from enas_tf.layers.language_model import CarriedState, RnnOutputs, SequenceDropout
-from enas_tf.learner import Learner
-from enas_tf.recipes import PTB_RNN
-from enas_tf.runs import Run
-from enas_tf.settings import Settings
-from enas_tf.spaces.rnn import RnnSpace
-from enas_tf.train import Training
+from enas_tf.rnn.language_model import CarriedState, SequenceDropout
+from enas_tf.rnn.recipe import PTB_RNN
+from enas_tf.rnn.space import RnnSpace
+from enas_tf.tasks.language import RnnOutputs
+from enas_tf.training.child_trainer import Learner
+from enas_tf.training.final_training import Training
+from enas_tf.training.run_folder import Run
 
 
 class LstmNetwork(keras.Model):

@@ -1,47 +1,63 @@
-"""Efficient Neural Architecture Search via Parameter Sharing, on TensorFlow 2 and Keras 3."""
+"""Efficient Neural Architecture Search via Parameter Sharing, on TensorFlow 2 and Keras 3.
 
-import importlib.abc
-import sys
-from importlib.machinery import ModuleSpec, PathFinder
-from types import ModuleType
+The names of `__all__` are what a program needs; docs/python.md shows how. They are imported when
+they are first used, so that `import enas_tf` takes no time and loads no TensorFlow.
+"""
+
+import importlib
+from typing import TYPE_CHECKING
+
+from enas_tf import keras_hook
 
 __version__ = "0.1.0"
 
+if TYPE_CHECKING:
+    from enas_tf.core.errors import UserError as UserError
+    from enas_tf.data.base import ImageData as ImageData
+    from enas_tf.data.base import Split as Split
+    from enas_tf.data.text import TextData as TextData
+    from enas_tf.experiment.experiment import Experiment as Experiment
+    from enas_tf.experiment.recipe import Recipe as Recipe
+    from enas_tf.experiment.settings import Settings as Settings
+    from enas_tf.macro.recipe import CIFAR_MACRO as CIFAR_MACRO
+    from enas_tf.macro.space import MacroSpace as MacroSpace
+    from enas_tf.micro.recipe import CIFAR_MICRO as CIFAR_MICRO
+    from enas_tf.micro.space import MicroSpace as MicroSpace
+    from enas_tf.rnn.recipe import PTB_RNN as PTB_RNN
+    from enas_tf.rnn.space import RnnSpace as RnnSpace
+    from enas_tf.zoo import PUBLISHED as PUBLISHED
 
-class _CellRecurrence:
-    """Stands in for the layer of that name until an exported model asks for it.
+_MODULES = {
+    "CIFAR_MACRO": "enas_tf.macro.recipe",
+    "CIFAR_MICRO": "enas_tf.micro.recipe",
+    "Experiment": "enas_tf.experiment.experiment",
+    "ImageData": "enas_tf.data.base",
+    "MacroSpace": "enas_tf.macro.space",
+    "MicroSpace": "enas_tf.micro.space",
+    "PTB_RNN": "enas_tf.rnn.recipe",
+    "PUBLISHED": "enas_tf.zoo",
+    "Recipe": "enas_tf.experiment.recipe",
+    "RnnSpace": "enas_tf.rnn.space",
+    "Settings": "enas_tf.experiment.settings",
+    "Split": "enas_tf.data.base",
+    "TextData": "enas_tf.data.text",
+    "UserError": "enas_tf.core.errors",
+}
+"""Where each public name is."""
 
-    `import enas_tf` alone must do for `keras.saving.load_model`, and yet load no TensorFlow.
-    """
+__all__ = ["__version__", *_MODULES]
 
-    @staticmethod
-    def from_config(config: dict) -> object:
-        module = importlib.import_module("enas_tf.networks.rnn")
-        return module.CellRecurrence.from_config(config)
-
-
-def _register(keras: ModuleType) -> None:
-    keras.saving.get_custom_objects().setdefault("enas_tf>CellRecurrence", _CellRecurrence)
-
-
-class _WhenKerasComes(importlib.abc.MetaPathFinder):
-    """Registers the stand-in as soon as Keras is imported."""
-
-    def find_spec(self, name: str, path: object = None, target: object = None) -> ModuleSpec | None:
-        spec = PathFinder.find_spec(name) if name == "keras" else None
-        if spec is not None:
-            load = spec.loader.exec_module
-
-            def load_and_register(module: ModuleType) -> None:
-                load(module)
-                sys.meta_path.remove(self)
-                _register(module)
-
-            spec.loader.exec_module = load_and_register
-        return spec
+keras_hook.install()
 
 
-if "keras" in sys.modules:
-    _register(sys.modules["keras"])
-else:
-    sys.meta_path.insert(0, _WhenKerasComes())
+def __getattr__(name: str) -> object:
+    """Imports a public name when it is first asked for."""
+    if name not in _MODULES:
+        raise AttributeError(f"module 'enas_tf' has no attribute {name!r}")
+    value = getattr(importlib.import_module(_MODULES[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_MODULES})

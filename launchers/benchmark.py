@@ -23,7 +23,7 @@ import time
 from collections.abc import Sequence
 
 from enas_tf.benchmark.base import SERVING, BenchmarkConfig, table
-from enas_tf.errors import UserError
+from enas_tf.core.errors import UserError
 from launchers.cli import import_tensorflow_quietly, run_command
 from launchers.flags import Flags
 

@@ -10,13 +10,14 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from enas_tf.errors import Preempted, UserError
+import enas_tf
+from enas_tf.core.errors import Preempted, UserError
 from launchers.flags import Flags
 
 if TYPE_CHECKING:
-    from enas_tf.experiment import Experiment
-    from enas_tf.recipes import Recipe
-    from enas_tf.settings import Settings
+    from enas_tf.experiment.experiment import Experiment
+    from enas_tf.experiment.recipe import Recipe
+    from enas_tf.experiment.settings import Settings
 
 VERBS: dict[str, Callable[["Experiment"], object]] = {
     "": lambda experiment: experiment.pipeline(),
@@ -63,7 +64,7 @@ def launch(recipe_name: str, usage: str, argv: Sequence[str] | None = None) -> i
     """Runs a launcher's command line.
 
     Args:
-        recipe_name: of the recipe in `enas_tf.recipes`.
+        recipe_name: what `enas_tf` calls the recipe.
         usage: what it is for; `--help` starts with it.
         argv: the program's name and its arguments; None takes `sys.argv`.
 
@@ -73,7 +74,7 @@ def launch(recipe_name: str, usage: str, argv: Sequence[str] | None = None) -> i
 
     def command(argv: Sequence[str]) -> int:
         import_tensorflow_quietly()
-        recipe = getattr(importlib.import_module("enas_tf.recipes"), recipe_name)
+        recipe = getattr(enas_tf, recipe_name)
         return _run(recipe, *read_command(recipe, usage, argv))
 
     interrupted = "interrupted; the same command goes on from the last checkpoint"
@@ -135,15 +136,15 @@ def read_command(recipe: "Recipe", usage: str, argv: Sequence[str]) -> tuple["Se
 
 
 def _print_json(result: dict) -> None:
-    from enas_tf.runs import json_line  # TensorFlow
+    from enas_tf.training.run_folder import json_line  # TensorFlow
 
     print(json_line(result))
 
 
 def _run(recipe: "Recipe", settings: "Settings", verb: str) -> int:
-    from enas_tf.experiment import Experiment
-    from enas_tf.seeds import repeat
-    from enas_tf.workers import WORKER_LOST
+    from enas_tf.experiment.experiment import Experiment
+    from enas_tf.experiment.seeds import repeat
+    from enas_tf.training.workers import WORKER_LOST
 
     try:
         if settings.common.seeds > 1:

@@ -16,7 +16,7 @@ from typing import Any
 
 from absl import flags
 
-from enas_tf.errors import UserError
+from enas_tf.core.errors import UserError
 
 
 class Flags:

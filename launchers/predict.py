@@ -20,7 +20,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from enas_tf.errors import UserError
+from enas_tf.core.errors import UserError
 from enas_tf.serving.base import Client
 from enas_tf.serving.predict import PredictConfig, label_images, read_lines, score_lines
 from enas_tf.serving.rest import RestClient

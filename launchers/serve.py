@@ -18,7 +18,7 @@ import signal
 import sys
 from collections.abc import Sequence
 
-from enas_tf.errors import UserError
+from enas_tf.core.errors import UserError
 from enas_tf.serving.server import ServeConfig, serve
 from launchers.cli import run_command
 from launchers.flags import Flags

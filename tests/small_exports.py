@@ -3,13 +3,13 @@
 import keras
 import numpy as np
 
-from enas_tf.child import RnnChildConfig
+from enas_tf.core.network_config import RnnChildConfig
 from enas_tf.data.corpora import load_text
 from enas_tf.export.images import export_images
 from enas_tf.export.text import export_text
 from enas_tf.layers.dropout import Clock
-from enas_tf.networks.rnn import build, deployable
-from enas_tf.spaces.rnn import RnnSpace
+from enas_tf.rnn.network import build, deployable
+from enas_tf.rnn.space import RnnSpace
 from tests import tiny
 
 RNN_ARC = "0 0 1 1"

@@ -9,23 +9,23 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from enas_tf.child import CellChildConfig, ImageChildConfig, RnnChildConfig
+from enas_tf.core.network_config import CellChildConfig, ImageChildConfig, RnnChildConfig
 from enas_tf.data.base import DataConfig, ImageData, Split
 from enas_tf.data.text import TextData, TextDataConfig
 from enas_tf.layers.dropout import Clock
-from enas_tf.learner import Learner
-from enas_tf.networks import macro as macro_network
-from enas_tf.networks import micro as micro_network
-from enas_tf.networks import rnn as rnn_network
-from enas_tf.networks.macro import MacroChildConfig
-from enas_tf.spaces.macro import MacroSpace
-from enas_tf.spaces.micro import MicroSpace
-from enas_tf.spaces.rnn import RnnSpace
-from enas_tf.supernets.macro import MacroSupernet
-from enas_tf.supernets.micro import MicroSupernet
-from enas_tf.supernets.rnn import RnnSupernet
+from enas_tf.macro import network as macro_network
+from enas_tf.macro.network import MacroChildConfig
+from enas_tf.macro.space import MacroSpace
+from enas_tf.macro.supernet import MacroSupernet
+from enas_tf.micro import network as micro_network
+from enas_tf.micro.space import MicroSpace
+from enas_tf.micro.supernet import MicroSupernet
+from enas_tf.rnn import network as rnn_network
+from enas_tf.rnn.space import RnnSpace
+from enas_tf.rnn.supernet import RnnSupernet
 from enas_tf.tasks.images import ImageTask, NetworkForward
 from enas_tf.tasks.language import LanguageTask
+from enas_tf.training.child_trainer import Learner
 
 MICRO, MACRO, RNN = MicroSpace(2), MacroSpace(7, 7), RnnSpace(4)
 # Every op of each space.

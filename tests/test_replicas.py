@@ -8,8 +8,10 @@ import pytest
 import tensorflow as tf
 
 from enas_tf.layers.dropout import Clock
-from enas_tf.learner import Learner
-from enas_tf.recipes import CIFAR_MACRO, CIFAR_MICRO, PTB_RNN
+from enas_tf.macro.recipe import CIFAR_MACRO
+from enas_tf.micro.recipe import CIFAR_MICRO
+from enas_tf.rnn.recipe import PTB_RNN
+from enas_tf.training.child_trainer import Learner
 from tests import tiny
 
 STEPS = 20

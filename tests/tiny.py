@@ -9,20 +9,20 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from enas_tf import loop as loops
-from enas_tf.child import ImageChildConfig
-from enas_tf.controllers.base import Controller, ControllerConfig
+from enas_tf.core.network_config import ImageChildConfig
 from enas_tf.data.base import DataConfig, ImageData, Split
-from enas_tf.layers.banks import SeparableConvBank
 from enas_tf.layers.dropout import Clock, Dropout
 from enas_tf.layers.norm import BatchNorm
-from enas_tf.learner import Learner
-from enas_tf.reinforce import Reinforce
-from enas_tf.search import Search, SearchConfig
-from enas_tf.spaces.micro import MicroSpace
-from enas_tf.strategies import make_strategy
+from enas_tf.micro.banks import SeparableConvBank
+from enas_tf.micro.space import MicroSpace
+from enas_tf.search.controller import Controller, ControllerConfig
+from enas_tf.search.reinforce import Reinforce
+from enas_tf.search.search import Search, SearchConfig
 from enas_tf.tasks.images import ImageTask
-from enas_tf.train import ImageTrainConfig, Training
+from enas_tf.training import session as loops
+from enas_tf.training.child_trainer import Learner
+from enas_tf.training.distribution import make_strategy
+from enas_tf.training.final_training import ImageTrainConfig, Training
 
 SPACE = MicroSpace(1)
 CHILD = ImageChildConfig(aux_head=False, keep_prob=0.8)

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from enas_tf.errors import UserError
-from enas_tf.options import option
+from enas_tf.core.config import option
+from enas_tf.core.errors import UserError
 
 SPACES = ("micro", "macro", "rnn")
 """Names of the search spaces, with which cases' names begin."""

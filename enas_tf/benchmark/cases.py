@@ -12,19 +12,19 @@ import tensorflow as tf
 from enas_tf.benchmark.base import BenchmarkConfig
 from enas_tf.benchmark.measuring import WARM_UP, Work, measure
 from enas_tf.benchmark.subjects import SUBJECTS, Subject
+from enas_tf.core.config import overridden
+from enas_tf.core.space import Arc
 from enas_tf.data.base import ImageData
 from enas_tf.data.text import TextData
-from enas_tf.domains.base import Domain
+from enas_tf.experiment.domain import Domain
+from enas_tf.layers.cost import count_params
 from enas_tf.layers.dropout import Clock
-from enas_tf.learner import Learner
-from enas_tf.networks.cost import count_params
-from enas_tf.options import overridden
-from enas_tf.reinforce import Reinforce
-from enas_tf.search import Search
-from enas_tf.spaces.base import Arc
-from enas_tf.spaces.zoo import resolve
-from enas_tf.strategies import compiles, make_strategy
+from enas_tf.search.reinforce import Reinforce
+from enas_tf.search.search import Search
 from enas_tf.tasks.base import Task
+from enas_tf.training.child_trainer import Learner
+from enas_tf.training.distribution import compiles, make_strategy
+from enas_tf.zoo import resolve
 
 _BATCHES = 20
 _ARCS_AT_ONCE = 100

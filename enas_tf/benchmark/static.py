@@ -1,7 +1,7 @@
 """Networks of one architecture with the layers that it has in the shared-weight network.
 
 They are what the shared-weight network's step is measured against, and differ from the final
-networks in `enas_tf.networks`, which have other layers (docs/sources.md). They have no drop path.
+networks, which have other layers (docs/sources.md). They have no drop path.
 """
 
 from collections.abc import Sequence
@@ -9,16 +9,16 @@ from functools import partial
 
 import keras
 
-from enas_tf.child import CellChildConfig, ImageChildConfig
+from enas_tf.core.network_config import CellChildConfig, ImageChildConfig
 from enas_tf.layers.aux_head import AuxHead
+from enas_tf.layers.blocks import Tensor, classify, relu
 from enas_tf.layers.conv import ConvNorm, FactorizedReduction
 from enas_tf.layers.dropout import Clock, Dropout
-from enas_tf.layers.initial import he_normal
-from enas_tf.layers.macro_ops import OP_EPSILON
+from enas_tf.layers.initializers import he_normal
 from enas_tf.layers.norm import BatchNorm
-from enas_tf.networks.base import Tensor, classify, relu
-from enas_tf.spaces.macro import MacroArc
-from enas_tf.spaces.micro import Cell, MicroArc
+from enas_tf.macro.ops import OP_EPSILON
+from enas_tf.macro.space import MacroArc
+from enas_tf.micro.space import Cell, MicroArc
 
 _norm = partial(BatchNorm, moving=False)
 _conv = partial(ConvNorm, norm=_norm)
@@ -34,7 +34,7 @@ def build_micro(
 ) -> keras.Model:
     """What a `MicroSupernet` of the same configuration runs for one architecture.
 
-    Arguments and result are those of `enas_tf.networks.micro.build`.
+    Arguments and result are those of `enas_tf.micro.network.build`.
     """
     images = keras.Input(image_shape)
     channels, aux_logits = config.out_filters, []
@@ -61,7 +61,7 @@ def build_macro(
 ) -> keras.Model:
     """What a `MacroSupernet` of the same configuration runs for one architecture of six ops.
 
-    Arguments and result are those of `enas_tf.networks.macro.build`.
+    Arguments and result are those of `enas_tf.macro.network.build`.
     """
     images = keras.Input(image_shape)
     channels, aux_logits = config.out_filters, []

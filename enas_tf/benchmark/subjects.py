@@ -8,14 +8,17 @@ import numpy as np
 from enas_tf.benchmark.static import build_macro, build_micro
 from enas_tf.data.base import ImageData, Split
 from enas_tf.data.text import TextData
-from enas_tf.domains.base import Domain
-from enas_tf.domains.images import ImageDomain
-from enas_tf.networks import macro as macro_network
-from enas_tf.networks import micro as micro_network
-from enas_tf.recipes import CIFAR_MACRO, CIFAR_MICRO, PTB_RNN, Recipe
-from enas_tf.settings import Settings
-from enas_tf.supernets.macro import MacroSupernet
-from enas_tf.supernets.micro import MicroSupernet
+from enas_tf.experiment.domain import Domain
+from enas_tf.experiment.images import ImageDomain
+from enas_tf.experiment.recipe import Recipe
+from enas_tf.experiment.settings import Settings
+from enas_tf.macro import network as macro_network
+from enas_tf.macro.recipe import CIFAR_MACRO
+from enas_tf.macro.supernet import MacroSupernet
+from enas_tf.micro import network as micro_network
+from enas_tf.micro.recipe import CIFAR_MICRO
+from enas_tf.micro.supernet import MicroSupernet
+from enas_tf.rnn.recipe import PTB_RNN
 
 
 @dataclass(frozen=True)

@@ -8,9 +8,9 @@ from typing import Protocol
 import numpy as np
 import tensorflow as tf
 
+from enas_tf.core.config import option
+from enas_tf.core.errors import UserError
 from enas_tf.data.shards import equal_slice
-from enas_tf.errors import UserError
-from enas_tf.options import option
 
 
 class Augmentation(Protocol):

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
+from enas_tf.core.errors import UserError
 from enas_tf.data.text import END, UNKNOWN, TextData
-from enas_tf.errors import UserError
 
 SPLITS = ("train", "valid", "test")
 OFFLINE = "--dataset=pydoc runs offline"

@@ -12,8 +12,8 @@ import numpy as np
 import tensorflow as tf
 from absl import logging
 
+from enas_tf.core.errors import UserError, one_line
 from enas_tf.data.base import DataConfig, ImageData, Split
-from enas_tf.errors import UserError, one_line
 
 HELD_OUT = 0.1  # share of each class that goes to a split which the data set does not come with
 CIFAR10_SPLITS = {"train": "train[:-5000]", "valid": "train[-5000:]", "test": "test"}

@@ -1,6 +1,6 @@
 """The part of a batch that belongs to each of the replicas that share it."""
 
-from enas_tf.errors import UserError
+from enas_tf.core.errors import UserError
 
 
 def equal_slice(batch_size: int, shard: tuple[int, int]) -> slice:

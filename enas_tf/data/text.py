@@ -6,9 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 import tensorflow as tf
 
+from enas_tf.core.config import option
+from enas_tf.core.errors import UserError
 from enas_tf.data.shards import equal_slice
-from enas_tf.errors import UserError
-from enas_tf.options import option
 
 END = "<eos>"
 """The word at the end of each line."""

@@ -9,7 +9,7 @@ from pathlib import Path
 import keras
 import tensorflow as tf
 
-from enas_tf.errors import UserError, one_line
+from enas_tf.core.errors import UserError, one_line
 from enas_tf.export.serving_files import WARMUP, Requests, server_configs, write_warmup
 
 Signatures = Mapping[str, "tf.types.experimental.ConcreteFunction"]

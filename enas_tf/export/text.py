@@ -6,8 +6,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from enas_tf.core.errors import UserError
 from enas_tf.data.text import END, UNKNOWN, TextData
-from enas_tf.errors import UserError
 from enas_tf.export.base import Signatures, extra_texts, write_version
 from enas_tf.export.serving_files import Requests
 
@@ -18,7 +18,7 @@ def export_text(model: keras.Model, data: TextData, folder: Path, arc: str, card
     """Writes the next version of a language model; see `enas_tf.export.base.write_version`.
 
     Args:
-        model: of `enas_tf.networks.rnn.deployable`.
+        model: of `enas_tf.rnn.network.deployable`.
         data: the text that it was trained on.
         folder: of the model; its versions are folders named by integers.
         arc: the architecture's text.

@@ -6,7 +6,7 @@ import keras
 import tensorflow as tf
 
 from enas_tf.layers.conv import ConvNorm
-from enas_tf.layers.initial import he_normal
+from enas_tf.layers.initializers import he_normal
 from enas_tf.layers.norm import BatchNorm
 
 

@@ -152,3 +152,33 @@ def choose_gradients(
         return [grads[0], *tf.nest.flatten(of_ops)]
 
     return tf.switch_case(index, [partial(differentiate, number) for number in range(len(ops))])
+
+
+def select(index: tf.Tensor, tensors: list[tf.Tensor]) -> tf.Tensor:
+    """Returns the tensor that an index names, by masks: all of them are read."""
+    chosen = tensors[0]
+    for number, tensor in enumerate(tensors[1:], 1):
+        chosen = tf.where(tf.equal(index, number), tensor, chosen)
+    return chosen
+
+
+@tf.custom_gradient
+def take_rows(bank: tf.Tensor, places: tf.Tensor):
+    """Rows of a tensor, each taken at most once.
+
+    As `tf.gather` along axis 0, but with a dense gradient: the shared weights' gradients are
+    dense in any case, since weight decay reaches all of them.
+
+    Args:
+        bank: `(sets, ...)`.
+        places: `(n, 1)`, int32: the rows' numbers, all different; `(n, 2)` where the sets are
+            numbered along two axes.
+
+    Returns:
+        `(n, ...)`.
+    """
+
+    def gradient(upstream: tf.Tensor) -> tuple[tf.Tensor, None]:
+        return tf.scatter_nd(places, upstream, tf.shape(bank)), None
+
+    return tf.gather_nd(bank, places), gradient

@@ -5,8 +5,8 @@ from collections.abc import Callable
 import keras
 import tensorflow as tf
 
-from enas_tf.layers.image_ops import pointwise_conv
-from enas_tf.layers.initial import he_normal
+from enas_tf.layers.initializers import he_normal
+from enas_tf.layers.kernels import pointwise_conv
 from enas_tf.layers.norm import BatchNorm
 
 

@@ -4,6 +4,9 @@ import tensorflow as tf
 
 from enas_tf.layers.form import Form, current_form
 
+PADDING = -1
+"""Stands behind the last word of a sequence that is longer than its words; for XLA alone."""
+
 
 def word_logits(features: tf.Tensor, embedding: tf.Tensor) -> tf.Tensor:
     """How likely each word is to follow, before the softmax.

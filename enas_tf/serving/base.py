@@ -6,7 +6,7 @@ import urllib.request
 from collections.abc import Sequence
 from typing import Any, Protocol
 
-from enas_tf.errors import UserError, one_line
+from enas_tf.core.errors import UserError, one_line
 
 # A server of one's own is asked directly, whatever proxy the environment names for the web.
 _OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))

@@ -9,7 +9,7 @@ import tensorflow as tf
 from tensorflow_serving.apis.predict_pb2 import PredictRequest
 from tensorflow_serving.apis.prediction_service_pb2_grpc import PredictionServiceStub
 
-from enas_tf.errors import UserError, one_line
+from enas_tf.core.errors import UserError, one_line
 from enas_tf.serving.base import RefusedError, no_model, no_server
 
 # A batch of images is more than gRPC lets through by default.

@@ -7,8 +7,8 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
-from enas_tf.errors import UserError
-from enas_tf.options import option
+from enas_tf.core.config import option
+from enas_tf.core.errors import UserError
 from enas_tf.serving.base import Client, RefusedError
 
 _SUFFIXES = (".jpeg", ".jpg", ".png")

@@ -7,7 +7,7 @@ import urllib.error
 from collections.abc import Sequence
 from typing import Any
 
-from enas_tf.errors import UserError, one_line
+from enas_tf.core.errors import UserError, one_line
 from enas_tf.serving.base import RefusedError, fetch, model_url, no_model, no_server
 
 

@@ -8,8 +8,8 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from enas_tf.errors import UserError
-from enas_tf.options import option
+from enas_tf.core.config import option
+from enas_tf.core.errors import UserError
 from enas_tf.serving.base import fetch, model_url
 
 _SECONDS_BETWEEN_LOOKS = 0.1

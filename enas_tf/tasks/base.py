@@ -4,6 +4,12 @@ from typing import Any, Protocol
 
 import tensorflow as tf
 
+REWARD_NOTE = (
+    "These rewards are computed with shared weights: they rank architectures, and are not the "
+    "accuracy that one reaches when it is trained from scratch."
+)
+"""What every list of rewards is accompanied by."""
+
 
 class Task(Protocol):
     """Batches, losses, metrics and rewards of one kind of data.

@@ -3,7 +3,7 @@
 import keras
 import tensorflow as tf
 
-from enas_tf.child import ImageChildConfig
+from enas_tf.core.network_config import ImageChildConfig
 from enas_tf.data.augment import Augment
 from enas_tf.data.base import DataConfig, ImageData
 

@@ -1,14 +1,13 @@
 """Language modelling: batches, losses, rewards and metrics."""
 
 import math
+from typing import NamedTuple
 
 import tensorflow as tf
 
-from enas_tf.child import RnnChildConfig
+from enas_tf.core.network_config import RnnChildConfig
 from enas_tf.data.text import TextData, TextDataConfig
-from enas_tf.layers.language_model import RnnOutputs
-from enas_tf.layers.recurrence import PADDING
-from enas_tf.layers.softmax import mean_cross_entropy
+from enas_tf.layers.softmax import PADDING, mean_cross_entropy, word_logits
 
 _REWARD_CONSTANT = 80.0
 
@@ -17,6 +16,27 @@ _PADDED_MULTIPLE = 8
 
 # Of a loss over this the perplexity is no number that a float holds.
 _LARGEST_LOSS = 700.0
+
+
+class RnnOutputs(NamedTuple):
+    """What a child gives for a batch of words.
+
+    Attributes:
+        features: the cell's outputs, from which the next words follow, `(rows, time, hidden)`.
+        embedding: of all words, `(vocabulary, hidden)`, float32.
+        states: the cell's outputs before dropout, `(rows, time, hidden)`.
+        decay: what the loss's weight decay multiplies, a scalar, float32.
+    """
+
+    features: tf.Tensor
+    embedding: tf.Tensor
+    states: tf.Tensor
+    decay: tf.Tensor
+
+    @property
+    def logits(self) -> tf.Tensor:
+        """Of the next words, `(rows, time, vocabulary)`, float32."""
+        return word_logits(self.features, self.embedding)
 
 
 class LanguageTask:

@@ -1,7 +1,7 @@
 import pytest
 
 from enas_tf.benchmark.base import CASES, BenchmarkConfig, table
-from enas_tf.errors import UserError
+from enas_tf.core.errors import UserError
 
 
 def test_all_is_every_case_that_needs_no_export():

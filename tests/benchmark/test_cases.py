@@ -9,9 +9,9 @@ from enas_tf.benchmark import cases
 from enas_tf.benchmark.base import CASES, BenchmarkConfig
 from enas_tf.benchmark.measuring import WARM_UP
 from enas_tf.benchmark.subjects import SUBJECTS, random_images, random_text
-from enas_tf.spaces.macro import MacroSpace
-from enas_tf.spaces.micro import MicroSpace
-from enas_tf.spaces.rnn import RnnSpace
+from enas_tf.macro.space import MacroSpace
+from enas_tf.micro.space import MicroSpace
+from enas_tf.rnn.space import RnnSpace
 
 STEPS = 3
 

@@ -5,14 +5,14 @@ import tensorflow as tf
 
 from enas_tf.benchmark import static
 from enas_tf.benchmark.static import build_macro, build_micro
-from enas_tf.child import CellChildConfig
+from enas_tf.core.network_config import CellChildConfig
+from enas_tf.layers.cost import count_params
 from enas_tf.layers.dropout import Clock
-from enas_tf.networks.cost import count_params
-from enas_tf.networks.macro import MacroChildConfig
-from enas_tf.spaces.macro import MacroSpace
-from enas_tf.spaces.micro import MicroSpace
-from enas_tf.supernets.macro import MacroSupernet
-from enas_tf.supernets.micro import MicroSupernet
+from enas_tf.macro.network import MacroChildConfig
+from enas_tf.macro.space import MacroSpace
+from enas_tf.macro.supernet import MacroSupernet
+from enas_tf.micro.space import MicroSpace
+from enas_tf.micro.supernet import MicroSupernet
 
 # Every op; loose ends of a node alone, and of a node and an input.
 MICRO_ARC = MicroSpace(2).parse("0 0 1 1  2 2 0 3   1 4 1 0  1 1 2 2")

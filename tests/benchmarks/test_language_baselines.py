@@ -7,7 +7,7 @@ import pytest
 
 from benchmarks.language_baselines import lstm_size, train_lstm, unigram_perplexity
 from enas_tf.data.text import TextData
-from enas_tf.recipes import PTB_RNN
+from enas_tf.rnn.recipe import PTB_RNN
 
 
 @pytest.fixture

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from enas_tf.core.errors import UserError
 from enas_tf.data.augment import Augment
 from enas_tf.data.base import DataConfig, ImageData, Split, normalise
-from enas_tf.errors import UserError
 
 ROOT = Path(__file__).parents[2]
 AUGMENT = Augment(pad=1, flip=True, cutout=2)

@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from enas_tf.core.errors import UserError
 from enas_tf.data import corpora
 from enas_tf.data.corpora import load_text, text_to_ids
-from enas_tf.errors import UserError
 
 PTB = Path(__file__).parents[2] / "../shared/data/ptb-small"
 

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from enas_tf.core.errors import UserError
 from enas_tf.data.base import DataConfig
 from enas_tf.data.images import load_images
-from enas_tf.errors import UserError
 
 KEEP_SIZE = DataConfig()
 

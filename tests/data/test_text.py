@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from enas_tf.core.errors import UserError
 from enas_tf.data.text import TextData, TextDataConfig
-from enas_tf.errors import UserError
 
 EQUAL = TextDataConfig(sequence_length=3, random_length=False)
 DRAWN = TextDataConfig(sequence_length=3)

@@ -9,10 +9,10 @@ import sys
 
 import pytest
 
+import enas_tf
 from benchmarks import one_device
-from enas_tf import recipes
 from enas_tf.benchmark.base import BenchmarkConfig
-from enas_tf.errors import UserError
+from enas_tf.core.errors import UserError
 from enas_tf.serving.predict import PredictConfig
 from enas_tf.serving.server import ServeConfig
 from launchers import predict
@@ -75,7 +75,7 @@ def check_command(words):
         flags.parse([name, *arguments])
         flags.config("")
     else:
-        read_command(getattr(recipes, name.upper()), usage, [name, *arguments])
+        read_command(getattr(enas_tf, name.upper()), usage, [name, *arguments])
 
 
 @pytest.mark.parametrize("block", BLOCKS, ids=str)
@@ -168,9 +168,9 @@ def test_ones_own_images_are_served(ran, monkeypatch, capsys):
 # Asks whether the activation of a node is the one that the change adds, in both networks.
 _SILU = """
 import tensorflow as tf
-from enas_tf.networks.rnn import FixedWiring
-from enas_tf.spaces.rnn import RnnSpace
-from enas_tf.supernets.rnn import DrawnWiring
+from enas_tf.rnn.network import FixedWiring
+from enas_tf.rnn.space import RnnSpace
+from enas_tf.rnn.supernet import DrawnWiring
 space, arc = RnnSpace.of("0 4")
 x = tf.constant([-1.0, 0.5])
 for wiring in (FixedWiring(arc, "all"), DrawnWiring(tf.constant(arc.tokens), "all")):

@@ -5,7 +5,7 @@ import time
 import pytest
 import tensorflow as tf
 
-from enas_tf.errors import UserError
+from enas_tf.core.errors import UserError
 from enas_tf.export.base import versions
 from tests.small_exports import export_small_images
 

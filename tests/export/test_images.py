@@ -11,13 +11,14 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from enas_tf.child import CellChildConfig
+from enas_tf.core.network_config import CellChildConfig
 from enas_tf.data.base import ImageData, Split
 from enas_tf.export.images import export_images, predict
 from enas_tf.layers.dropout import Clock
-from enas_tf.networks import macro, micro
-from enas_tf.spaces.macro import MacroSpace
-from enas_tf.spaces.micro import MicroSpace
+from enas_tf.macro import network as macro
+from enas_tf.macro.space import MacroSpace
+from enas_tf.micro import network as micro
+from enas_tf.micro.space import MicroSpace
 
 # Every op, on both inputs of the reduction cell too.
 ARC = "0 0 1 1 0 2 1 3 2 4 0 0, 0 0 1 1 0 2 1 3 0 4 1 4"

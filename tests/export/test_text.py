@@ -8,16 +8,16 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from enas_tf.child import RnnChildConfig
+from enas_tf.core.errors import UserError
+from enas_tf.core.network_config import RnnChildConfig
 from enas_tf.data.corpora import load_text
 from enas_tf.data.text import TextDataConfig
-from enas_tf.errors import UserError
 from enas_tf.export.text import export_text, next_words
 from enas_tf.layers.dropout import Clock
-from enas_tf.learner import Learner
-from enas_tf.networks.rnn import build, deployable
-from enas_tf.spaces.rnn import RnnSpace
+from enas_tf.rnn.network import build, deployable
+from enas_tf.rnn.space import RnnSpace
 from enas_tf.tasks.language import LanguageTask
+from enas_tf.training.child_trainer import Learner
 
 # Every activation, and a loose end.
 ARC = "0 0 1 1 1 2 3 3"

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from enas_tf.errors import Preempted, UserError
+from enas_tf.core.errors import Preempted, UserError
 from launchers import cli
 
 

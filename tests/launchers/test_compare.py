@@ -8,8 +8,8 @@ from html import unescape
 
 import pytest
 
-from enas_tf.recipes import CIFAR_MICRO
-from enas_tf.settings import run_config
+from enas_tf.experiment.settings import run_config
+from enas_tf.micro.recipe import CIFAR_MICRO
 from launchers.cli import read_command
 from tests.launching import launch_in_turn
 

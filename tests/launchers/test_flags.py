@@ -3,7 +3,7 @@ from typing import Any, Literal, Optional
 
 import pytest
 
-from enas_tf.errors import UserError
+from enas_tf.core.errors import UserError
 from launchers.flags import Flags
 
 

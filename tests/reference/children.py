@@ -12,10 +12,10 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from enas_tf.child import ImageChildConfig
+from enas_tf.core.network_config import ImageChildConfig
 from enas_tf.data.base import DataConfig
-from enas_tf.learner import Learner
 from enas_tf.tasks.images import ImageTask, Outputs
+from enas_tf.training.child_trainer import Learner
 from tests.reference.cases import GRADIENTS, RATES, VALUES, Case, Comparison, NameMap, error
 from tests.reference.kinks import KinkWarning, nearest
 

@@ -5,8 +5,8 @@ from contextlib import nullcontext
 import pytest
 import tensorflow as tf
 
-from enas_tf import learner
 from enas_tf.layers.form import Form, traced_for
+from enas_tf.training import child_trainer as learner
 from tests.reference.cases import Comparison
 
 

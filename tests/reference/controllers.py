@@ -5,8 +5,8 @@ from collections.abc import Iterator
 import numpy as np
 import tensorflow as tf
 
-from enas_tf.controllers.base import Controller
-from enas_tf.reinforce import Reinforce
+from enas_tf.search.controller import Controller
+from enas_tf.search.reinforce import Reinforce
 from tests.reference.cases import GRADIENTS, RATES, VALUES, Case, Comparison, Link, NameMap
 
 # Options that enas_lm names otherwise than the CIFAR code.

@@ -5,10 +5,10 @@ from collections.abc import Iterable, Iterator
 
 import keras
 
-from enas_tf.controllers.macro import MacroController
-from enas_tf.layers.layer_banks import NORM_ROWS
 from enas_tf.layers.norm import MovingAverages
-from enas_tf.supernets.macro import MacroSupernet
+from enas_tf.macro.banks import NORM_ROWS
+from enas_tf.macro.controller import MacroController
+from enas_tf.macro.supernet import MacroSupernet
 from tests.reference.cases import Link
 from tests.reference.controllers import lstm_links
 

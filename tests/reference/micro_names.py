@@ -5,9 +5,9 @@ from collections.abc import Iterable, Iterator
 
 import keras
 
-from enas_tf.controllers.micro import MicroController
 from enas_tf.layers.aux_head import AuxHead
-from enas_tf.supernets.micro import MicroSupernet
+from enas_tf.micro.controller import MicroController
+from enas_tf.micro.supernet import MicroSupernet
 from tests.reference.cases import Link
 from tests.reference.controllers import lstm_links
 

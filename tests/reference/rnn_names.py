@@ -4,10 +4,10 @@ from collections.abc import Iterator
 
 import keras
 
-from enas_tf.controllers.rnn import RnnController
-from enas_tf.layers.language_model import LanguageModel
-from enas_tf.networks.rnn import RnnNetwork
-from enas_tf.supernets.rnn import RnnSupernet
+from enas_tf.rnn.controller import RnnController
+from enas_tf.rnn.language_model import LanguageModel
+from enas_tf.rnn.network import RnnNetwork
+from enas_tf.rnn.supernet import RnnSupernet
 from tests.reference.cases import Link
 from tests.reference.controllers import lstm_links
 

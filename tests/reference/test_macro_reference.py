@@ -3,11 +3,11 @@
 import pytest
 import tensorflow as tf
 
-from enas_tf.controllers.macro import MacroController, MacroControllerConfig
 from enas_tf.layers.dropout import Clock
-from enas_tf.networks import macro as network
-from enas_tf.spaces.macro import MacroSpace
-from enas_tf.supernets.macro import MacroSupernet
+from enas_tf.macro import network
+from enas_tf.macro.controller import MacroController, MacroControllerConfig
+from enas_tf.macro.space import MacroSpace
+from enas_tf.macro.supernet import MacroSupernet
 from tests.reference import controllers
 from tests.reference.cases import VALUES, Case, NameMap, cases
 from tests.reference.children import ImageChild, check_evaluations, check_steps, image_options

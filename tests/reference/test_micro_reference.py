@@ -5,13 +5,13 @@ import warnings
 import pytest
 import tensorflow as tf
 
-from enas_tf.child import CellChildConfig
-from enas_tf.controllers.base import ControllerConfig
-from enas_tf.controllers.micro import MicroController
+from enas_tf.core.network_config import CellChildConfig
 from enas_tf.layers.dropout import Clock
-from enas_tf.networks import micro as network
-from enas_tf.spaces.micro import MicroSpace
-from enas_tf.supernets.micro import MicroSupernet
+from enas_tf.micro import network
+from enas_tf.micro.controller import MicroController
+from enas_tf.micro.space import MicroSpace
+from enas_tf.micro.supernet import MicroSupernet
+from enas_tf.search.controller import ControllerConfig
 from tests.reference import controllers
 from tests.reference.cases import VALUES, Case, NameMap, cases
 from tests.reference.children import ImageChild, check_evaluations, check_steps, image_options

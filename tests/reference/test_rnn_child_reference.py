@@ -6,15 +6,15 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from enas_tf.averaging import WeightAverage
-from enas_tf.child import RnnChildConfig
+from enas_tf.core.network_config import RnnChildConfig
 from enas_tf.data.text import TextDataConfig
 from enas_tf.layers.dropout import Clock
-from enas_tf.learner import Learner
-from enas_tf.networks import rnn as network
-from enas_tf.spaces.rnn import RnnSpace
-from enas_tf.supernets.rnn import RnnSupernet
+from enas_tf.rnn import network
+from enas_tf.rnn.space import RnnSpace
+from enas_tf.rnn.supernet import RnnSupernet
 from enas_tf.tasks.language import LanguageTask
+from enas_tf.training.child_trainer import Learner
+from enas_tf.training.weight_average import WeightAverage
 from tests.reference.cases import GRADIENTS, RATES, VALUES, Case, NameMap, cases
 from tests.reference.rnn_names import network_links, supernet_links
 

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from enas_tf.controllers.rnn import RnnController, RnnControllerConfig
-from enas_tf.spaces.rnn import RnnSpace
+from enas_tf.rnn.controller import RnnController, RnnControllerConfig
+from enas_tf.rnn.space import RnnSpace
 from tests.reference import controllers
 from tests.reference.cases import VALUES, Case, NameMap, cases
 from tests.reference.rnn_names import controller_links

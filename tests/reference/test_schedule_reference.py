@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from enas_tf.optimizers import NesterovSGD
-from enas_tf.schedules import CosineRestarts
+from enas_tf.core.schedules import CosineRestarts
+from enas_tf.training.optimizers import NesterovSGD
 from tests.reference.cases import GRADIENTS, RATES, Case, cases
 
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from enas_tf.child import ImageChildConfig
+from enas_tf.core.network_config import ImageChildConfig
 from enas_tf.data.augment import Augment
 from enas_tf.data.base import DataConfig
 from enas_tf.tasks.images import ImageTask

@@ -4,10 +4,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from enas_tf.child import RnnChildConfig
+from enas_tf.core.network_config import RnnChildConfig
 from enas_tf.data.text import TextData, TextDataConfig
-from enas_tf.layers.language_model import RnnOutputs
-from enas_tf.tasks.language import LanguageTask
+from enas_tf.tasks.language import LanguageTask, RnnOutputs
 
 PLAIN = {"weight_decay": 0.0, "activation_l2": 0.0, "slowness": 0.0}
 

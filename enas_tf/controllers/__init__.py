@@ -1,1 +1,0 @@
-"""Controllers: the LSTMs that draw architectures."""

@@ -1,0 +1,1 @@
+"""What every part builds on, in plain Python: nothing here imports TensorFlow, Keras or numpy."""

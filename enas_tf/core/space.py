@@ -1,0 +1,283 @@
+"""What the search spaces share: tokens and their places, reading, checking, drawing, counting."""
+
+import itertools
+import json
+import math
+import operator
+import random
+import re
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import ClassVar
+
+from enas_tf.core.errors import UserError
+from enas_tf.core.graphs import Graph
+
+Tokens = tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Slot:
+    """The place of one token in an architecture's text.
+
+    Attributes:
+        name: where it is, from the outside in, e.g. `"normal cell, node 2, index 1"`.
+        size: the token is one of `range(size)`.
+        options: what these numbers stand for, in words; error messages quote it.
+        words: what JSON writes for each number; empty where it writes the number itself.
+    """
+
+    name: str
+    size: int
+    options: str
+    words: tuple[str | bool, ...] = ()
+
+    @property
+    def allowed(self) -> str:
+        """The allowed numbers with their meaning, as error messages put it."""
+        numbers = f"an integer from 0 to {self.size - 1}" if self.size > 1 else "0"
+        return f"{numbers} ({self.options})"
+
+
+class Arc(ABC):
+    """One architecture, immutable. Its tokens, text, JSON and object say the same thing."""
+
+    @property
+    @abstractmethod
+    def tokens(self) -> Tokens:
+        """The architecture as a flat tuple of integers, in text order."""
+
+    @property
+    @abstractmethod
+    def ops(self) -> Tokens:
+        """The numbers of all ops that it runs, in text order."""
+
+    @property
+    @abstractmethod
+    def inputs(self) -> Tokens:
+        """The entries that its indices or skip connections choose, in text order.
+
+        They are places in the space's `entries`.
+        """
+
+    @property
+    @abstractmethod
+    def space(self) -> "Space":
+        """The smallest space that holds this architecture."""
+
+    @classmethod
+    @abstractmethod
+    def from_json(cls, text: str) -> "Arc":
+        """The architecture that `to_json` wrote, of any size; UserError if `text` is wrong."""
+
+    def __str__(self) -> str:
+        return " ".join(map(str, self.tokens))
+
+    def to_json(self) -> str:
+        """The architecture as a JSON object that names every place and op in words."""
+        names: dict = {"space": self.space.name}
+        for token, slot in zip(self.tokens, self.space.slots, strict=True):
+            *outer, last = slot.name.split(", ")
+            inner = names
+            for key in outer:
+                inner = inner.setdefault(key, {})
+            inner[last] = slot.words[token] if slot.words else token
+        return json.dumps(names, indent=2)
+
+
+class Space(ABC):
+    """All architectures of one kind and one size.
+
+    A subclass is a frozen dataclass whose first field is the size: its number of layers or nodes.
+    It supplies the slots, makes an `Arc` of checked tokens, and explains and draws one.
+    """
+
+    name: ClassVar[str]
+    """The name of this kind of space, e.g. `"micro"`."""
+
+    unit: ClassVar[str]
+    """What the size counts: `"layer"` or `"node"`."""
+
+    def __post_init__(self) -> None:
+        """Raises UserError if the size is no integer of at least 1."""
+        field = fields(self)[0].name
+        size = getattr(self, field)
+        if not isinstance(size, int) or size < 1:
+            raise UserError(f"space.{field} must be an integer of at least 1, got {_shown(size)}")
+
+    @property
+    @abstractmethod
+    def ops(self) -> tuple[str, ...]:
+        """The names of the ops (rnn: activations); an op's token is its place here."""
+
+    @property
+    @abstractmethod
+    def entries(self) -> tuple[str, ...]:
+        """The names of what an index or a skip connection can choose."""
+
+    @property
+    @abstractmethod
+    def slots(self) -> tuple[Slot, ...]:
+        """One slot per token, in text order."""
+
+    @classmethod
+    @abstractmethod
+    def num_tokens(cls, size: int) -> int:
+        """The number of tokens of an architecture with `size` layers or nodes."""
+
+    @abstractmethod
+    def _arc(self, tokens: Tokens) -> Arc:
+        """The architecture of these tokens, which have been checked."""
+
+    @abstractmethod
+    def explain(self, arc: Arc) -> str:
+        """What each layer or node computes from what, in words; several lines."""
+
+    @abstractmethod
+    def graphs(self, arc: Arc) -> tuple[Graph, ...]:
+        """What to draw of the architecture: one graph per kind of cell, or the one network."""
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """How many values each token can have, in text order."""
+        return tuple(slot.size for slot in self.slots)
+
+    def parse(self, source: str | Arc | Mapping | Iterable[int]) -> Arc:
+        """Reads an architecture of this very size.
+
+        Args:
+            source: integers separated by white space or commas; or the JSON form, as text or
+                decoded; or an `Arc`; or the integers themselves.
+
+        Raises:
+            UserError: names the token's place, what is allowed there, and what came.
+        """
+        return self._arc(self._checked(self._read(source), [getattr(self, fields(self)[0].name)]))
+
+    def check(self, tokens: Iterable[int]) -> Tokens:
+        """The tokens as a tuple of plain integers; raises the UserErrors of `parse`."""
+        return self.parse(tokens).tokens
+
+    def random(self, rng: random.Random) -> Arc:
+        """Draws one architecture; all of the space are equally likely."""
+        return self._arc(tuple(rng.randrange(size) for size in self.sizes))
+
+    def count(self) -> int:
+        """The exact number of architectures, counted as the controller draws them."""
+        return math.prod(self.sizes)
+
+    def paper_count(self) -> int | None:
+        """The paper's number of architectures where the paper counts otherwise, else None."""
+        return None
+
+    @classmethod
+    def of(cls, source: str | Arc | Mapping | Iterable[int], **options) -> tuple["Space", Arc]:
+        """Reads an architecture of any size, which the number of tokens tells.
+
+        Args:
+            source: as for `parse`.
+            **options: the space's fields other than its size.
+
+        Returns:
+            The space of that size, and the architecture.
+
+        Raises:
+            UserError: as `parse`; if no size fits, it says which numbers of tokens do.
+        """
+        values = cls._read(source)
+        size = next(n for n in itertools.count(1) if cls.num_tokens(n) >= len(values))
+        fits = [size] if cls.num_tokens(size) == len(values) else [n for n in (size - 1, size) if n]
+        space = cls(size, **options)
+        return space, space._arc(space._checked(values, fits))
+
+    @classmethod
+    def _read(cls, source: str | Arc | Mapping | Iterable[int]) -> dict[str, object]:
+        """The values that `source` gives, unchecked, by place: `"token 1"` or a slot's name."""
+        if isinstance(source, Arc):
+            if source.space.name != cls.name:
+                raise UserError(
+                    f"expected an architecture of the {cls.name} space, "
+                    f"got one of the {source.space.name} space: {_shown(source)}"
+                )
+            source = source.tokens
+        if isinstance(source, str):
+            text = source.strip()
+            source = decode_json(text) if text.startswith("{") else re.findall(r"[^\s,]+", text)
+        if isinstance(source, Mapping):
+            values = _flatten(source)
+            named = values.pop("space", None)
+            if named != cls.name:
+                raise UserError(f'"space" in the JSON must be "{cls.name}", got {_shown(named)}')
+            return values
+        return {f"token {place}": value for place, value in enumerate(source, 1)}
+
+    def _checked(self, values: dict[str, object], fits: Sequence[int]) -> Tokens:
+        """The tokens of `values`, which came by place; `fits` are the sizes to name in errors."""
+        note = ""
+        if len(values) != len(self.slots):
+            wanted = " or ".join(f"{self.num_tokens(n)} ({_plural(n, self.unit)})" for n in fits)
+            note = (
+                f"; the number of tokens in the {self.name} space must be {wanted}, "
+                f"got {len(values)}"
+            )
+        left, tokens = dict(values), []
+        for place, slot in enumerate(self.slots, 1):
+            key = slot.name if slot.name in left else f"token {place}"
+            where = f"token {place} ({slot.name})"
+            if key not in left:
+                raise UserError(f"{where} is missing: it must be {slot.allowed}{note}")
+            value = left.pop(key)
+            # Only JSON speaks in words: the text of an architecture is integers.
+            in_words = key == slot.name and isinstance(value, str | bool) and value in slot.words
+            token = slot.words.index(value) if in_words else _integer(value)
+            if token is None or not 0 <= token < slot.size:
+                raise UserError(f"{where} must be {slot.allowed}, got {_shown(value)}{note}")
+            tokens.append(token)
+        if left:
+            raise UserError(f"{_shown(next(iter(left)))} is not part of the architecture{note}")
+        return tuple(tokens)
+
+
+def decode_json(text: str) -> dict:
+    """The object that a JSON text holds; UserError if it holds none."""
+    try:
+        value = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise UserError(f"the architecture's JSON cannot be read: {error}") from error
+    if not isinstance(value, dict):
+        raise UserError(f"the architecture's JSON must be an object, got {_shown(text)}")
+    return value
+
+
+def numbered(words: Sequence[str]) -> str:
+    """The words with the number that stands for each, e.g. `"0 tanh, 1 relu"`."""
+    return ", ".join(f"{number} {word}" for number, word in enumerate(words))
+
+
+def _plural(number: int, unit: str) -> str:
+    """E.g. `"1 node"`, `"2 nodes"`."""
+    return f"{number} {unit}" if number == 1 else f"{number} {unit}s"
+
+
+def _flatten(names: Mapping, outer: str = "") -> dict[str, object]:
+    flat: dict[str, object] = {}
+    for key, value in names.items():
+        name = f"{outer}{key}"
+        flat |= _flatten(value, f"{name}, ") if isinstance(value, Mapping) else {name: value}
+    return flat
+
+
+def _integer(value: object) -> int | None:
+    if isinstance(value, str):
+        return int(value) if re.fullmatch("[0-9]{1,9}", value) else None
+    try:
+        return None if isinstance(value, bool) else operator.index(value)
+    except TypeError:
+        return None
+
+
+def _shown(value: object) -> str:
+    """A wrong value as error messages show it: on one line, and cut if it is long."""
+    line = " ".join(str(value).split())
+    return line if len(line) <= 60 else f"{line[:57]}..."

@@ -1,0 +1,46 @@
+"""An architecture in words and in a picture, with what it costs."""
+
+from pathlib import Path
+
+from enas_tf.core.errors import UserError
+from enas_tf.core.space import Arc, Space
+from enas_tf.experiment.domain import Domain
+from enas_tf.experiment.settings import Settings
+from enas_tf.layers.dropout import Clock
+
+
+def describe(space: Space, arc: Arc, settings: Settings, domain: Domain, sizes: tuple) -> str:
+    """Explains an architecture, and draws it where the settings name a file for it.
+
+    Args:
+        space: that holds it.
+        arc: the architecture.
+        settings: of the final network.
+        domain: of the data.
+        sizes: the domain's, of the data.
+
+    Returns:
+        What it computes; the final network's parameters and multiply-adds, or why there can be no
+        such network; and how many architectures the space holds.
+
+    Raises:
+        UserError: the picture cannot be written.
+    """
+    if settings.common.output:
+        from enas_tf.reporting.drawing import draw  # matplotlib, which a search does not need
+
+        draw(space.graphs(arc), Path(settings.common.output))
+    count = f"the space holds {space.count():,} architectures"
+    if space.paper_count():
+        count += f" as the controller draws them, {space.paper_count():,} by the paper"
+    return "\n".join([space.explain(arc), "", _cost(arc, settings, domain, sizes), count])
+
+
+def _cost(arc: Arc, settings: Settings, domain: Domain, sizes: tuple) -> str:
+    try:
+        network = domain.network(arc, settings, sizes, Clock(1, 0))
+    except UserError as error:
+        return f"no final network can be built: {error}"
+    description = settings.train.child(settings.child).description
+    params = domain.count_params(arc, settings, sizes)
+    return f"final network ({description}): {params:,} parameters, {domain.cost(network, sizes)}"

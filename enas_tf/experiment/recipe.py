@@ -1,0 +1,26 @@
+"""What goes with what: a recipe pairs a space with its parts, its data and its settings."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from enas_tf.core.space import Space
+from enas_tf.experiment.domain import Domain
+from enas_tf.experiment.settings import Settings
+from enas_tf.search.controller import Controller, ControllerConfig
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A launcher's parts.
+
+    Attributes:
+        name: the launcher's.
+        domain: the data, and the networks on them.
+        controller: called with space and configuration.
+        presets: settings by the preset's name, the default first.
+    """
+
+    name: str
+    domain: Domain
+    controller: Callable[[Space, ControllerConfig], Controller]
+    presets: Mapping[str, Settings]

@@ -1,0 +1,162 @@
+"""All settings of a run, from which the flags are made."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import Field, asdict, dataclass, fields, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from enas_tf.core.config import option
+from enas_tf.core.errors import UserError
+from enas_tf.core.space import Space
+from enas_tf.data.base import DataConfig
+from enas_tf.data.text import TextDataConfig
+from enas_tf.search.compare import CompareConfig
+from enas_tf.search.controller import ControllerConfig
+from enas_tf.search.derive import DeriveConfig
+from enas_tf.search.search import SearchConfig
+from enas_tf.training.distribution import JitCompile, StrategyName
+from enas_tf.training.final_training import ChildConfig, TrainConfig
+
+
+@dataclass(frozen=True)
+class CommonConfig:
+    """Flags of every verb."""
+
+    workdir: str | None = option(None, "the run's folder; unset: runs/ and the launcher's name")
+    preset: Literal["paper", "paper_text", "tiny"] = option(
+        "paper",
+        "paper: the authors' settings, mended; paper_text: some of them as in the paper's text "
+        "(docs/sources.md lists them); tiny: the whole pipeline in minutes on two CPU cores",
+    )
+    dataset: str = option(
+        "cifar10",
+        "cifar10, any other name of TensorFlow Datasets, folder:PATH with a folder of images per "
+        "class, or digits, which needs no download",
+    )
+    data_dir: str | None = option(None, "the TFDS directory; unset: TFDS's own default")
+    seed: int = option(0, "of all random numbers")
+    seeds: int = option(
+        1,
+        "for search (with its derivation) or no verb: repeat it with as many seeds, from seed on, "
+        "each in a folder of its own, and report means and deviations",
+    )
+    deterministic: bool = option(False, "repeat a run bit for bit; slower on GPUs")
+    strategy: StrategyName = option(
+        "auto", "devices: auto takes all GPUs; one; mirrored: several; multiworker: by TF_CONFIG"
+    )
+    logical_devices: int = option(
+        0, "split each GPU, or else the CPU, into this many devices, to try distribution"
+    )
+    precision: Literal["float32", "mixed_bfloat16", "mixed_float16"] = option(
+        "float32", "of the networks' computations; weights are always float32"
+    )
+    jit_compile: JitCompile = option(
+        "auto", "compile the steps of search and training with XLA; auto: the search's, on GPUs"
+    )
+    overwrite: bool = option(False, "remove the run that the workdir holds, and start afresh")
+    arc: str | None = option(
+        None, "an architecture: its text, a file that holds it, or a published one's name"
+    )
+    split: Literal["train", "valid", "test"] = option("test", "what evaluate evaluates on")
+    output: str | None = option(None, "where describe draws to: a name ending in .svg or .png")
+
+    def __post_init__(self) -> None:
+        """Raises UserError for numbers out of range."""
+        if self.seeds < 1:
+            raise UserError(f"seeds must be at least 1, got {self.seeds}")
+        # All that are repeated must have the 32 bits that Keras and numpy take.
+        largest = 2**32 - self.seeds
+        if not 0 <= self.seed <= largest:
+            raise UserError(f"seed must be between 0 and {largest}, got {self.seed}")
+        if self.logical_devices < 0:
+            raise UserError(f"logical_devices must not be negative, got {self.logical_devices}")
+
+
+@dataclass(frozen=True)
+class TextCommonConfig(CommonConfig):
+    """Flags of every verb, for text."""
+
+    dataset: str = option(
+        "ptb",
+        "ptb, the Penn Treebank's ptb.train.txt, ptb.valid.txt and ptb.test.txt in data_dir; "
+        "text:PATH with train.txt, valid.txt and test.txt; or pydoc, which needs no download",
+    )
+    data_dir: str | None = option(None, "the folder of the Penn Treebank's files")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """All settings of a run."""
+
+    common: CommonConfig
+    space: Space
+    child: ChildConfig
+    controller: ControllerConfig
+    search: SearchConfig
+    derive: DeriveConfig
+    compare: CompareConfig
+    train: TrainConfig
+    data: DataConfig | TextDataConfig
+
+    def __post_init__(self) -> None:
+        """Raises UserError now for a final network that could not be built after the search."""
+        self.train.child(self.child)
+
+    def changed(self, values: Mapping[str, Any]) -> "Settings":
+        """The same settings but for some values, by the names of their flags.
+
+        Args:
+            values: e.g. `{"workdir": "runs/mine", "search.num_epochs": 3}`.
+
+        Raises:
+            UserError: a name that is no setting's, or values that the settings refuse.
+        """
+        places = {name: (part, field.name) for name, part, field in self.named_fields()}
+        changes: dict[str, dict[str, Any]] = {}
+        for name, value in values.items():
+            if name == "preset":
+                raise UserError("a preset is chosen among the recipe's presets; leave preset out")
+            if name not in places:
+                raise UserError(f"no setting is called {name!r}; a launcher's --help lists all")
+            part, field = places[name]
+            changes.setdefault(part, {})[field] = value
+        parts = {part: replace(getattr(self, part), **new) for part, new in changes.items()}
+        return replace(self, **parts)
+
+    def named_fields(self) -> Iterator[tuple[str, str, Field]]:
+        """The flag's name, the part and the field of every setting that is a flag."""
+        for part in fields(self):
+            prefix = "" if part.name == "common" else f"{part.name}."
+            for field in fields(getattr(self, part.name)):
+                if "help" in field.metadata:
+                    yield prefix + field.metadata.get("flag", field.name), part.name, field
+
+
+# What one command asks for, and no run keeps.
+_OF_ONE_COMMAND = ("workdir", "overwrite", "arc", "split", "output", "seeds")
+
+FREE = ("data_dir", "strategy", "logical_devices", "compare")
+"""Settings, or parts of them, that may change when a run goes on: they do not decide its results,
+and a comparison changes nothing of a run."""
+
+
+def run_config(settings: Settings) -> dict[str, Any]:
+    """All settings that a run keeps, as nested dicts, for its `config.json`."""
+    config = asdict(settings)
+    common = config.pop("common")
+    return {n: v for n, v in common.items() if n not in _OF_ONE_COMMAND} | config
+
+
+def flags_of(settings: Settings, presets: Mapping[str, Settings], workdir: Path) -> list[str]:
+    """The flags that make these settings of their preset, in the given folder.
+
+    What one command alone asks for, such as an architecture, is left out.
+    """
+    preset = presets[settings.common.preset]
+    given = [f"--workdir={workdir}", f"--preset={settings.common.preset}"]
+    for name, part, field in settings.named_fields():
+        value, default = (getattr(getattr(s, part), field.name) for s in (settings, preset))
+        if name not in (*_OF_ONE_COMMAND, "preset") and value != default:
+            shown = str(value).lower() if value is None or isinstance(value, bool) else value
+            given.append(f"--{name}={shown}")
+    return given

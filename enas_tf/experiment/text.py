@@ -1,0 +1,113 @@
+"""Language modelling."""
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+import keras
+
+from enas_tf.core.space import Arc
+from enas_tf.data.corpora import load_text
+from enas_tf.data.text import TextData
+from enas_tf.experiment.settings import Settings
+from enas_tf.export.text import export_text, next_words
+from enas_tf.layers.dropout import Clock
+from enas_tf.tasks.language import LanguageTask
+from enas_tf.training.child_trainer import Forward
+
+_READ_WORDS, _SHOWN_WORDS = 20, 3
+
+_PENN_TREEBANK_WORDS = 10_000
+
+Sizes = tuple[int]
+"""The number of words in the vocabulary."""
+
+
+class TextDomain:
+    """See `enas_tf.experiment.domain.Domain`.
+
+    Args:
+        supernet: called with space, child configuration, vocabulary size, batch size and clock.
+        build_network: from an architecture, child configuration, vocabulary size, batch size and
+            clock.
+        count_params: from an architecture, child configuration and vocabulary size.
+        deployable: makes of a trained network one whose state is an input and an output.
+    """
+
+    def __init__(
+        self,
+        supernet: Callable[..., keras.Model],
+        build_network: Callable[..., keras.Model],
+        count_params: Callable[..., int],
+        deployable: Callable[[keras.Model], keras.Model],
+    ) -> None:
+        self._supernet = supernet
+        self._build_network = build_network
+        self._count_params = count_params
+        self._deployable = deployable
+
+    def load(self, settings: Settings) -> TextData:
+        """The text, in memory."""
+        return load_text(settings.common.dataset, settings.common.data_dir)
+
+    def labels(self, data: TextData) -> tuple[str, ...]:
+        """The vocabulary."""
+        return data.vocabulary
+
+    def sizes(self, data: TextData) -> Sizes:
+        """Of the vocabulary."""
+        return (data.vocab_size,)
+
+    def known_sizes(self, settings: Settings) -> Sizes | None:
+        """That of the whole Penn Treebank."""
+        common = settings.common
+        is_known = common.dataset == "ptb" and common.data_dir is None
+        return (_PENN_TREEBANK_WORDS,) if is_known else None
+
+    def search_task(self, settings: Settings, data: TextData) -> LanguageTask:
+        """Of the search's child."""
+        return LanguageTask(data, settings.data, settings.child)
+
+    def train_task(self, settings: Settings, data: TextData) -> LanguageTask:
+        """Of the final network."""
+        return LanguageTask(data, settings.data, settings.train.child(settings.child))
+
+    def supernet(self, settings: Settings, sizes: Sizes, clock: Clock) -> keras.Model:
+        """Carries the states of a batch of the search."""
+        batch_size = settings.search.batch_size
+        return self._supernet(settings.space, settings.child, *sizes, batch_size, clock)
+
+    def network(self, arc: Arc, settings: Settings, sizes: Sizes, clock: Clock) -> keras.Model:
+        """Carries the states of a batch of the final training."""
+        child = settings.train.child(settings.child)
+        return self._build_network(arc, child, *sizes, settings.train.batch_size, clock)
+
+    def forward(self, network: keras.Model) -> Forward:
+        """The network itself."""
+        return network
+
+    def count_params(self, arc: Arc, settings: Settings, sizes: Sizes) -> int:
+        """The softmax is the embedding, and counts once."""
+        return self._count_params(arc, settings.train.child(settings.child), *sizes)
+
+    def cost(self, network: keras.Model, sizes: Sizes) -> str:
+        """For one word; each weight is used once, the embedding's in the softmax."""
+        multiply_adds = sum(math.prod(variable.shape) for variable in network.trainable_variables)
+        return f"{multiply_adds:,} multiply-adds for each word, of {sizes[0]:,}"
+
+    def export(
+        self, network: keras.Model, task: LanguageTask, folder: Path, arc: str, card: dict
+    ) -> Path:
+        """A language model whose state is an input and an output."""
+        return export_text(self._deployable(network), task.data, folder, arc, card)
+
+    def show(self, version: Path, data: TextData) -> None:
+        """The likeliest words behind some of the first test words."""
+        words = data.splits["test"][: _READ_WORDS + 1]
+        predictions = next_words(version, words[:-1], _SHOWN_WORDS)
+        for place, (word, probability) in enumerate(predictions, len(words) - _SHOWN_WORDS):
+            read = " ".join(data.vocabulary[w] for w in words[max(0, place - 4) : place])
+            print(
+                f"prediction: behind {read!r} comes {data.vocabulary[word]!r} with probability "
+                f"{probability:.3f} (the text has {data.vocabulary[words[place]]!r})"
+            )

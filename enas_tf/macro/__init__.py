@@ -1,0 +1,1 @@
+"""The macro space: whole image classifiers, layer by layer, with skip connections."""

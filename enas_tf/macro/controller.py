@@ -1,0 +1,99 @@
+"""The macro space's controller.
+
+Reference: Pham et al. 2018, section 2.3, and `_build_sampler` of the authors'
+general_controller.py.
+"""
+
+from dataclasses import dataclass
+
+import tensorflow as tf
+
+from enas_tf.core.config import option
+from enas_tf.core.errors import UserError
+from enas_tf.search.controller import Controller, ControllerConfig, Pick
+
+
+@dataclass(frozen=True)
+class MacroControllerConfig(ControllerConfig):
+    """The controller, and how REINFORCE trains it."""
+
+    tanh_constant: float = option(1.5, "logits become this times their tanh; 0 leaves them")
+    # No option: here the ops' logits have the same bound as all others.
+    op_tanh_reduce: float = 1.0
+    learning_rate: float = option(0.001, "Adam's learning rate")
+    skip_target: float = option(0.4, "the part of all skip connections that is aimed at")
+    skip_weight: float = option(0.8, "weight in the loss of the divergence from skip_target")
+
+    def __post_init__(self) -> None:
+        """Raises UserError for values that make no controller."""
+        super().__post_init__()
+        if not 0 < self.skip_target < 1:
+            raise UserError(
+                f"controller.skip_target must be between 0 and 1, got {self.skip_target}"
+            )
+        if self.skip_weight < 0:
+            raise UserError(f"controller.skip_weight must not be negative, got {self.skip_weight}")
+
+
+class MacroController(Controller):
+    """For each layer chooses an op, then by attention which earlier outputs to join to it.
+
+    Beside its tokens it hands out the weighted skip penalty, and the numbers `skip_penalty`
+    (without the weight) and `skip_rate` (the part of all skip connections that is there).
+    """
+
+    def build(self, input_shape: tuple | None) -> None:
+        """Makes embeddings, attention and the ops' classifier."""
+        size, num_ops = self.config.lstm_size, len(self.space.ops)
+        self.add_weights(start=(1, size), op_embedding=(num_ops, size), op_kernel=(size, num_ops))
+        self.add_attention()
+
+    def decide(self, pick: Pick) -> None:
+        """The op of each layer, then all of its skip bits at once."""
+        state = [tf.zeros([pick.batch, self.config.lstm_size])] * 2
+        start = tf.repeat(tf.convert_to_tensor(self.start), pick.batch, axis=0)
+        # A layer's anchor is a part of the next input once the layer is joined; its key says how
+        # well it fits. Bit j attends to layer j, although it joins the output of layer j - 1.
+        anchors, keys, penalties, counts = [], [], [], []
+        slot, x = 0, start
+        for layer in range(self.space.num_layers):
+            output, state = self.step(x, state)
+            op = pick(slot, self.squash(tf.matmul(output, self.op_kernel)))
+            output, state = self.step(tf.gather(self.op_embedding, op), state)
+            x = start
+            if layer:
+                # A skip bit has two logits, that of 1 and its negative for 0.
+                energies = self.attend(output, keys)
+                logits = self.squash(tf.stack([-energies, energies], axis=-1))
+                skips = tf.cast(pick.several(slot + 1, logits), tf.float32)
+                penalties.append(self._penalty(logits))
+                counts.append(tf.reduce_sum(skips, axis=1, keepdims=True))
+                x = tf.einsum("bk,bkc->bc", skips, tf.stack(anchors, axis=1)) / (1 + counts[-1])
+            anchors.append(output)
+            keys.append(tf.matmul(output, self.key_kernel))
+            slot += 1 + layer
+        self._account(pick, penalties, counts)
+
+    def _penalty(self, logits: tf.Tensor) -> tf.Tensor:
+        """How far a layer's skip probabilities are from the target, `(batch,)`.
+
+        As the authors have it: `p log(p / target)` with `p` the sigmoid, not the softmax, of each
+        of the two logits, summed over both and over all of the layer's skips.
+        """
+        target = self.config.skip_target
+        log_p = tf.math.log_sigmoid(logits)
+        divergence = tf.exp(log_p) * (log_p - tf.math.log([1 - target, target]))
+        return tf.reduce_sum(divergence, axis=[1, 2])
+
+    def _account(self, pick: Pick, penalties: list[tf.Tensor], counts: list[tf.Tensor]) -> None:
+        """Hands out the mean penalty of the layers that have skips, and the skip rate."""
+        if not counts:
+            return
+        layers = len(counts)
+        penalty = tf.add_n(penalties) / layers
+        pick.penalty = self.config.skip_weight * penalty
+        possible = layers * (layers + 1) / 2
+        pick.numbers |= {
+            "skip_penalty": penalty,
+            "skip_rate": tf.squeeze(tf.add_n(counts), axis=1) / possible,
+        }

@@ -1,0 +1,86 @@
+"""The macro space's recipe: what a search for whole networks goes with, and its presets."""
+
+from dataclasses import replace
+
+from enas_tf.data.base import DataConfig
+from enas_tf.experiment.images import ImageDomain
+from enas_tf.experiment.recipe import Recipe
+from enas_tf.experiment.settings import CommonConfig, Settings
+from enas_tf.macro.controller import MacroController, MacroControllerConfig
+from enas_tf.macro.network import MacroChildConfig, build, count_params
+from enas_tf.macro.space import MacroSpace
+from enas_tf.macro.supernet import MacroSupernet
+from enas_tf.search.compare import CompareConfig
+from enas_tf.search.derive import DeriveConfig
+from enas_tf.search.search import ImageSearchConfig
+from enas_tf.training.final_training import ImageTrainConfig
+
+_PAPER = Settings(
+    common=CommonConfig(),
+    space=MacroSpace(12),
+    child=MacroChildConfig(),
+    controller=MacroControllerConfig(),
+    search=ImageSearchConfig(
+        num_epochs=310, batch_size=128, updates_per_epoch=50, arcs_per_update=20
+    ),
+    derive=DeriveConfig(),
+    compare=CompareConfig(),
+    train=ImageTrainConfig(
+        num_epochs=310,
+        batch_size=100,
+        out_filters=96,
+        keep_prob=0.5,
+        drop_path_keep_prob=1.0,
+        aux_head=False,
+        lr_min=0.001,
+    ),
+    data=DataConfig(cutout=0),
+)
+
+_PAPER_TEXT = replace(
+    _PAPER,
+    common=CommonConfig(preset="paper_text"),
+    child=replace(_PAPER.child, lr_min=0.001, l2=1e-4),
+    controller=replace(
+        _PAPER.controller,
+        temperature=5.0,
+        tanh_constant=2.5,
+        entropy_weight=0.1,
+        learning_rate=0.00035,
+    ),
+    train=replace(_PAPER.train, l2=1e-4),
+)
+
+_TINY = replace(
+    _PAPER,
+    common=CommonConfig(preset="tiny", dataset="digits"),
+    space=MacroSpace(6),
+    # Few steps must do, so the rate is high and falls once.
+    child=replace(_PAPER.child, out_filters=16, keep_prob=1.0, lr_max=0.1, lr_period=30),
+    # As in the micro space's tiny form.
+    controller=replace(_PAPER.controller, epsilon=1e-8),
+    search=ImageSearchConfig(
+        num_epochs=30, batch_size=32, max_steps=40, updates_per_epoch=8, arcs_per_update=10
+    ),
+    derive=DeriveConfig(num_samples=30, num_batches=16),
+    compare=CompareConfig(num_samples=30, num_trained=4, epochs=2),
+    train=replace(
+        _PAPER.train,
+        num_epochs=15,
+        batch_size=64,
+        max_steps=100,
+        out_filters=16,
+        keep_prob=0.9,
+        lr_period=15,
+        use_validation=False,
+    ),
+    data=DataConfig(pad=0, cutout=0),
+)
+
+CIFAR_MACRO = Recipe(
+    name="cifar_macro",
+    domain=ImageDomain(MacroSupernet, build, count_params),
+    controller=MacroController,
+    presets={"paper": _PAPER, "paper_text": _PAPER_TEXT, "tiny": _TINY},
+)
+"""Whole networks for images."""

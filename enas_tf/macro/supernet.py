@@ -1,0 +1,147 @@
+"""The macro space's shared-weight network.
+
+Reference: Pham et al. 2018, section 2.3, and `_enas_layer` of the authors' general_child.py.
+"""
+
+from collections.abc import Callable
+from functools import partial
+
+import keras
+import tensorflow as tf
+
+from enas_tf.core.network_config import ImageChildConfig
+from enas_tf.layers.aux_head import AuxHead
+from enas_tf.layers.conv import ConvNorm
+from enas_tf.layers.dropout import Clock, Dropout, DropPath
+from enas_tf.layers.initializers import he_normal
+from enas_tf.layers.norm import BatchNorm, MovingAverages, normalize
+from enas_tf.macro.banks import OpBank, ReductionBank, run_op
+from enas_tf.macro.entries import make_entries
+from enas_tf.macro.space import MacroSpace
+
+
+class MacroSupernet(keras.Model):
+    """All networks of the macro space in one; tokens say which of them runs.
+
+    Args:
+        space: the space of its architectures.
+        config: sizes and dropout.
+        image_shape: `(height, width, channels)`.
+        num_classes: of the logits.
+        clock: the step that dropout goes by.
+        moving_averages: whether batch norm keeps moving averages and goes by them where `training`
+            is false, as in the authors' code; else it always goes by the batch's statistics.
+
+    Call arguments:
+        images: `(batch, height, width, channels)`, normalised.
+        tokens: an architecture's, int32.
+        training: whether to drop out and to compute the auxiliary logits.
+    """
+
+    def __init__(
+        self,
+        space: MacroSpace,
+        config: ImageChildConfig,
+        image_shape: tuple[int, int, int],
+        num_classes: int,
+        clock: Clock,
+        moving_averages: bool = False,
+    ) -> None:
+        super().__init__(name="macro_supernet")
+        self.space = space
+        self.moving = moving_averages
+        self.channels = channels = config.out_filters
+        norm = partial(BatchNorm, moving=self.moving)
+        self.stem = ConvNorm(channels, 3, relu=False, norm=norm, name="stem")
+        self.ops = OpBank(space.num_layers, len(space.ops), channels, self.moving, name="ops")
+        self.reductions = {
+            str(layer): ReductionBank(layer + 2, channels, self.moving, name=f"reduction_{layer}")
+            for layer in space.pools
+        }
+        depths = [(layer + 1) / space.num_layers for layer in range(space.num_layers)]
+        self.drop_paths = [DropPath(config.drop_path_keep_prob, d, clock) for d in depths]
+        self.aux_head = AuxHead(num_classes, name="aux_head") if config.aux_head else None
+        self.dropout = Dropout(config.keep_prob, clock)
+        self.num_classes = num_classes
+        self.build((None, *image_shape))
+
+    def build(self, image_shape: tuple) -> None:
+        """Makes all weights."""
+        self.stem.build(image_shape)
+        self.ops.build()
+        sides = image_shape[1:3]
+        for layer in range(self.space.num_layers):
+            if self.aux_head and layer == self.space.aux_layer:
+                self.aux_head.build((None, *sides, self.channels))
+            if layer in self.space.pools:
+                self.reductions[str(layer)].build()
+                sides = [-(-side // 2) for side in sides]
+        # The first layer joins nothing, and has no batch norm for it.
+        shape = (self.space.num_layers - 1, self.channels)
+        options = {"shape": shape, "autocast": False}
+        self.skip_scale = self.add_weight(name="skip_scale", initializer="ones", **options)
+        self.skip_offset = self.add_weight(name="skip_offset", initializer="zeros", **options)
+        self.skip_averages = MovingAverages(shape, name="skip_averages") if self.moving else None
+        self.classifier = self.add_weight(
+            shape=(self.channels, self.num_classes),
+            initializer=he_normal(self.channels),
+            name="classifier",
+        )
+        self.built = True
+
+    def call(
+        self, images: tf.Tensor, tokens: tf.Tensor, training: bool = False
+    ) -> tuple[tf.Tensor, tf.Tensor | None]:
+        """The logits and the auxiliary logits, `(batch, num_classes)`, float32.
+
+        The latter are None where there is no auxiliary head, or outside training.
+        """
+        layers = self.space.num_layers
+        by_layer = tf.split(tokens, [size for layer in range(layers) for size in (1, layer)])
+        ops, bits = tf.concat(by_layer[0::2], axis=0), by_layer[1::2]
+        op_of_layer = tf.unstack(ops)
+        weights, aux_logits = self.ops.layers(), None
+        update_averages, by_averages = self.moving and training, self.moving and not training
+        averages = self.ops.layer_averages() if by_averages else [None] * layers
+        skip_norms = self._skip_norms(by_averages)
+        op_statistics, skip_statistics = [], []
+        joined = make_entries([self.stem(images, training=training)], layers + 1)
+        for layer in range(layers):
+            op, given = op_of_layer[layer], joined.all[-1]
+            x, statistics = run_op(given, op, weights[layer], averages[layer], update_averages)
+            op_statistics.append(statistics)
+            if layer:
+                x = self._drop_path(x, bits[layer], layer, training)
+                x, *statistics = skip_norms[layer - 1](joined.add_to(x, bits[layer]))
+                skip_statistics.append(statistics)
+            joined.append(x)
+            if self.aux_head and training and layer == self.space.aux_layer:
+                aux_logits = self.aux_head(x)
+            if layer in self.space.pools:
+                reduced = self.reductions[str(layer)](joined.all, training=training)
+                joined = make_entries(reduced, layers + 1)
+        if update_averages:
+            self.ops.update(ops, op_statistics)
+            self.skip_averages.update([tf.stack(s) for s in zip(*skip_statistics, strict=True)])
+        features = tf.reduce_mean(joined.all[-1], [1, 2])
+        features = self.dropout(features, training=training)
+        return tf.cast(tf.matmul(features, self.classifier), tf.float32), aux_logits
+
+    def _skip_norms(self, by_averages: bool) -> list[Callable]:
+        """For each layer but the first the batch norm behind it and what is joined to it."""
+        averages = [None] * (self.space.num_layers - 1)
+        if by_averages:
+            averages = zip(*map(tf.unstack, self.skip_averages.read()), strict=True)
+        weights = tf.unstack(self.skip_scale), tf.unstack(self.skip_offset)
+        return [
+            partial(normalize, scale=scale, offset=offset, averages=of_layer)
+            for scale, offset, of_layer in zip(*weights, averages, strict=True)
+        ]
+
+    def _drop_path(self, x: tf.Tensor, bits: tf.Tensor, layer: int, training: bool) -> tf.Tensor:
+        """Drop path, but where nothing is joined: the op's output is then all that there is."""
+        drop_path = self.drop_paths[layer]
+        if not training or drop_path.layer_keep_prob == 1:
+            return x
+        mask = tf.cast(drop_path.mask([tf.shape(x)[0], 1, 1, 1]), x.dtype)
+        return x * tf.where(tf.reduce_any(bits > 0), mask, tf.ones_like(mask))

@@ -1,0 +1,147 @@
+"""The shared weights of the micro space's cells.
+
+Reference: `_enas_layer` of the authors' micro_child.py.
+"""
+
+import keras
+import tensorflow as tf
+
+from enas_tf.layers.choice import Weights, take_rows
+from enas_tf.layers.dropout import DropPath
+from enas_tf.layers.graph_function import graph_function
+from enas_tf.layers.initializers import he_normal
+from enas_tf.layers.kernels import pointwise_conv
+from enas_tf.layers.norm import MovingAverages, Statistics, normalize
+from enas_tf.micro.banks import SeparableConvBank
+from enas_tf.micro.nodes import loose_ends, run_nodes
+from enas_tf.micro.space import MicroSpace
+
+
+def edge_factors(ops: tf.Tensor, masks: tf.Tensor) -> tf.Tensor:
+    """What the edges' outputs are multiplied by: drop path's masks, but 1 for the identity.
+
+    Args:
+        ops: `(2 * num_nodes,)`, int32.
+        masks: `(batch, 2 * num_nodes, 1, 1, 1)`.
+
+    Returns:
+        `(2 * num_nodes, batch, 1, 1, 1)`.
+    """
+    masks = tf.transpose(masks, [1, 0, 2, 3, 4])
+    is_identity = tf.reshape(ops == len(MicroSpace.ops) - 1, [-1, 1, 1, 1, 1])
+    return tf.where(is_identity, tf.ones_like(masks), masks)
+
+
+@graph_function
+def _run_cell(
+    inputs: tuple[tf.Tensor, tf.Tensor],
+    tokens: tf.Tensor,
+    rows: tf.Tensor,
+    banks: tuple[Weights, Weights],
+    join: Weights,
+    averages: Statistics | None,
+    masks: tf.Tensor | None,
+    with_statistics: bool,
+) -> tuple[tf.Tensor, Statistics | None, Statistics | None]:
+    """A cell whose weights are given.
+
+    Args:
+        inputs: two of `(batch, height, width, channels)`.
+        tokens: `(4 * num_nodes,)`, int32.
+        rows: `(2 * num_nodes,)`, int32: each edge's set of weights.
+        banks: per kernel size, all sets of weights.
+        join: kernel, `(entries, channels, channels)`, scale and offset after the loose ends.
+        averages: what the batch norm after the loose ends uses; None takes the batch's own.
+        masks: drop path's, `(batch, 2 * num_nodes, 1, 1, 1)`, or None.
+        with_statistics: whether to return what the batch norms used.
+
+    Returns:
+        The output, of an input's shape; with statistics also the edges' means and variances,
+        each `(2 * num_nodes, 2, channels)`, and those of the output, `(channels,)`.
+    """
+    edges = tf.stack([tokens[0::2], tokens[1::2], rows], axis=1)
+    factors = None if masks is None else edge_factors(tokens[1::2], masks)
+    ends, places, edge_statistics = run_nodes(inputs, edges, banks, factors)
+    kernel, scale, offset = join
+    if places is None:
+        # Entries that are no loose ends meet zeros in the kernel.
+        loose = tf.cast(loose_ends(edges[:, 0], kernel.shape[0]), kernel.dtype)
+        kernel *= loose[:, tf.newaxis, tf.newaxis]
+    else:
+        kernel = take_rows(kernel, places[:, tf.newaxis])
+    ends = tf.transpose(ends, [1, 2, 3, 0, 4])
+    height, width, channels = inputs[0].shape[1:]
+    # After the transposition, relu and the convolution keep one tensor for their gradients.
+    count = kernel.shape[0] or tf.shape(kernel)[0]
+    ends = tf.nn.relu(tf.reshape(ends, [-1, height, width, count * channels]))
+    output = pointwise_conv(ends, tf.reshape(kernel, [-1, channels]))
+    output, *output_statistics = normalize(output, scale, offset, averages=averages)
+    return (output, edge_statistics, output_statistics) if with_statistics else (output, None, None)
+
+
+class SharedCell(keras.layers.Layer):
+    """A cell with weights for every op on every input that a node may take.
+
+    Args:
+        num_nodes: of the cell, its two inputs not counted.
+        channels: of both inputs and the output.
+        drop_path: acts on every op's output but identity's.
+        moving: whether to keep moving averages, and to go by them where `training` is false.
+
+    Call arguments:
+        inputs: two of `(batch, height, width, channels)`.
+        tokens: `(4 * num_nodes,)`, int32.
+        training: whether to drop paths and to take in the batch's statistics.
+    """
+
+    def __init__(
+        self, num_nodes: int, channels: int, drop_path: DropPath, moving: bool, **kwargs
+    ) -> None:
+        super().__init__(**kwargs)
+        self.channels = channels
+        self.drop_path = drop_path
+        self.moving = moving
+        # Entries 0 .. node - 1 may feed each of a node's two edges.
+        inputs = [node for node in range(2, num_nodes + 2) for _ in range(2)]
+        self.first_row = [sum(inputs[:edge]) for edge in range(len(inputs))]
+        self.num_entries = num_nodes + 2
+        self.conv_3x3 = SeparableConvBank(sum(inputs), channels, 3, moving, name="conv_3x3")
+        self.conv_5x5 = SeparableConvBank(sum(inputs), channels, 5, moving, name="conv_5x5")
+
+    def build(self, input_shape: tuple | None = None) -> None:
+        """Makes the ops' weights and those of the 1x1 convolution that the loose ends go into."""
+        self.conv_3x3.build()
+        self.conv_5x5.build()
+        self.kernel = self.add_weight(
+            shape=(self.num_entries, self.channels, self.channels),
+            # The loose ends' number varies; one is the least.
+            initializer=he_normal(self.channels),
+            name="kernel",
+        )
+        options = {"shape": (self.channels,), "autocast": False}
+        self.scale = self.add_weight(name="scale", initializer="ones", **options)
+        self.offset = self.add_weight(name="offset", initializer="zeros", **options)
+        if self.moving:
+            self.averages = MovingAverages((self.channels,), name="averages")
+
+    def call(
+        self, inputs: tuple[tf.Tensor, tf.Tensor], tokens: tf.Tensor, training: bool = False
+    ) -> tf.Tensor:
+        """`(batch, height, width, channels)`."""
+        rows = tokens[0::2] + tf.constant(self.first_row)
+        banks = self.conv_3x3.read(training), self.conv_5x5.read(training)
+        join = tuple(map(tf.convert_to_tensor, (self.kernel, self.scale, self.offset)))
+        averages = self.averages.read() if self.moving and not training else None
+        masks = None
+        if training and self.drop_path.layer_keep_prob < 1:
+            shape = [tf.shape(inputs[0])[0], len(self.first_row), 1, 1, 1]
+            masks = tf.cast(self.drop_path.mask(shape), inputs[0].dtype)
+        update_averages = self.moving and training
+        output, edge_statistics, output_statistics = _run_cell(
+            inputs, tokens, rows, banks, join, averages, masks, update_averages
+        )
+        if update_averages:
+            for op, bank in enumerate((self.conv_3x3, self.conv_5x5)):
+                bank.update(rows, tf.equal(tokens[1::2], op), edge_statistics)
+            self.averages.update(output_statistics)
+        return tf.ensure_shape(output, inputs[0].shape)

@@ -1,0 +1,185 @@
+"""The micro space: a normal and a reduction cell, repeated to make a network.
+
+Reference: Pham et al., "Efficient Neural Architecture Search via Parameter Sharing", ICML 2018,
+section 2.4.
+"""
+
+import itertools
+import math
+from dataclasses import dataclass
+from functools import cached_property
+from typing import ClassVar, NamedTuple
+
+from enas_tf.core.config import option
+from enas_tf.core.graphs import Edge, Graph, Node
+from enas_tf.core.space import Arc, Slot, Space, Tokens, decode_json, numbered
+
+
+class MicroNode(NamedTuple):
+    """A node adds `op_1` of entry `index_1` and `op_2` of entry `index_2`.
+
+    Entries 0 and 1 are the cell's two inputs, entry i from 2 on is node i.
+    """
+
+    index_1: int
+    op_1: int
+    index_2: int
+    op_2: int
+
+    @property
+    def inputs(self) -> tuple[tuple[int, int], tuple[int, int]]:
+        """The two pairs `(index, op)`."""
+        return (self.index_1, self.op_1), (self.index_2, self.op_2)
+
+
+Cell = tuple[MicroNode, ...]
+"""Nodes 2, 3, ... of a cell, in this order."""
+
+
+@dataclass(frozen=True)
+class MicroArc(Arc):
+    """A normal and a reduction cell, with equally many nodes.
+
+    Attributes:
+        normal: the nodes of the cell that keeps height and width.
+        reduction: the nodes of the cell that halves them.
+    """
+
+    normal: Cell
+    reduction: Cell
+
+    @property
+    def tokens(self) -> Tokens:
+        """The normal cell's nodes, then the reduction cell's, four integers each."""
+        return tuple(itertools.chain(*self.normal, *self.reduction))
+
+    @property
+    def ops(self) -> Tokens:
+        """Two for each node."""
+        return self.tokens[1::2]
+
+    @property
+    def inputs(self) -> Tokens:
+        """Two for each node; both cells' entries have the same numbers."""
+        return self.tokens[::2]
+
+    @property
+    def space(self) -> "MicroSpace":
+        """The space of as many nodes."""
+        return MicroSpace(len(self.normal))
+
+    @classmethod
+    def from_json(cls, text: str) -> "MicroArc":
+        """The architecture that `to_json` wrote, of any size; UserError if `text` is wrong."""
+        return MicroSpace.of(decode_json(text))[1]
+
+    @staticmethod
+    def loose_ends(cell: Cell) -> tuple[int, ...]:
+        """The entries that no node of the cell takes, which together are the cell's output.
+
+        As in the authors' code, the two inputs count: an unused one is part of the output.
+        """
+        used = {index for node in cell for index, _ in node.inputs}
+        return tuple(entry for entry in range(len(cell) + 2) if entry not in used)
+
+
+@dataclass(frozen=True)
+class MicroSpace(Space):
+    """All pairs of cells with `num_nodes` nodes each."""
+
+    name: ClassVar[str] = "micro"
+    unit: ClassVar[str] = "node"
+    ops: ClassVar[tuple[str, ...]] = (
+        "separable conv 3x3",
+        "separable conv 5x5",
+        "average pool 3x3",
+        "max pool 3x3",
+        "identity",
+    )
+
+    num_nodes: int = option(5, "nodes in each cell, its two inputs not counted")
+
+    @property
+    def entries(self) -> tuple[str, ...]:
+        """The two inputs, and all nodes but the last."""
+        return tuple(map(_entry, range(self.num_nodes + 1)))
+
+    @cached_property
+    def slots(self) -> tuple[Slot, ...]:
+        """For both cells and each node from 2 on: index 1, op 1, index 2, op 2."""
+        return tuple(
+            slot
+            for cell in ("normal cell", "reduction cell")
+            for node in range(2, self.num_nodes + 2)
+            for number in (1, 2)
+            for slot in (
+                Slot(f"{cell}, node {node}, index {number}", node, "an earlier node"),
+                Slot(
+                    f"{cell}, node {node}, op {number}",
+                    len(self.ops),
+                    numbered(self.ops),
+                    self.ops,
+                ),
+            )
+        )
+
+    @classmethod
+    def num_tokens(cls, size: int) -> int:
+        """Two cells of `size` nodes, four tokens each."""
+        return 8 * size
+
+    def paper_count(self) -> int:
+        """`(5 * (B - 2)!) ** 4`, where the paper's B counts the two inputs as nodes."""
+        return (len(self.ops) * math.factorial(self.num_nodes)) ** 4
+
+    def explain(self, arc: MicroArc) -> str:
+        """What each node of both cells computes from what, and which are loose ends."""
+        lines = [
+            f"micro architecture, nodes in each cell: {self.num_nodes}",
+            "input 0 is the output of the cell before the previous one, input 1 that of the "
+            "previous cell; a node adds its two parts",
+            "",
+            "normal cell",
+            *self._explain_cell(arc.normal),
+            "",
+            "reduction cell (in the derived network, ops on inputs 0 and 1 have stride 2 and so "
+            "halve height and width)",
+            *self._explain_cell(arc.reduction),
+        ]
+        return "\n".join(lines)
+
+    def graphs(self, arc: MicroArc) -> tuple[Graph, ...]:
+        """The normal and the reduction cell."""
+        return self._graph("normal cell", arc.normal), self._graph("reduction cell", arc.reduction)
+
+    def _arc(self, tokens: Tokens) -> MicroArc:
+        nodes = tuple(MicroNode(*tokens[at : at + 4]) for at in range(0, len(tokens), 4))
+        return MicroArc(nodes[: self.num_nodes], nodes[self.num_nodes :])
+
+    def _explain_cell(self, cell: Cell) -> list[str]:
+        loose = MicroArc.loose_ends(cell)
+        note = " (loose end: part of the output)"
+        lines = [f"  {_entry(entry)} feeds no node{note}" for entry in loose if entry < 2]
+        for entry, node in enumerate(cell, 2):
+            parts = " + ".join(f"{self.ops[op]} of {_entry(index)}" for index, op in node.inputs)
+            lines.append(f"  {_entry(entry)} = {parts}{note if entry in loose else ''}")
+        ends = ", ".join(map(_entry, loose))
+        return [*lines, f"  output = the loose ends, joined along the channels: {ends}"]
+
+    def _graph(self, title: str, cell: Cell) -> Graph:
+        nodes = [Node(_entry(entry), _entry(entry), "input") for entry in (0, 1)]
+        edges = []
+        for entry, node in enumerate(cell, 2):
+            for number, (index, op) in enumerate(node.inputs, 1):
+                key = f"{_entry(entry)}, op {number}"
+                nodes.append(Node(key, self.ops[op], "op"))
+                edges += [Edge(_entry(index), key), Edge(key, _entry(entry))]
+            nodes.append(Node(_entry(entry), _entry(entry), "node"))
+        nodes.append(Node("output", "output", "output"))
+        edges += [Edge(_entry(entry), "output") for entry in MicroArc.loose_ends(cell)]
+        return Graph(title, tuple(nodes), tuple(edges))
+
+
+def _entry(index: int) -> str:
+    """The name of a cell's entry."""
+    return f"input {index}" if index < 2 else f"node {index}"

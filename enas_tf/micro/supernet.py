@@ -1,0 +1,158 @@
+"""The micro space's shared-weight network.
+
+Reference: Pham et al. 2018, section 2.4, and `_enas_layer` of the authors' micro_child.py.
+"""
+
+from functools import partial
+
+import keras
+import tensorflow as tf
+
+from enas_tf.core.network_config import CellChildConfig
+from enas_tf.layers.aux_head import AuxHead
+from enas_tf.layers.conv import ConvNorm, FactorizedReduction
+from enas_tf.layers.dropout import Clock, Dropout, DropPath
+from enas_tf.layers.initializers import he_normal
+from enas_tf.layers.norm import BatchNorm
+from enas_tf.micro.shared_cell import SharedCell
+from enas_tf.micro.space import MicroSpace
+
+
+class SharedLayer(keras.layers.Layer):
+    """A shared cell, and before it what brings its two inputs to its size and width.
+
+    Args:
+        cell: the shared cell.
+        is_reduction: whether the layer halves height and width. The previous output is then
+            reduced first and the cell keeps its size, as in the authors' search network; in their
+            final network the cell has strides instead.
+
+    Call arguments:
+        inputs: outputs of the layer before the previous one, and of the previous one.
+        tokens: of the cell.
+        training: whether to drop paths and to take in the batch's statistics.
+    """
+
+    def __init__(self, cell: SharedCell, is_reduction: bool, **kwargs) -> None:
+        super().__init__(**kwargs)
+        self.cell = cell
+        self.is_reduction = is_reduction
+        self.norm = partial(BatchNorm, moving=cell.moving)
+
+    def build(self, input_shapes: tuple[tuple, tuple]) -> None:
+        """Makes the weights that inputs of these shapes need."""
+        older, newer = input_shapes
+        channels = self.cell.channels
+        if self.is_reduction:
+            self.reduce = FactorizedReduction(channels, norm=self.norm, name="reduce")
+            self.reduce.build(newer)
+            older, newer = newer, (None, -(-newer[1] // 2), -(-newer[2] // 2), channels)
+        output = (*newer[:3], channels)
+        self.calibrate_0 = self._calibration(older, output, "calibrate_0")
+        self.calibrate_1 = self._calibration(newer, output, "calibrate_1")
+        self.cell.build()
+        self.next_shapes = newer, output
+
+    def _calibration(self, shape: tuple, wanted: tuple, name: str) -> keras.layers.Layer | None:
+        """The layer that brings an input of one shape to another; None where they are equal."""
+        if shape[1:3] != wanted[1:3]:
+            layer = FactorizedReduction(wanted[-1], relu=True, norm=self.norm, name=name)
+        elif shape[-1] != wanted[-1]:
+            layer = ConvNorm(wanted[-1], norm=self.norm, name=name)
+        else:
+            return None
+        layer.build(shape)
+        return layer
+
+    def call(
+        self, inputs: tuple[tf.Tensor, tf.Tensor], tokens: tf.Tensor, training: bool = False
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """The next layer's two inputs, the second of which is this layer's output."""
+        older, newer = inputs
+        if self.is_reduction:
+            older, newer = newer, self.reduce(newer, training=training)
+        calibrated = (
+            self.calibrate_0(older, training=training) if self.calibrate_0 else older,
+            self.calibrate_1(newer, training=training) if self.calibrate_1 else newer,
+        )
+        return newer, self.cell(calibrated, tokens, training=training)
+
+
+class MicroSupernet(keras.Model):
+    """All networks of the micro space in one; tokens say which of them runs.
+
+    Args:
+        space: the space of its architectures.
+        config: sizes and dropout.
+        image_shape: `(height, width, channels)`.
+        num_classes: of the logits.
+        clock: the step that dropout goes by.
+        moving_averages: whether batch norm keeps moving averages and goes by them where `training`
+            is false; else it always goes by the batch's statistics, as in the authors' code.
+
+    Call arguments:
+        images: `(batch, height, width, channels)`, normalised.
+        tokens: an architecture's, `(8 * num_nodes,)`, int32.
+        training: whether to drop out and to compute the auxiliary logits.
+    """
+
+    def __init__(
+        self,
+        space: MicroSpace,
+        config: CellChildConfig,
+        image_shape: tuple[int, int, int],
+        num_classes: int,
+        clock: Clock,
+        moving_averages: bool = False,
+    ) -> None:
+        super().__init__(name="micro_supernet")
+        self.config = config
+        self.tokens_per_cell = 4 * space.num_nodes
+        norm = partial(BatchNorm, moving=moving_averages)
+        self.stem = ConvNorm(3 * config.out_filters, 3, relu=False, norm=norm, name="stem")
+        num_layers = config.num_layers + 2
+        self.cells = []
+        for layer in range(num_layers):
+            channels = config.out_filters * 2 ** sum(r <= layer for r in config.reductions)
+            drop_path = DropPath(config.drop_path_keep_prob, (layer + 1) / num_layers, clock)
+            cell = SharedCell(space.num_nodes, channels, drop_path, moving_averages, name="cell")
+            is_reduction = layer in config.reductions
+            self.cells.append(SharedLayer(cell, is_reduction, name=f"layer_{layer}"))
+        self.aux_head = AuxHead(num_classes, name="aux_head") if config.aux_head else None
+        self.dropout = Dropout(config.keep_prob, clock)
+        self.num_classes = num_classes
+        self.build((None, *image_shape))
+
+    def build(self, image_shape: tuple) -> None:
+        """Makes all weights."""
+        self.stem.build(image_shape)
+        shapes = ((*image_shape[:3], self.stem.filters),) * 2
+        for number, layer in enumerate(self.cells):
+            layer.build(shapes)
+            shapes = layer.next_shapes
+            if self.aux_head and number == self.config.aux_layer:
+                self.aux_head.build(shapes[1])
+        channels = shapes[1][-1]
+        self.classifier = self.add_weight(
+            shape=(channels, self.num_classes), initializer=he_normal(channels), name="classifier"
+        )
+        self.built = True
+
+    def call(
+        self, images: tf.Tensor, tokens: tf.Tensor, training: bool = False
+    ) -> tuple[tf.Tensor, tf.Tensor | None]:
+        """The logits and the auxiliary logits, `(batch, num_classes)`, float32.
+
+        The latter are None where there is no auxiliary head, or outside training.
+        """
+        tokens_of_cells = tokens[: self.tokens_per_cell], tokens[self.tokens_per_cell :]
+        inputs = (self.stem(images, training=training),) * 2
+        aux_logits = None
+        for number, layer in enumerate(self.cells):
+            tokens_of_cell = tokens_of_cells[layer.is_reduction]
+            inputs = layer(inputs, tokens_of_cell, training=training)
+            if self.aux_head and training and number == self.config.aux_layer:
+                aux_logits = self.aux_head(inputs[1])
+        features = tf.reduce_mean(tf.nn.relu(inputs[1]), [1, 2])
+        features = self.dropout(features, training=training)
+        return tf.cast(tf.matmul(features, self.classifier), tf.float32), aux_logits

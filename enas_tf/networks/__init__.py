@@ -1,1 +1,0 @@
-"""Networks of one architecture alone, for training from scratch."""

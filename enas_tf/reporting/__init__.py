@@ -1,0 +1,1 @@
+"""What is shown of a run: the report, its plots, drawings of architectures."""

@@ -1,0 +1,1 @@
+"""The rnn space: recurrent cells for language models."""

@@ -1,0 +1,180 @@
+"""What the language models of the rnn space share beside the recurrence: dropout and states.
+
+Reference: `_build_params` and `_forward` of the authors' child.py and fixed_lib.py in
+google-research's `enas_lm`.
+"""
+
+from collections.abc import Callable, Sequence
+
+import keras
+import tensorflow as tf
+
+from enas_tf.core.network_config import RnnChildConfig
+from enas_tf.layers.dropout import Clock
+from enas_tf.rnn.recurrence import Masks, Wiring, WordRecurrence
+
+
+class SequenceDropout:
+    """Draws the masks of a step.
+
+    Args:
+        config: the drop rates.
+        vocab_size: words.
+        num_nodes: of the cell, node 0 not counted.
+        clock: the network's.
+    """
+
+    def __init__(
+        self, config: RnnChildConfig, vocab_size: int, num_nodes: int, clock: Clock
+    ) -> None:
+        self._config = config
+        self._vocab_size = vocab_size
+        self._clock = clock
+        # In this order, since a mask's numbers follow from its stream's.
+        self._word = clock.stream()
+        self._embedding = clock.stream()
+        self._input = clock.stream()
+        self._node = clock.stream()
+        self._output = clock.stream()
+        self._kernels = [clock.stream() for _ in range(num_nodes + 1)]
+
+    def draw(self, rows: tf.Tensor | int) -> Masks:
+        """The masks of the clock's step for so many rows of this replica."""
+        config, keep_mask, keep_rows = self._config, self._clock.keep_mask, self._clock.keep_rows
+        hidden = config.hidden_size
+        shape, kernel_shape = [rows, hidden], [hidden, 2 * hidden]
+        kernels = [
+            _factors(keep_mask, stream, kernel_shape, config.drop_weight)
+            for stream in self._kernels
+        ]
+        return Masks(
+            word=_factors(keep_mask, self._word, [self._vocab_size, 1], config.drop_word),
+            embedding=_factors(keep_rows, self._embedding, shape, config.drop_embedding),
+            input=_factors(keep_rows, self._input, shape, config.drop_input),
+            node=_factors(keep_rows, self._node, shape, config.drop_node),
+            output=_factors(keep_rows, self._output, shape, config.drop_output),
+            kernels=kernels if config.drop_weight else None,
+        )
+
+
+def _factors(
+    keep: Callable[[int, list, float], tf.Tensor], stream: int, shape: list, drop_rate: float
+) -> tf.Tensor | None:
+    """0 for what is dropped, else over 1; None where nothing is dropped."""
+    return keep(stream, shape, 1 - drop_rate) / (1 - drop_rate) if drop_rate else None
+
+
+class CarriedState(keras.layers.Layer):
+    """The states that go on from one call to the next: one of training, one of evaluation.
+
+    All replicas hold the whole training state, so that a checkpoint has it, and each uses its own
+    equal part of the rows. An evaluation's state has as many rows as its batch; every replica has
+    one of its own, which is in no checkpoint.
+
+    Args:
+        batch_size: rows in training, of all replicas together.
+        hidden_size: of a row.
+    """
+
+    def __init__(self, batch_size: int, hidden_size: int, **kwargs) -> None:
+        super().__init__(**kwargs)
+        self.batch_size = batch_size
+        self.hidden_size = hidden_size
+
+    def build(self, input_shape: tuple | None = None) -> None:
+        """Makes both states, of zeros."""
+        self.state = self.add_weight(
+            shape=(self.batch_size, self.hidden_size),
+            initializer="zeros",
+            trainable=False,
+            autocast=False,
+            # Each replica gives its own rows, and zeros for those of the others.
+            aggregation="sum",
+            name="state",
+        )
+        self.evaluation_state = tf.Variable(
+            tf.zeros([0, self.hidden_size]),
+            trainable=False,
+            shape=[None, self.hidden_size],
+            synchronization=tf.VariableSynchronization.ON_READ,
+            aggregation=tf.VariableAggregation.NONE,
+        )
+        self.built = True
+
+    def read(self, rows: tf.Tensor | int, starts: tf.Tensor, training: bool) -> tf.Tensor:
+        """The state that a call starts with.
+
+        Args:
+            rows: of this replica's batch.
+            starts: bool scalar, whether it is zero.
+            training: which of the two states.
+
+        Returns:
+            `(rows, hidden)`, float32.
+        """
+        zeros = tf.zeros([rows, self.hidden_size])
+        if not training:
+            # The rows may be others than before, but only where the state starts anew.
+            return tf.cond(starts, lambda: zeros, self.evaluation_state.read_value)
+        first, count = self._own_rows()
+        return tf.where(starts, zeros, self.state.value[first : first + count])
+
+    def write(self, state: tf.Tensor, training: bool) -> None:
+        """Keeps the state that a call of this replica ended with, `(rows, hidden)`."""
+        state = tf.cast(state, tf.float32)
+        if not training:
+            self.evaluation_state.assign(state)
+            return
+        first, count = self._own_rows()
+        whole = tf.pad(state, [[first, self.batch_size - count - first], [0, 0]])
+        self.state.assign(tf.ensure_shape(whole, self.state.shape))
+
+    def _own_rows(self) -> tuple[tf.Tensor | int, int]:
+        """Place of this replica's first row of the training state, and the number of its rows."""
+        context = tf.distribute.get_replica_context()
+        count = self.batch_size // context.num_replicas_in_sync
+        return context.replica_id_in_sync_group * count, count
+
+
+class LanguageModel(keras.Model):
+    """A language model that carries its state from call to call.
+
+    Args:
+        recurrence: its weights and what it computes.
+        config: the drop rates.
+        num_nodes: of the cell, node 0 not counted.
+        batch_size: rows in training, of all replicas together.
+        clock: the step that dropout goes by.
+    """
+
+    def __init__(
+        self,
+        recurrence: WordRecurrence,
+        config: RnnChildConfig,
+        num_nodes: int,
+        batch_size: int,
+        clock: Clock,
+    ) -> None:
+        super().__init__()
+        self.recurrence = recurrence
+        self.recurrence.build()
+        self.carried = CarriedState(batch_size, config.hidden_size, name="carried_state")
+        self.carried.build()
+        self._dropout = SequenceDropout(config, recurrence.vocab_size, num_nodes, clock)
+        self.built = True
+
+    def carry_on(
+        self,
+        words: tf.Tensor,
+        starts: tf.Tensor,
+        training: bool,
+        kernels: Sequence[tf.Tensor],
+        wiring: Wiring,
+    ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        """The first three of `RnnOutputs`, from the carried state, which is moved on."""
+        rows = tf.shape(words)[0]
+        state = self.carried.read(rows, starts, training)
+        masks = self._dropout.draw(rows) if training else Masks()
+        features, states, last = self.recurrence.run(words, state, kernels, wiring, masks)
+        self.carried.write(last, training)
+        return features, tf.convert_to_tensor(self.recurrence.embedding), states

@@ -1,0 +1,176 @@
+"""The rnn space's final network: one cell alone.
+
+Reference: Pham et al. 2018, section 3.1, and the authors' fixed_lib.py in google-research's
+`enas_lm`.
+"""
+
+from typing import Literal
+
+import keras
+import tensorflow as tf
+
+from enas_tf.core.network_config import RnnChildConfig
+from enas_tf.layers.dropout import Clock
+from enas_tf.layers.softmax import word_logits
+from enas_tf.rnn.language_model import LanguageModel
+from enas_tf.rnn.recurrence import ACTIVATIONS, Masks, WordRecurrence
+from enas_tf.rnn.space import RnnArc, RnnSpace
+from enas_tf.tasks.language import RnnOutputs
+
+
+class FixedWiring:
+    """See `enas_tf.rnn.recurrence.Wiring`.
+
+    Args:
+        arc: the cell.
+        output: whose mean the cell gives: of all nodes or of the loose ends.
+    """
+
+    def __init__(self, arc: RnnArc, output: Literal["all", "loose_ends"]) -> None:
+        self.nodes = arc.nodes
+        self.ends = range(1, len(arc.nodes) + 1) if output == "all" else arc.loose_ends
+
+    def source(self, node: int, states: list[tf.Tensor]) -> tf.Tensor:
+        """The state that a node reads, of those of nodes 0 to `node - 1`."""
+        return states[self.nodes[node - 1].index]
+
+    def activate(self, node: int, x: tf.Tensor) -> tf.Tensor:
+        """A node's activation."""
+        return ACTIVATIONS[self.nodes[node - 1].op](x)
+
+    def output(self, states: list[tf.Tensor]) -> tf.Tensor:
+        """The cell's output, of the states of nodes 1 and up."""
+        return tf.add_n([states[node - 1] for node in self.ends]) / len(self.ends)
+
+
+@keras.saving.register_keras_serializable("enas_tf")
+class CellRecurrence(WordRecurrence):
+    """The language model of one cell, without dropout and without a state of its own.
+
+    Args:
+        arc: the cell's text.
+        output: whose mean the cell gives: of all nodes or of the loose ends.
+        vocab_size: words.
+        hidden_size: of embedding, state and nodes.
+        init_range: initial weights are uniform between minus and plus this.
+
+    Call arguments:
+        words: `(rows, time)`, int32.
+        state: `(rows, hidden)`, float32.
+    """
+
+    def __init__(
+        self,
+        arc: str,
+        output: Literal["all", "loose_ends"],
+        vocab_size: int,
+        hidden_size: int,
+        init_range: float,
+        **kwargs,
+    ) -> None:
+        super().__init__(vocab_size, hidden_size, init_range, **kwargs)
+        self.arc = arc
+        self.output_of = output
+        self.wiring = FixedWiring(RnnSpace.of(arc)[1], output)
+
+    def build(self, words_shape: tuple | None = None, state_shape: tuple | None = None) -> None:
+        """Makes all weights."""
+        super().build()
+        size = self.hidden_size
+        self.kernels = [
+            self.add_kernel(f"node_{node}", (size, 2 * size))
+            for node in range(1, len(self.wiring.nodes) + 1)
+        ]
+
+    def call(self, words: tf.Tensor, state: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Logits of the next words, `(rows, time, vocabulary)`, and the state; both float32."""
+        features, _, state = self.run(words, state, self.node_kernels(), self.wiring, Masks())
+        return word_logits(features, self.embedding), tf.cast(state, tf.float32)
+
+    def node_kernels(self) -> list[tf.Tensor]:
+        """The weights of nodes 1 and up, as `run` takes them."""
+        return [tf.convert_to_tensor(kernel) for kernel in self.kernels]
+
+    def get_config(self) -> dict:
+        """The constructor's arguments."""
+        config = {
+            "arc": self.arc,
+            "output": self.output_of,
+            "vocab_size": self.vocab_size,
+            "hidden_size": self.hidden_size,
+            "init_range": self.init_range,
+        }
+        return super().get_config() | config
+
+
+class RnnNetwork(LanguageModel):
+    """One architecture's language model.
+
+    Args:
+        arc: its cell.
+        config: sizes and dropout.
+        vocab_size: words.
+        batch_size: rows in training, of all replicas together.
+        clock: the step that dropout goes by.
+
+    Call arguments:
+        words: `(rows, time)`, int32.
+        starts: bool scalar, whether the state starts at zero; else it is the one that the last
+            call left, a training's from training and an evaluation's from evaluation.
+        training: whether to drop out, and which state to carry on.
+    """
+
+    def __init__(
+        self, arc: RnnArc, config: RnnChildConfig, vocab_size: int, batch_size: int, clock: Clock
+    ) -> None:
+        sizes = vocab_size, config.hidden_size, config.init_range
+        recurrence = CellRecurrence(str(arc), config.output, *sizes, name="recurrence")
+        super().__init__(recurrence, config, len(arc.nodes), batch_size, clock)
+
+    def call(self, words: tf.Tensor, starts: tf.Tensor, training: bool = False) -> RnnOutputs:
+        """What the next words follow from, and the decay: the sum of squares of all weights."""
+        kernels, wiring = self.recurrence.node_kernels(), self.recurrence.wiring
+        outputs = self.carry_on(words, starts, training, kernels, wiring)
+        weights = [tf.convert_to_tensor(weight) for weight in self.trainable_variables]
+        return RnnOutputs(*outputs, tf.add_n([2 * tf.nn.l2_loss(w) for w in weights]))
+
+    def advance(self, words: tf.Tensor, state: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Reads words from a given state on, and leaves the carried states alone.
+
+        Args:
+            words: `(rows, time)`, int32.
+            state: `(rows, hidden)`, float32.
+
+        Returns:
+            Logits of the next words, `(rows, time, vocabulary)`, and the state behind the last
+            word, `(rows, hidden)`; both float32.
+        """
+        return self.recurrence(words, state)
+
+
+def build(
+    arc: RnnArc, config: RnnChildConfig, vocab_size: int, batch_size: int, clock: Clock
+) -> RnnNetwork:
+    """The network of one architecture; see `RnnNetwork`."""
+    return RnnNetwork(arc, config, vocab_size, batch_size, clock)
+
+
+def count_params(arc: RnnArc, config: RnnChildConfig, vocab_size: int) -> int:
+    """The trained parameters of `build`'s network, without building it."""
+    kernel = config.hidden_size * 2 * config.hidden_size
+    return vocab_size * config.hidden_size + (2 + len(arc.nodes)) * kernel
+
+
+def deployable(network: RnnNetwork) -> keras.Model:
+    """A network for use alone, with the same weights: the state comes in and goes out.
+
+    Returns:
+        A model from `tokens`, int32 `(batch, time)`, and `state`, float32 `(batch, hidden)`, to
+        `log_probabilities` of the next word, float32 `(batch, time, vocabulary)`, and `state`.
+    """
+    tokens = keras.Input((None,), dtype="int32", name="tokens")
+    state = keras.Input((network.recurrence.hidden_size,), dtype="float32", name="state")
+    logits, last = network.advance(tokens, state)
+    log_softmax = keras.layers.Activation("log_softmax", dtype="float32", name="log_probabilities")
+    outputs = {"log_probabilities": log_softmax(logits), "state": last}
+    return keras.Model({"tokens": tokens, "state": state}, outputs, name="rnn_network")

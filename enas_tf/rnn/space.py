@@ -1,0 +1,129 @@
+"""The rnn space: a recurrent cell of highway nodes for language models.
+
+Reference: Pham et al., "Efficient Neural Architecture Search via Parameter Sharing", ICML 2018,
+section 2.1; the encoding is that of the authors' corrected code, google-research's `enas_lm`.
+"""
+
+import itertools
+from dataclasses import dataclass
+from functools import cached_property
+from typing import ClassVar, NamedTuple
+
+from enas_tf.core.config import option
+from enas_tf.core.graphs import Edge, Graph, Node
+from enas_tf.core.space import Arc, Slot, Space, Tokens, decode_json, numbered
+
+
+class RnnNode(NamedTuple):
+    """A node applies activation `op` to what node `index` gives."""
+
+    index: int
+    op: int
+
+
+@dataclass(frozen=True)
+class RnnArc(Arc):
+    """A recurrent cell; `nodes` holds nodes 1, 2, ..., where node 0 is the cell's fixed entry."""
+
+    nodes: tuple[RnnNode, ...]
+
+    @property
+    def tokens(self) -> Tokens:
+        """For each node its index, then its activation."""
+        return tuple(itertools.chain(*self.nodes))
+
+    @property
+    def ops(self) -> Tokens:
+        """The activation of each node."""
+        return self.tokens[1::2]
+
+    @property
+    def inputs(self) -> Tokens:
+        """The index of each node."""
+        return self.tokens[::2]
+
+    @property
+    def space(self) -> "RnnSpace":
+        """The space of as many nodes."""
+        return RnnSpace(len(self.nodes))
+
+    @classmethod
+    def from_json(cls, text: str) -> "RnnArc":
+        """The architecture that `to_json` wrote, of any size; UserError if `text` is wrong."""
+        return RnnSpace.of(decode_json(text))[1]
+
+    @property
+    def loose_ends(self) -> tuple[int, ...]:
+        """The nodes that feed no other node. Node 0 is never one: it feeds node 1."""
+        used = {node.index for node in self.nodes}
+        return tuple(number for number in range(1, len(self.nodes) + 1) if number not in used)
+
+
+@dataclass(frozen=True)
+class RnnSpace(Space):
+    """All recurrent cells of `num_nodes` nodes, node 0 not counted."""
+
+    name: ClassVar[str] = "rnn"
+    unit: ClassVar[str] = "node"
+    ops: ClassVar[tuple[str, ...]] = ("tanh", "relu", "sigmoid", "identity")
+
+    num_nodes: int = option(8, "nodes in the cell, its fixed first node not counted")
+
+    @property
+    def entries(self) -> tuple[str, ...]:
+        """All nodes but the last, from node 0 on."""
+        return tuple(f"node {number}" for number in range(self.num_nodes))
+
+    @cached_property
+    def slots(self) -> tuple[Slot, ...]:
+        """For each node from 1 on: index, activation. Node 1's index is always 0."""
+        return tuple(
+            slot
+            for node in range(1, self.num_nodes + 1)
+            for slot in (
+                Slot(f"node {node}, index", node, "an earlier node"),
+                Slot(f"node {node}, activation", len(self.ops), numbered(self.ops), self.ops),
+            )
+        )
+
+    @classmethod
+    def num_tokens(cls, size: int) -> int:
+        """Two tokens for each of `size` nodes."""
+        return 2 * size
+
+    def explain(self, arc: RnnArc) -> str:
+        """What each node computes from what, and which are loose ends."""
+        lines = [
+            f"rnn cell, nodes: {self.num_nodes}",
+            "a node with activation f on the output s of an earlier node gives "
+            "s + sigmoid(s V) * (f(s W) - s), with weights V and W of its own",
+            "",
+            "node 0 = tanh on the previous state, with weights on the word as well",
+        ]
+        for number, node in enumerate(arc.nodes, 1):
+            loose = " (loose end: feeds no other node)" if number in arc.loose_ends else ""
+            lines.append(f"node {number} = {self.ops[node.op]} on node {node.index}{loose}")
+        ends = ", ".join(f"node {number}" for number in arc.loose_ends)
+        lines += [
+            f"output = next state = mean of all nodes from 1 to {self.num_nodes}, "
+            f"as in the authors' code (in the paper: of the loose ends, {ends})"
+        ]
+        return "\n".join(lines)
+
+    def graphs(self, arc: RnnArc) -> tuple[Graph, ...]:
+        """The one cell, with the output as the mean of all nodes but node 0."""
+        nodes = [
+            Node("word", "word", "input"),
+            Node("state", "previous state", "input"),
+            Node("node 0", "node 0: tanh", "node"),
+        ]
+        edges = [Edge("word", "node 0"), Edge("state", "node 0")]
+        for number, node in enumerate(arc.nodes, 1):
+            key = f"node {number}"
+            nodes.append(Node(key, f"{key}: {self.ops[node.op]}", "node"))
+            edges += [Edge(f"node {node.index}", key), Edge(key, "output")]
+        nodes.append(Node("output", "output: mean", "output"))
+        return (Graph("recurrent cell", tuple(nodes), tuple(edges)),)
+
+    def _arc(self, tokens: Tokens) -> RnnArc:
+        return RnnArc(tuple(map(RnnNode, tokens[::2], tokens[1::2])))

@@ -1,0 +1,148 @@
+"""The rnn space's shared-weight network.
+
+Reference: Pham et al. 2018, section 2.1, and the authors' child.py in google-research's `enas_lm`.
+"""
+
+from typing import Literal
+
+import tensorflow as tf
+
+from enas_tf.core.network_config import RnnChildConfig
+from enas_tf.layers.choice import select, take_rows
+from enas_tf.layers.dropout import Clock
+from enas_tf.layers.form import Form, current_form
+from enas_tf.rnn.language_model import LanguageModel
+from enas_tf.rnn.recurrence import ACTIVATIONS, WordRecurrence
+from enas_tf.rnn.space import RnnSpace
+from enas_tf.tasks.language import RnnOutputs
+
+
+# Traced once for all nodes; inlined, since it is small and runs at every word.
+@tf.function(autograph=False)
+def _activate(op: tf.Tensor, x: tf.Tensor) -> tf.Tensor:
+    return tf.switch_case(op, [lambda f=f: f(x) for f in ACTIVATIONS])
+
+
+class DrawnWiring:
+    """See `enas_tf.rnn.recurrence.Wiring`; here tensors choose.
+
+    Args:
+        tokens: `(2 * num_nodes,)`, int32.
+        output: whose mean the cell gives: of all nodes or of the loose ends.
+    """
+
+    def __init__(self, tokens: tf.Tensor, output: Literal["all", "loose_ends"]) -> None:
+        self.indices = tf.unstack(tokens[0::2])
+        self.ops = tf.unstack(tokens[1::2])
+        self.shares = None
+        if output == "loose_ends":
+            nodes = tf.range(1, len(self.indices) + 1)
+            is_used = tf.equal(tokens[0::2], nodes[:, tf.newaxis])
+            is_loose = tf.cast(~tf.reduce_any(is_used, axis=1), tf.float32)
+            self.shares = tf.unstack(is_loose / tf.reduce_sum(is_loose))
+
+    def source(self, node: int, states: list[tf.Tensor]) -> tf.Tensor:
+        """The state that a node reads, of those of nodes 0 to `node - 1`."""
+        if current_form() is Form.XLA:
+            return select(self.indices[node - 1], states)
+        return tf.switch_case(self.indices[node - 1], [lambda s=s: s for s in states])
+
+    def activate(self, node: int, x: tf.Tensor) -> tf.Tensor:
+        """A node's activation.
+
+        For XLA one of each kind, and then a choice: it computes them in one kernel with what comes
+        before, where a choice among kernels would wait for the host at each word.
+        """
+        if current_form() is Form.XLA:
+            return select(self.ops[node - 1], [activation(x) for activation in ACTIVATIONS])
+        return _activate(self.ops[node - 1], x)
+
+    def output(self, states: list[tf.Tensor]) -> tf.Tensor:
+        """The cell's output, of the states of nodes 1 and up."""
+        if self.shares is None:
+            return tf.add_n(states) / len(states)
+        shares = [tf.cast(share, states[0].dtype) for share in self.shares]
+        return tf.add_n([share * s for share, s in zip(shares, states, strict=True)])
+
+
+class SharedRecurrence(WordRecurrence):
+    """The language models of all cells, with one set of weights for each activation and input.
+
+    Args:
+        space: the space of the cells.
+        vocab_size: words.
+        hidden_size: of embedding, state and nodes.
+        init_range: initial weights are uniform between minus and plus this.
+    """
+
+    def __init__(
+        self, space: RnnSpace, vocab_size: int, hidden_size: int, init_range: float, **kwargs
+    ) -> None:
+        super().__init__(vocab_size, hidden_size, init_range, **kwargs)
+        self.space = space
+
+    def build(self, input_shape: tuple | None = None) -> None:
+        """Makes all weights."""
+        super().build()
+        size, ops = self.hidden_size, len(self.space.ops)
+        self.banks = [
+            self.add_kernel(f"node_{node}", (ops, node, size, 2 * size))
+            for node in range(1, self.space.num_nodes + 1)
+        ]
+
+    def node_kernels(self, wiring: DrawnWiring) -> list[tf.Tensor]:
+        """The weights of nodes 1 and up that a wiring asks for, as `run` takes them."""
+        chosen = zip(self.banks, wiring.ops, wiring.indices, strict=True)
+        # For a slice XLA would compile a program for each place that it begins at.
+        return [
+            take_rows(tf.convert_to_tensor(bank), tf.stack([[op, index]]))[0]
+            for bank, op, index in chosen
+        ]
+
+
+class RnnSupernet(LanguageModel):
+    """All language models of the rnn space in one; tokens say which of them runs.
+
+    Args:
+        space: the space of its architectures.
+        config: sizes and dropout.
+        vocab_size: words.
+        batch_size: rows in training, of all replicas together.
+        clock: the step that dropout goes by.
+
+    Call arguments:
+        words: `(rows, time)`, int32.
+        starts: bool scalar, whether the state starts at zero; else it is the one that the last
+            call left, a training's from training and an evaluation's from evaluation.
+        tokens: an architecture's, `(2 * num_nodes,)`, int32.
+        training: whether to drop out, and which state to carry on.
+    """
+
+    def __init__(
+        self,
+        space: RnnSpace,
+        config: RnnChildConfig,
+        vocab_size: int,
+        batch_size: int,
+        clock: Clock,
+    ) -> None:
+        sizes = vocab_size, config.hidden_size, config.init_range
+        recurrence = SharedRecurrence(space, *sizes, name="recurrence")
+        super().__init__(recurrence, config, space.num_nodes, batch_size, clock)
+        self.config = config
+
+    def call(
+        self, words: tf.Tensor, starts: tf.Tensor, tokens: tf.Tensor, training: bool = False
+    ) -> RnnOutputs:
+        """What the next words follow from, and the decay of the weights that took part."""
+        wiring = DrawnWiring(tokens, self.config.output)
+        kernels = self.recurrence.node_kernels(wiring)
+        outputs = self.carry_on(words, starts, training, kernels, wiring)
+        return RnnOutputs(*outputs, self._decay(kernels))
+
+    def _decay(self, kernels: list[tf.Tensor]) -> tf.Tensor:
+        """Half the sum of squares; the authors' code squares twice, and leaves node 1 out."""
+        entry = tf.convert_to_tensor(self.recurrence.entry_kernel)
+        if self.config.authors_decay:
+            return tf.add_n([tf.nn.l2_loss(tf.square(w)) for w in [entry, *kernels[1:]]])
+        return tf.add_n([tf.nn.l2_loss(w) for w in [entry, *kernels]])

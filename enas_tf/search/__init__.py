@@ -1,0 +1,1 @@
+"""The search for an architecture, and what follows from one: derivation and comparison."""

@@ -1,0 +1,28 @@
+"""`search/arcs.jsonl`: a few of the controller's architectures and their rewards, by epochs."""
+
+import json
+from collections.abc import Sequence
+
+from enas_tf.core.space import Arc
+from enas_tf.training.run_folder import Run, json_line
+
+_FILE = "search/arcs.jsonl"
+
+
+def write_epoch(run: Run, epoch: int, arcs: Sequence[Arc], rewards: Sequence[float]) -> None:
+    """Adds an epoch's rewarded architectures, in place of what an earlier try has left."""
+    lines = [line for line in _lines(run) if json.loads(line)["epoch"] < epoch]
+    for arc, reward in zip(arcs, rewards, strict=False):
+        lines.append(json_line({"epoch": epoch, "arc": str(arc), "reward": reward}))
+    run.write_text(_FILE, "\n".join(lines) + "\n")
+
+
+def last_epoch(run: Run) -> int | None:
+    """The last epoch that has ended; None where none has."""
+    lines = _lines(run)
+    return json.loads(lines[-1])["epoch"] if lines else None
+
+
+def _lines(run: Run) -> list[str]:
+    path = run.path(_FILE)
+    return path.read_text(encoding="utf-8").splitlines() if path.exists() else []

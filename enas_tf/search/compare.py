@@ -1,0 +1,226 @@
+"""Is the search better than chance? Architectures of its controller against uniform draws.
+
+Both are rewarded with the same shared weights, on the same validation data. A few of both are
+trained from scratch, to see whether such rewards rank them as their own weights do. Reference: Li
+and Talwalkar, "Random Search and Reproducibility for Neural Architecture Search", 2019; Yu et al.,
+"Evaluating the Search Phase of Neural Architecture Search", 2020.
+"""
+
+import itertools
+import math
+import random
+import shutil
+import statistics
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+
+import numpy as np
+import tensorflow as tf
+
+from enas_tf.core.config import option
+from enas_tf.core.errors import UserError
+from enas_tf.core.space import Arc, Space
+from enas_tf.search.controller import Controller
+from enas_tf.search.derive import DeriveConfig, rewards_of
+from enas_tf.search.monitor import count_ops
+from enas_tf.search.search import Search, draw_uniformly
+from enas_tf.search.statistics import (
+    Rewards,
+    difference,
+    difference_in_words,
+    rank_correlation,
+    ranks_in_words,
+)
+from enas_tf.training.progress import format_duration
+from enas_tf.training.run_folder import Run
+from enas_tf.training.session import NotFinite
+
+TrainAlone = Callable[[Arc, Run], dict]
+"""Trains an architecture from scratch in a folder; returns what its `train/result.json` holds."""
+
+
+@dataclass(frozen=True)
+class CompareConfig:
+    """The comparison of the controller's architectures with uniform draws."""
+
+    num_samples: int = option(
+        100, "architectures to draw from the controller, and as many uniformly"
+    )
+    num_trained: int = option(8, "architectures to train from scratch, half of them from each set")
+    epochs: int = option(5, "epochs of each of these trainings")
+
+    def __post_init__(self) -> None:
+        """Raises UserError for numbers that compare nothing."""
+        if self.num_samples < 2:
+            raise UserError(f"compare.num_samples must be at least 2, got {self.num_samples}")
+        if not 2 <= self.num_trained <= self.num_samples:
+            raise UserError(
+                "compare.num_trained must be between 2 and compare.num_samples, "
+                f"{self.num_samples}, got {self.num_trained}"
+            )
+        if self.epochs < 1:
+            raise UserError(f"compare.epochs must be at least 1, got {self.epochs}")
+
+
+def compare(
+    search: Search,
+    config: CompareConfig,
+    derive_config: DeriveConfig,
+    run: Run,
+    train_alone: TrainAlone,
+) -> dict:
+    """Compares a trained controller with chance.
+
+    Repeated draws are rewarded once, and count as often as they were drawn. What an earlier,
+    killed call has done is not done again.
+
+    Args:
+        search: restored to its end.
+        config: how many architectures, and how long a training.
+        derive_config: says on how much validation data architectures are rewarded.
+        run: where the results go, and in `compare/` what they are made of.
+        train_alone: must hold the validation split out.
+
+    Returns:
+        What `compare.json` holds: the controller's `kind`; `controller` and `uniform`, as
+        `summary` gives them; `difference`, `entropy` (of `entropies`) and `rank_correlation`;
+        `trained`, the architectures trained from scratch, and `failed`, those whose loss was not
+        finite; the `config`; and a `verdict` in words.
+    """
+    controller = search.reinforce.controller
+    space, number = controller.space, config.num_samples
+    drawn = search.sample_to_derive(number, 0)
+    uniform = draw_uniformly(space, number, random.Random(search.seed))
+    sets = [_texts(tokens) for tokens in (drawn, uniform)]
+    arcs = dict(zip(itertools.chain(*sets), itertools.chain(drawn, uniform), strict=True))
+    known = rewards_of(search, arcs, derive_config, run, "compare/rewards.jsonl", "compare")
+    result = {
+        "kind": controller.config.kind,
+        "controller": summary(space, sets[0], known),
+        "uniform": summary(space, sets[1], known),
+        "difference": difference(*([known[text] for text in texts] for texts in sets), search.seed),
+        "entropy": entropies(controller, drawn),
+        "config": asdict(config),
+    }
+    print(f"compare: {difference_in_words(result)}")
+    chosen = choose(*({text: known[text] for text in texts} for texts in sets), config.num_trained)
+    _remove_others(run, {"epochs": config.epochs, "arcs": list(chosen)})
+    trained, failed = _train(chosen, known, search, run, train_alone)
+    result |= {"trained": trained, "failed": failed, "rank_correlation": rank_correlation(trained)}
+    result["verdict"] = f"{difference_in_words(result)} {ranks_in_words(result)}"
+    run.write_json("compare.json", result)
+    print(f"compare: {ranks_in_words(result)}")
+    return result
+
+
+def summary(space: Space, drawn: Sequence[str], rewards: Rewards) -> dict:
+    """A set of draws in numbers.
+
+    Args:
+        space: of the architectures.
+        drawn: the architectures' texts; some may be the same.
+        rewards: of all of them.
+
+    Returns:
+        `count` of the draws, and how many are `distinct`; `mean`, standard `deviation` and `best`
+        of their rewards; `ops`, how often each op stands in them; and `rewards`, a list of
+        `{"arc": ..., "reward": ..., "draws": ...}`, best first, of the distinct ones.
+    """
+    values, times = [rewards[text] for text in drawn], Counter(drawn)
+    return {
+        "count": len(drawn),
+        "distinct": len(times),
+        "mean": statistics.fmean(values),
+        "deviation": statistics.pstdev(values),
+        "best": max(values),
+        "ops": count_ops(space, map(space.parse, drawn)),
+        "rewards": [
+            {"arc": text, "reward": rewards[text], "draws": times[text]}
+            for text in sorted(times, key=rewards.get, reverse=True)
+        ],
+    }
+
+
+def choose(controller: Rewards, uniform: Rewards, number: int) -> dict[str, str]:
+    """Architectures to train: half from each set, evenly over each set's rewards.
+
+    Returns:
+        By their text where they are from, `"controller"` or `"uniform"`. A controller that has
+        settled on few leaves its places to the others.
+    """
+    drawn = _spread(controller, number // 2)
+    others = {text: reward for text, reward in uniform.items() if text not in drawn}
+    random_ones = _spread(others, number - len(drawn))
+    return dict.fromkeys(drawn, "controller") | dict.fromkeys(random_ones, "uniform")
+
+
+def entropies(controller: Controller, tokens: tf.Tensor) -> dict[str, float]:
+    """How settled a controller is, by architectures that it has drawn, `(n, num_tokens)`.
+
+    Returns:
+        The `controller`'s, that of its distribution of architectures in nats, estimated by the
+        mean of `-log p`; and the `uniform` distribution's, the largest that there can be.
+    """
+    with tf.device("CPU:0"):
+        entropy = -tf.reduce_mean(controller.score(tokens).log_prob)
+    return {"controller": float(entropy), "uniform": math.log(controller.space.count())}
+
+
+def _texts(tokens: tf.Tensor) -> list[str]:
+    return [" ".join(map(str, one)) for one in tokens.numpy()]
+
+
+def _spread(rewards: Rewards, number: int) -> list[str]:
+    """As many architectures as there are up to a number, evenly over the range of rewards."""
+    left, chosen = dict(rewards), []
+    if not left:
+        return chosen
+    targets = np.linspace(min(left.values()), max(left.values()), min(number, len(left)))
+    for target in targets:
+        nearest = min(left, key=lambda text: abs(left[text] - target))
+        chosen.append(nearest)
+        del left[nearest]
+    return chosen
+
+
+def _train(
+    chosen: Mapping[str, str], rewards: Rewards, search: Search, run: Run, train_alone: TrainAlone
+) -> tuple[list[dict], list[dict]]:
+    """Trains the chosen that are left, each in its own folder; returns the good and the failed."""
+    space, trained, failed = search.reinforce.controller.space, [], []
+    for number, (text, origin) in enumerate(chosen.items()):
+        folder = Run(run.path(f"compare/arc_{number:02d}"))
+        record = {"arc": text, "from": origin, "reward": rewards[text]}
+        if not folder.path("train/result.json").exists():
+            print(f"compare: training {number + 1} of {len(chosen)}{_left(trained, len(chosen))}")
+            try:
+                train_alone(space.parse(text), folder)
+            except NotFinite as error:
+                print(f"warning: {error}; compare goes on without this architecture, {text}")
+                failed.append(record | {"error": str(error)})
+                continue
+        result = folder.read_json("train/result.json")
+        record["stand_alone_reward"] = search.task.reward(result["best_valid"])
+        trained.append(
+            record | {name: result[name] for name in ("best_valid", "params", "seconds")}
+        )
+    return trained, failed
+
+
+def _left(trained: list[dict], number: int) -> str:
+    """The time left, once there is a training to reckon it from."""
+    if not trained:
+        return ""
+    mean = statistics.fmean(one["seconds"] for one in trained)
+    return f", {format_duration(mean * (number - len(trained)))} left"
+
+
+def _remove_others(run: Run, plan: dict) -> None:
+    """Removes trainings that were for another comparison than the planned one."""
+    name = "compare/trained.json"
+    if run.path(name).exists() and run.read_json(name) != plan:
+        print("compare: another choice of architectures or epochs than before; trains them anew")
+        for folder in run.path("compare").glob("arc_*"):
+            shutil.rmtree(folder)
+    run.write_json(name, plan)

@@ -1,0 +1,269 @@
+"""What the controllers share: drawing and scoring are one program."""
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+import keras
+import tensorflow as tf
+
+from enas_tf.core.config import option
+from enas_tf.core.errors import UserError
+from enas_tf.core.space import Space
+from enas_tf.layers.graph_function import graph_function
+
+
+@dataclass(frozen=True)
+class ControllerConfig:
+    """The controller, and how REINFORCE trains it."""
+
+    kind: Literal["lstm", "random"] = option(
+        "lstm", "random: draw uniformly and never learn, the baseline of equal budget"
+    )
+    lstm_size: int = option(64, "hidden size of the LSTM")
+    temperature: float = option(0.0, "divides logits before the tanh; 0 leaves them")
+    tanh_constant: float = option(1.1, "logits become this times their tanh; 0 leaves them")
+    op_tanh_reduce: float = option(2.5, "divides the tanh constant of the ops' logits")
+    entropy: Literal["source", "true_entropy"] = option(
+        "source", "source: as the authors reckon it; true_entropy: of each choice's distribution"
+    )
+    entropy_weight: float = option(1e-4, "weight of the entropy in the reward")
+    learning_rate: float = option(0.0035, "Adam's learning rate")
+    beta_1: float = option(0.0, "Adam's beta_1")
+    epsilon: float = option(1e-3, "Adam's epsilon")
+    baseline_decay: float = option(0.99, "decay of the baseline, the moving average of rewards")
+    baseline_init: Literal["zero", "first"] = option(
+        "zero", "where the baseline starts: at 0, or at the first reward"
+    )
+    init_range: float = option(0.1, "initial weights are uniform between minus and plus this")
+
+    def __post_init__(self) -> None:
+        """Raises UserError for values that make no controller."""
+        if self.lstm_size < 1:
+            raise UserError(f"controller.lstm_size must be at least 1, got {self.lstm_size}")
+        for name in ("baseline_decay", "beta_1"):
+            value = getattr(self, name)
+            if not 0 <= value < 1:
+                raise UserError(f"controller.{name} must be at least 0 and below 1, got {value}")
+        for name in ("temperature", "tanh_constant", "learning_rate", "epsilon", "init_range"):
+            if getattr(self, name) < 0:
+                value = getattr(self, name)
+                raise UserError(f"controller.{name} must not be negative, got {value}")
+        if self.op_tanh_reduce <= 0:
+            raise UserError(f"controller.op_tanh_reduce must be over 0, got {self.op_tanh_reduce}")
+
+
+class Draws(NamedTuple):
+    """A batch of architectures with what the controller thinks of them.
+
+    Attributes:
+        tokens: `(n, num_tokens)`, int32.
+        log_prob: `(n,)`, float32, the sum over all choices.
+        entropy: `(n,)`, float32, the sum over all choices; no gradient flows through it.
+        penalty: `(n,)`, float32, to be added to the loss as it is; 0 where a space has none.
+        numbers: further numbers worth a report, each `(n,)`, float32, by name.
+    """
+
+    tokens: tf.Tensor
+    log_prob: tf.Tensor
+    entropy: tf.Tensor
+    penalty: tf.Tensor
+    numbers: dict[str, tf.Tensor]
+
+
+# A logit; minus infinity times a probability of zero would be no number.
+_NEVER = -1e9
+
+
+class Pick:
+    """Makes the choices of a batch of architectures: draws them, or replays given ones.
+
+    Args:
+        num_tokens: of an architecture.
+        batch: how many architectures.
+        tokens: `(batch, num_tokens)` to replay, or None to draw.
+        seed: `(2,)`, int32 or int64, of the draws.
+        true_entropy: whether a choice's entropy is that of its distribution; else it is
+            `-p log p` of the value that came.
+
+    Attributes:
+        penalty: as in `Draws`; a sampling procedure may set it.
+        numbers: as in `Draws`; a sampling procedure may add to it.
+    """
+
+    def __init__(
+        self,
+        num_tokens: int,
+        batch: int | tf.Tensor,
+        tokens: tf.Tensor | None,
+        seed: tf.Tensor,
+        true_entropy: bool,
+    ) -> None:
+        self.batch = batch
+        self._replayed = None if tokens is None else tf.unstack(tokens, num_tokens, axis=1)
+        self._seeds = tf.unstack(tf.random.split(tf.cast(seed, tf.int32), num_tokens))
+        self._true_entropy = true_entropy
+        # In the order of the choices.
+        self._slots: list[int] = []
+        self._values: list[tf.Tensor] = []
+        self._logits: list[tf.Tensor] = []
+        self.penalty = tf.zeros([batch])
+        self.numbers: dict[str, tf.Tensor] = {}
+
+    def __call__(self, slot: int, logits: tf.Tensor) -> tf.Tensor:
+        """Makes one choice.
+
+        Args:
+            slot: which token it is.
+            logits: `(batch, options)`, float32.
+
+        Returns:
+            `(batch,)`, int32.
+        """
+        values = self._values_of([slot], logits)
+        self._note([slot], values, tf.expand_dims(logits, 1))
+        return tf.squeeze(values, 1)
+
+    def several(self, first_slot: int, logits: tf.Tensor) -> tf.Tensor:
+        """Makes choices that do not depend on each other, of as many options each.
+
+        Args:
+            first_slot: which token the first one is; the others follow it.
+            logits: `(batch, choices, options)`, float32.
+
+        Returns:
+            `(batch, choices)`, int32.
+        """
+        _, choices, options = logits.shape
+        slots = range(first_slot, first_slot + choices)
+        values = self._values_of(slots, tf.reshape(logits, [-1, options]))
+        values = tf.reshape(values, [-1, choices])
+        self._note(slots, values, logits)
+        return values
+
+    def _values_of(self, slots: Sequence[int], logits: tf.Tensor) -> tf.Tensor:
+        """Drawn by logits, `(batch * slots, options)`, or replayed: as many values, int32."""
+        if self._replayed is None:
+            seed = self._seeds[slots[0]]
+            return tf.random.stateless_categorical(logits, 1, seed, dtype=tf.int32)
+        return tf.stack([self._replayed[slot] for slot in slots], axis=1)
+
+    def _note(self, slots: Sequence[int], values: tf.Tensor, logits: tf.Tensor) -> None:
+        self._slots += slots
+        self._values.append(values)
+        self._logits.append(logits)
+
+    def draws(self) -> Draws:
+        """All choices together; every slot must have been decided."""
+        values = tf.concat(self._values, axis=1)
+        # What a slot has fewer options than another is filled up with options of no probability.
+        most = max(logits.shape[-1] for logits in self._logits)
+        padded = [
+            tf.pad(logits, [[0, 0], [0, 0], [0, most - logits.shape[-1]]], constant_values=_NEVER)
+            for logits in self._logits
+        ]
+        log_probs = tf.nn.log_softmax(tf.concat(padded, axis=1))
+        log_prob = tf.gather(log_probs, values, batch_dims=2)
+        if self._true_entropy:
+            entropy = -tf.reduce_sum(tf.exp(log_probs) * log_probs, axis=-1)
+        else:
+            entropy = -log_prob * tf.exp(log_prob)
+        order = sorted(range(len(self._slots)), key=self._slots.__getitem__)
+        return Draws(
+            tf.gather(values, order, axis=1),
+            tf.reduce_sum(log_prob, axis=1),
+            tf.stop_gradient(tf.reduce_sum(entropy, axis=1)),
+            self.penalty,
+            self.numbers,
+        )
+
+
+class Controller(keras.layers.Layer):
+    """Draws architectures, and scores given ones.
+
+    A subclass makes its weights in `build` and is one sampling procedure, `decide`.
+
+    Args:
+        space: the space of its architectures.
+        config: the controller's.
+    """
+
+    true_entropy = False
+    """Whether the authors' code uses the distribution's entropy in this space."""
+
+    def __init__(self, space: Space, config: ControllerConfig, **kwargs) -> None:
+        super().__init__(dtype="float32", **{"name": "controller", **kwargs})
+        self.space = space
+        self.config = config
+        self.num_tokens = len(space.slots)
+        initializer = keras.initializers.RandomUniform(-config.init_range, config.init_range)
+        self.initializer = initializer.clone
+        self.lstm = keras.layers.LSTMCell(
+            config.lstm_size,
+            kernel_initializer=self.initializer(),
+            recurrent_initializer=self.initializer(),
+            use_bias=False,
+            dtype="float32",
+            name="lstm",
+        )
+        self.lstm.build((None, config.lstm_size))
+        self._step = graph_function(lambda x, state: self.lstm(x, state))
+        self.build(None)
+
+    @abstractmethod
+    def decide(self, pick: Pick) -> None:
+        """Makes every choice of an architecture by `pick`, in the order of the procedure."""
+
+    def sample(self, n: int | tf.Tensor, seed: tf.Tensor) -> Draws:
+        """Draws `n` architectures; the same seed, `(2,)`, draws the same ones."""
+        return self._run(n, None, seed)
+
+    def score(self, tokens: tf.Tensor) -> Draws:
+        """Log-probability and entropy of given architectures, `(n, num_tokens)`, int32."""
+        return self._run(tf.shape(tokens)[0], tokens, tf.zeros([2], tf.int32))
+
+    def _run(self, batch: int | tf.Tensor, tokens: tf.Tensor | None, seed: tf.Tensor) -> Draws:
+        true_entropy = self.true_entropy or self.config.entropy == "true_entropy"
+        pick = Pick(self.num_tokens, batch, tokens, seed, true_entropy)
+        if self.config.kind == "random":
+            for slot, size in enumerate(self.space.sizes):
+                pick(slot, tf.zeros([batch, size]))
+        else:
+            self.decide(pick)
+        return pick.draws()
+
+    def step(self, x: tf.Tensor, state: list[tf.Tensor]) -> tuple[tf.Tensor, list[tf.Tensor]]:
+        """One step of the LSTM: its output, `(batch, lstm_size)`, and its new state."""
+        return self._step(x, state)
+
+    def add_weights(self, **shapes: tuple[int, ...]) -> None:
+        """Makes a weight of each shape, within the initial range, as the attribute of its name."""
+        for name, shape in shapes.items():
+            weight = self.add_weight(shape=shape, initializer=self.initializer(), name=name)
+            setattr(self, name, weight)
+
+    def add_attention(self) -> None:
+        """Makes `key_kernel` and the other weights of `attend`."""
+        size = self.config.lstm_size
+        self.add_weights(key_kernel=(size, size), query_kernel=(size, size), attention=(size, 1))
+
+    def attend(self, output: tf.Tensor, keys: list[tf.Tensor]) -> tf.Tensor:
+        """Logits of what was decided earlier, `(batch, keys)`.
+
+        Args:
+            output: of the LSTM, `(batch, lstm_size)`.
+            keys: earlier outputs times `key_kernel`, each `(batch, lstm_size)`.
+        """
+        query = tf.matmul(output, self.query_kernel)[:, tf.newaxis]
+        energies = tf.tanh(tf.stack(keys, axis=1) + query)
+        return tf.squeeze(tf.matmul(energies, self.attention), axis=-1)
+
+    def squash(self, logits: tf.Tensor, reduce: float = 1.0) -> tf.Tensor:
+        """Logits divided by the temperature, then bounded by the tanh constant over `reduce`."""
+        config = self.config
+        if config.temperature:
+            logits /= config.temperature
+        if config.tanh_constant:
+            logits = config.tanh_constant / reduce * tf.tanh(logits)
+        return logits

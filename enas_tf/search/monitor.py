@@ -1,0 +1,150 @@
+"""What drawn architectures say of their controller: what it prefers, and whether it has learnt."""
+
+import math
+import statistics
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+import numpy as np
+import tensorflow as tf
+
+from enas_tf.core.space import Arc, Space
+from enas_tf.search.controller import Controller, Draws
+from enas_tf.training.session import Loop
+
+# Of all drawn ops. A hundred draws hold a hundred ops at least: chance does not come near it.
+_COLLAPSED_SHARE = 0.95
+
+# In nats. By Pinsker's inequality, the total variation is then at most 0.1: nine of ten draws
+# could be the other distribution's as well.
+_UNMOVED_DIVERGENCE = 0.02
+
+
+class Watch:
+    """Follows what a controller comes to draw, and warns of what should not be.
+
+    Args:
+        controller: before anything has trained it.
+        start: what it drew then; a hundred architectures at least.
+        num_epochs: of the search.
+    """
+
+    def __init__(self, controller: Controller, start: Draws, num_epochs: int) -> None:
+        self._controller = controller
+        self._start = start
+        # A controller may need most of a search to leave the start, and then be quick.
+        self._late_epoch = math.ceil(0.75 * num_epochs) - 1
+        self._drawn: Arc | None = None
+
+    def tell(
+        self,
+        loop: Loop,
+        epoch: int,
+        arcs: Sequence[Arc],
+        rewards: Sequence[float],
+        uniform: Sequence[float],
+    ) -> None:
+        """Records how the controller does, warns where it must, and draws the best architecture.
+
+        The record holds `reward`, `best_reward`, `uniform_reward`, `gap` and `gap_error`, the
+        number of `distinct` architectures, the `divergence` of the controller's distribution from
+        that at the start, and how often `ops` and `inputs` stand in the architectures.
+
+        Args:
+            loop: the search's.
+            epoch: the one that ends.
+            arcs: drawn just now; a hundred at least.
+            rewards: of the first of them.
+            uniform: as many rewards of uniform draws, as `gap` takes them.
+        """
+        with tf.device("CPU:0"):
+            now = self._controller.score(self._start.tokens)
+        moved = divergence(self._start.log_prob.numpy(), now.log_prob.numpy())
+        space = self._controller.space
+        counts = {"ops": count_ops(space, arcs), "inputs": count_inputs(space, arcs)}
+        loop.record(
+            "valid",
+            epoch,
+            counts,
+            reward=statistics.fmean(rewards),
+            best_reward=max(rewards),
+            uniform_reward=statistics.fmean(uniform),
+            **gap(rewards, uniform),
+            distinct=len(set(arcs)),
+            divergence=moved,
+        )
+        for warning in self._warnings(epoch, moved, counts["ops"], loop.state):
+            loop.progress.note(warning)
+        best = arcs[rewards.index(max(rewards))]
+        if best != self._drawn:
+            from enas_tf.reporting.drawing import (
+                figure,  # matplotlib, half a second of a search's start
+            )
+
+            loop.metrics.draw("valid/best_architecture", figure(space.graphs(best)), loop.step)
+            self._drawn = best
+
+    def _warnings(
+        self, epoch: int, moved: float, ops: Mapping[str, int], state: dict
+    ) -> Iterator[str]:
+        """What a user should know of a controller that is not random on purpose, each once."""
+        if self._controller.config.kind == "random":
+            return
+        op = max(ops, key=ops.get)
+        share = ops[op] / sum(ops.values())
+        if share > _COLLAPSED_SHARE and not state.get("collapsed"):
+            state["collapsed"] = True
+            yield (
+                f"warning: the controller has collapsed: {share:.0%} of the ops that it draws are "
+                f"{op}; unless compare shows that these architectures are better than chance, try "
+                "a larger --controller.entropy_weight or a lower --controller.learning_rate in "
+                "another --workdir"
+            )
+        if moved < _UNMOVED_DIVERGENCE and epoch == self._late_epoch:
+            yield (
+                "warning: three quarters of the search are over, and the controller still draws "
+                f"as it did at the start (divergence {moved:.4f} nats); try a higher "
+                "--controller.learning_rate, a lower --controller.epsilon or more "
+                "--search.updates_per_epoch in another --workdir"
+            )
+
+
+def count_ops(space: Space, arcs: Iterable[Arc]) -> dict[str, int]:
+    """How often each op of a space stands in architectures, by its name."""
+    counts = Counter(op for arc in arcs for op in arc.ops)
+    return {name: counts[op] for op, name in enumerate(space.ops)}
+
+
+def count_inputs(space: Space, arcs: Iterable[Arc]) -> dict[str, int]:
+    """How often each entry of a space is chosen as an input in architectures, by its name."""
+    counts = Counter(entry for arc in arcs for entry in arc.inputs)
+    return {name: counts[entry] for entry, name in enumerate(space.entries)}
+
+
+def gap(rewards: Sequence[float], uniform: Sequence[float]) -> dict[str, float]:
+    """By how much the rewards of drawn architectures exceed those of uniform draws.
+
+    Args:
+        rewards: at least two.
+        uniform: as many; each on the data of the reward in its place.
+
+    Returns:
+        `gap`, the mean of the differences, and `gap_error`, its standard error.
+    """
+    differences = [mine - other for mine, other in zip(rewards, uniform, strict=True)]
+    error = statistics.stdev(differences) / math.sqrt(len(differences))
+    return {"gap": statistics.fmean(differences), "gap_error": error}
+
+
+def divergence(start: np.ndarray, now: np.ndarray) -> float:
+    """The Kullback-Leibler divergence of a distribution from an earlier one of its own, in nats.
+
+    Estimated by the mean of `r - 1 - log r`, where `r` is a draw's probability now over that at
+    the start: with less noise than the mean of `-log r`, and 0 where nothing has changed.
+
+    Args:
+        start: log-probabilities of draws when they were drawn, `(n,)`.
+        now: those of the same draws now.
+    """
+    log_ratios = np.asarray(now, np.float64) - start
+    return float(np.mean(np.expm1(log_ratios) - log_ratios))

@@ -1,1 +1,0 @@
-"""The three search spaces, in plain Python: nothing here imports TensorFlow, Keras or numpy."""

@@ -1,0 +1,226 @@
+"""Checkpoints that a killed process cannot leave half written."""
+
+import json
+import re
+import shutil
+import sys
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+import keras
+import tensorflow as tf
+
+from enas_tf.core.errors import UserError, one_line
+
+FORMAT = 2
+"""How checkpoints are written, as `state.json` says.
+
+Format 1, which did not say so, named variables by their places.
+"""
+
+_KEPT = 2
+_STEP = "step"
+
+# What reading a damaged checkpoint raises; an IndexError where TensorFlow's file is cut short.
+_DAMAGE = (OSError, ValueError, IndexError, AssertionError, tf.errors.OpError)
+
+
+class OtherFormat(UserError):
+    """A checkpoint that another version of the project has written."""
+
+
+def named_weights(group: str, weights: Iterable[keras.Variable]) -> dict[str, keras.Variable]:
+    """Returns weights by names that say what each is: the names of its layers, and its own.
+
+    Layers without a name of their own are numbered by Keras, over all that a process makes. So that
+    names are the same in every process, the numbers of each kind count from the first one here.
+
+    Args:
+        group: begins each name, such as `child`.
+        weights: of a network or a controller.
+
+    Raises:
+        ValueError: two weights would have one name.
+    """
+    weights = list(weights)
+    firsts: dict[str, int] = {}
+    for weight in weights:
+        for base, number in map(_split_number, weight.path.split("/")):
+            firsts[base] = min(number, firsts.get(base, number))
+
+    def renumbered(part: str) -> str:
+        base, number = _split_number(part)
+        if not firsts[base]:
+            return part
+        return f"{base}_{number - firsts[base]}" if number > firsts[base] else base
+
+    named = {}
+    for weight in weights:
+        path = "/".join(map(renumbered, weight.path.split("/")))
+        if path in named:
+            raise ValueError(f"two weights are called {weight.path}; give their layers names")
+        named[path] = weight
+    return {f"{group}/{path}": weight for path, weight in named.items()}
+
+
+def named_slots(
+    group: str, optimizer: keras.optimizers.Optimizer, weights: Mapping[str, keras.Variable]
+) -> dict[str, keras.Variable]:
+    """Returns an optimizer's variables by names: each slot's by its weight, such as a momentum.
+
+    Args:
+        group: begins each name, such as `optimizer`.
+        optimizer: built.
+        weights: what it trains, by the names of `named_weights`.
+
+    Raises:
+        ValueError: two variables would have one name.
+    """
+    # Keras calls a slot by its weight's path, without slashes.
+    names = {weight.path.replace("/", "_"): name for name, weight in weights.items()}
+    named = {}
+    for variable in optimizer.variables:
+        path, _, slot = variable.path.rpartition("/")
+        owner = max((flat for flat in names if slot.startswith(f"{flat}_")), key=len, default=None)
+        if owner:
+            name = f"{slot.removeprefix(owner)[1:]}/{names[owner]}"
+        else:
+            name = f"{_split_number(path)[0]}/{slot}"
+        if name in named:
+            raise ValueError(f"two variables of an optimizer are called {name}")
+        named[name] = variable
+    return {f"{group}/{name}": variable for name, variable in named.items()}
+
+
+def _split_number(name: str) -> tuple[str, int]:
+    """A name and the number behind it, 0 where there is none."""
+    base, number = re.fullmatch(r"(.+?)(?:_(\d+))?", name).groups()
+    return base, int(number or 0)
+
+
+class Checkpoints:
+    """The checkpoints of a phase: all variables and a few plain numbers, by kind and step.
+
+    Each is a folder of its own, written aside and renamed. Those of the kind that `save` writes
+    and `restore` reads are for going on; the newest two of them are kept.
+
+    Args:
+        folder: where they lie; made where it is missing.
+        variables: all that a checkpoint holds, by name. Every one is named, since
+            `tf.train.Checkpoint` overlooks Keras layers that lie in plain lists.
+    """
+
+    def __init__(self, folder: Path, variables: Mapping[str, tf.Variable]) -> None:
+        self.folder = folder
+        self._checkpoint = tf.train.Checkpoint(variables=dict(variables))
+
+    def save(self, step: int, state: Mapping[str, object]) -> None:
+        """Writes the variables and `state`, which JSON must be able to hold.
+
+        Raises:
+            UserError: the folder cannot be written, or the disk is full.
+        """
+        self.write(_STEP, step, state)
+        for path in self._paths(_STEP)[:-_KEPT]:
+            shutil.rmtree(path, ignore_errors=True)
+
+    def keep_only(self, kind: str, step: int) -> None:
+        """Removes all checkpoints of a kind but the one of a step."""
+        for path in self._paths(kind):
+            if path != self._path(kind, step):
+                shutil.rmtree(path, ignore_errors=True)
+
+    def write(self, kind: str, step: int, state: Mapping[str, object]) -> None:
+        """Writes a checkpoint of any kind, in place of an earlier one of the same step.
+
+        Raises:
+            UserError: as `save`.
+        """
+        path = self._path(kind, step)
+        aside, old = (path.with_name(f".{path.name}.{end}") for end in ("tmp", "old"))
+        # What killed processes have left.
+        for left in self.folder.glob(".*"):
+            shutil.rmtree(left, ignore_errors=True)
+        try:
+            aside.mkdir(parents=True)
+            self._checkpoint.write(str(aside / "variables"))
+            (aside / "state.json").write_text(json.dumps({"format": FORMAT, "state": state}))
+            if path.exists():
+                path.rename(old)
+            aside.rename(path)
+            shutil.rmtree(old, ignore_errors=True)
+        except (OSError, tf.errors.OpError) as error:
+            shutil.rmtree(aside, ignore_errors=True)
+            raise UserError(
+                f"cannot write the checkpoint {path} ({one_line(error)}); earlier ones are kept: "
+                "make room or give the folder back its rights, then give the same command again"
+            ) from error
+
+    def restore(self) -> dict | None:
+        """Restores the newest checkpoint that can be read.
+
+        One that cannot is renamed out of the way with a warning, and the one before is taken.
+
+        Returns:
+            Its state, or None if there is no checkpoint.
+
+        Raises:
+            OtherFormat: the newest one is another version's.
+            UserError: there are checkpoints, but none can be read.
+        """
+        paths = self._paths(_STEP)
+        for path in reversed(paths):
+            try:
+                return self._read(path)
+            except OtherFormat:
+                raise
+            except UserError as error:
+                damaged = path.with_name(f"damaged_{path.name}")
+                shutil.rmtree(damaged, ignore_errors=True)
+                path.rename(damaged)
+                print(f"warning: {error}; moved to {damaged}", file=sys.stderr)
+        if paths:
+            raise UserError(
+                f"no checkpoint in {self.folder} can be read; --overwrite starts the run afresh"
+            )
+        return None
+
+    def read_newest(self, kind: str) -> dict:
+        """Restores the newest checkpoint of a kind; returns its state.
+
+        Raises:
+            UserError: there is none, or it is damaged, of another version, or holds other
+                variables.
+        """
+        paths = self._paths(kind)
+        if not paths:
+            raise UserError(
+                f"{self.folder} holds no checkpoint of the kind {kind}; --overwrite starts the run "
+                "afresh"
+            )
+        return self._read(paths[-1])
+
+    def _read(self, path: Path) -> dict:
+        try:
+            stored = json.loads((path / "state.json").read_text())
+            self._refuse_other_format(path, stored.get("format", 1))
+            self._checkpoint.read(str(path / "variables")).assert_consumed()
+        except OtherFormat:
+            raise
+        except _DAMAGE as error:
+            raise UserError(f"the checkpoint {path} cannot be read ({one_line(error)})") from error
+        return stored["state"]
+
+    def _refuse_other_format(self, path: Path, found: object) -> None:
+        if found != FORMAT:
+            raise OtherFormat(
+                f"the checkpoint {path} is of format {found}, and this version of enas_tf reads "
+                f"format {FORMAT}: go on with the version that wrote it (config.json names it), or "
+                "give --overwrite to start the run afresh"
+            )
+
+    def _path(self, kind: str, step: int) -> Path:
+        return self.folder / f"{kind}_{step:09d}"
+
+    def _paths(self, kind: str) -> list[Path]:
+        return sorted(self.folder.glob(f"{kind}_*"))

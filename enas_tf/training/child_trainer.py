@@ -1,0 +1,185 @@
+"""One step of SGD on a child's weights, and its evaluation; search and training share it."""
+
+import math
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from enas_tf.core.network_config import ImageChildConfig, RnnChildConfig
+from enas_tf.layers.form import Form, traced_for
+from enas_tf.tasks.base import Task
+from enas_tf.training.checkpoints import named_slots, named_weights
+from enas_tf.training.distribution import is_mirrored, on_gpu
+from enas_tf.training.optimizers import NesterovSGD
+
+Batches = tf.data.Dataset | tf.distribute.DistributedDataset
+
+Forward = Callable[..., Any]
+"""`forward(inputs, *extra, training=...)`: a child's outputs as its task takes them."""
+
+
+class Learner:
+    """Trains a child's weights on all replicas of a strategy.
+
+    To be made within the strategy's scope, behind the child.
+
+    Args:
+        child: whose weights are trained.
+        forward: runs the child.
+        task: gives loss and metrics.
+        config: of learning rate, momentum, weight decay and clipping.
+        jit_compile: whether XLA compiles what each replica computes.
+    """
+
+    def __init__(
+        self,
+        child: keras.Model,
+        forward: Forward,
+        task: Task,
+        config: ImageChildConfig | RnnChildConfig,
+        jit_compile: bool = False,
+    ) -> None:
+        self.child = child
+        self._forward = forward
+        self._task = task
+        self.config = config
+        self.strategy = tf.distribute.get_strategy()
+        self.trained = config.trained(child)
+        self._carried = {str(n): v for n, v in enumerate(child.non_trainable_variables)}
+        self.optimizer = NesterovSGD(config.rate(0), config.momentum)
+        self.optimizer.build(self.trained)
+        if keras.mixed_precision.dtype_policy().name == "mixed_float16":
+            self.optimizer = keras.optimizers.LossScaleOptimizer(self.optimizer)
+            self.optimizer.build(self.trained)
+        self.train_step = tf.function(self._train_step, autograph=False)
+        self.eval_step = tf.function(self._eval_step, autograph=False)
+        self._form = Form.GPU if on_gpu(self.strategy) else Form.CPU
+        if jit_compile:
+            self._form = Form.XLA
+            compiled = partial(tf.function, autograph=False, jit_compile=True)
+            self._backward = compiled(self._backward)
+            if not is_mirrored(self.strategy):
+                # Elsewhere Keras' count of steps is a matter of all replicas.
+                self._descend = compiled(self._descend)
+            if not task.carries_state:
+                self.sums = compiled(self.sums)
+
+    @property
+    def variables(self) -> Mapping[str, tf.Variable]:
+        """All that an exact resume needs, by name."""
+        weights = named_weights("child", self.child.variables)
+        slots = named_slots("optimizer", self.optimizer, weights)
+        return {name: variable.value for name, variable in {**weights, **slots}.items()}
+
+    def _train_step(self, batch: tuple, *extra: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Takes one step; returns the task's metrics and `grad_norm`, means over replicas.
+
+        Args:
+            batch: inputs and targets of every replica.
+            *extra: further arguments of the child, such as tokens: one for all replicas, or one
+                for each.
+        """
+        metrics = self.strategy.run(self._step, args=(*batch, *extra))
+        return self._reduce("mean", metrics)
+
+    def _eval_step(self, batch: tuple, *extra: tf.Tensor) -> dict[str, tf.Tensor]:
+        """The task's sums over a batch, of all replicas together."""
+        sums = self.strategy.run(self.sums, args=(*batch, *extra))
+        totals = self._reduce("sum", sums)
+        return {name: tf.reduce_sum(total) for name, total in totals.items()}
+
+    def trace(self, batches: Batches, *extra: tf.Tensor) -> None:
+        """Traces the training step for all shapes that batches of a data set may have.
+
+        A graph for the shape of the first batch alone rounds otherwise than one for all, so that
+        results would depend on the batch that a resumed run begins with.
+
+        Args:
+            batches: a data set, of one device or distributed.
+            *extra: as for `train_step`; of these, shapes and dtypes count.
+        """
+        self.train_step.get_concrete_function(batches.element_spec, *extra)
+
+    def evaluate(self, batches: Batches, *extra: tf.Tensor) -> dict[str, float]:
+        """The task's metrics over the batches of a data set.
+
+        Args:
+            batches: a data set, of one device or distributed.
+            *extra: further arguments of the child, the same for all batches.
+        """
+        self.eval_step.get_concrete_function(batches.element_spec, *extra)
+        sums = [self.eval_step(batch, *extra) for batch in batches]
+        # Only now: devices need not wait for the host between two batches.
+        return self._task.metrics({n: math.fsum(float(one[n]) for one in sums) for n in sums[0]})
+
+    def sums(self, inputs: tf.Tensor, targets: tf.Tensor, *extra: tf.Tensor) -> dict:
+        """Returns the task's sums over one replica's batch, each `(1,)`."""
+        with traced_for(self._form):
+            sums = self._task.sums(self._forward(inputs, *extra, training=False), targets)
+        return {name: value[tf.newaxis] for name, value in sums.items()}
+
+    def _step(self, inputs: tf.Tensor, targets: tf.Tensor, *extra: tf.Tensor) -> dict:
+        """Takes one replica's part of a step."""
+        gradients, metrics, updates = self.gradients(inputs, targets, *extra)
+        grad_norm = self._descend(gradients, self._task.rate_scale(inputs))
+        for name, value in updates.items():
+            self._carried[name].assign(value)
+        return metrics | {"grad_norm": grad_norm}
+
+    def gradients(
+        self, inputs: tf.Tensor, targets: tf.Tensor, *extra: tf.Tensor
+    ) -> tuple[list[tf.Tensor], dict[str, tf.Tensor], dict[str, tf.Tensor]]:
+        """Computes the gradients of a step, means over replicas.
+
+        Returns:
+            Gradients in the order of `trained`, scaled for mixed precision; the task's metrics of
+            this replica; and the new values of what the child carries from step to step, such as
+            moving averages, which are assigned outside of what XLA compiles.
+        """
+        if self._form is Form.XLA:
+            inputs, targets = self._task.padded(inputs, targets)
+        gradients, metrics, updates = self._backward(inputs, targets, *extra)
+        if self.strategy.num_replicas_in_sync > 1:
+            context = tf.distribute.get_replica_context()
+            # A norm, and so clipping, is of the mean of all replicas' gradients.
+            gradients = context.all_reduce(tf.distribute.ReduceOp.MEAN, gradients)
+        return gradients, metrics, updates
+
+    def _descend(self, gradients: list[tf.Tensor], rate_scale: float | tf.Tensor) -> tf.Tensor:
+        """Takes the step; returns the gradients' global norm before any scaling or clipping."""
+        norm = tf.linalg.global_norm(gradients) / self.optimizer.scale_loss(1.0)
+        factor = rate_scale
+        if self.config.grad_clip:
+            factor *= tf.minimum(1.0, self.config.grad_clip / norm)
+        if tf.is_tensor(factor) or factor != 1:
+            gradients = [factor * gradient for gradient in gradients]
+        self.optimizer.apply(gradients, self.trained)
+        return norm
+
+    def _backward(
+        self, inputs: tf.Tensor, targets: tf.Tensor, *extra: tf.Tensor
+    ) -> tuple[list[tf.Tensor], dict[str, tf.Tensor], dict[str, tf.Tensor]]:
+        """Computes this replica's part of `gradients`."""
+        weights = [variable.value for variable in self.trained]
+        # Within the scope Keras collects what the child assigns.
+        with traced_for(self._form), keras.StatelessScope() as scope, tf.GradientTape() as tape:
+            outputs = self._forward(inputs, *extra, training=True)
+            loss, metrics = self._task.loss(outputs, targets)
+            total = self.optimizer.scale_loss(loss)
+        with traced_for(self._form):
+            # An architecture may leave weights out; decay reaches these as well.
+            zero = tf.UnconnectedGradients.ZERO
+            gradients = tape.gradient(total, weights, unconnected_gradients=zero)
+        if self.config.l2:
+            # The gradient of l2 * sum(w**2), which as a part of the loss takes twice the graph.
+            decay = tf.convert_to_tensor(self.optimizer.scale_loss(2 * self.config.l2))
+            gradients = [g + decay * w for g, w in zip(gradients, weights, strict=True)]
+        carried = {name: scope.get_current_value(v) for name, v in self._carried.items()}
+        return gradients, metrics, {n: value for n, value in carried.items() if value is not None}
+
+    def _reduce(self, how: str, values: dict) -> dict[str, tf.Tensor]:
+        op = tf.distribute.ReduceOp[how.upper()]
+        return {name: self.strategy.reduce(op, value, axis=None) for name, value in values.items()}

@@ -1,0 +1,297 @@
+"""Training one architecture from scratch, and evaluating it.
+
+Reference: Pham et al. 2018, sections 3.1 and 3.2.
+"""
+
+from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import TypeVar
+
+import tensorflow as tf
+
+from enas_tf.core.config import option, overridden
+from enas_tf.core.errors import UserError
+from enas_tf.core.network_config import ImageChildConfig, RnnChildConfig
+from enas_tf.layers.dropout import Clock, attempt_offset
+from enas_tf.tasks.base import Task
+from enas_tf.training.checkpoints import Checkpoints
+from enas_tf.training.child_trainer import Learner
+from enas_tf.training.distribution import distribute
+from enas_tf.training.metric_writer import read_metrics
+from enas_tf.training.run_folder import Run
+from enas_tf.training.session import Loop
+from enas_tf.training.weight_average import WeightAverage
+
+_RESULT = "train/result.json"
+
+ChildConfig = TypeVar("ChildConfig", ImageChildConfig, RnnChildConfig)
+
+BEST = "best"
+"""The kind of the checkpoint that is evaluated and exported, of which there is one in the end."""
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """The final training; its network is larger than the search's."""
+
+    num_epochs: int = option(630, "epochs")
+    batch_size: int = option(144, "examples in a batch")
+    max_steps: int = option(0, "steps in an epoch, at most; 0: once through the training split")
+    # No options of the base: each kind of data knows whether it takes them.
+    use_validation: bool = False
+    average_after: int = 0
+
+    def __post_init__(self) -> None:
+        """Raises UserError for numbers that make no training."""
+        for name in ("num_epochs", "batch_size"):
+            if getattr(self, name) < 1:
+                raise UserError(f"train.{name} must be at least 1, got {getattr(self, name)}")
+        for name in ("max_steps", "average_after"):
+            if getattr(self, name) < 0:
+                raise UserError(f"train.{name} must not be negative, got {getattr(self, name)}")
+
+    def child(self, search_child: ChildConfig) -> ChildConfig:
+        """The final network's configuration: the search's, but for the fields that both have.
+
+        Raises:
+            UserError: values that make no network.
+        """
+        try:
+            return overridden(search_child, self)
+        except UserError as error:
+            # The search's own values have passed, so that what is wrong is the training's.
+            raise UserError("train." + str(error).removeprefix("child.")) from error
+
+
+@dataclass(frozen=True)
+class ImageTrainConfig(TrainConfig):
+    """The final training on images."""
+
+    out_filters: int = option(36, "as child.out_filters, of the final network")
+    keep_prob: float = option(0.8, "as child.keep_prob, of the final network")
+    drop_path_keep_prob: float = option(0.6, "as child.drop_path_keep_prob, of the final network")
+    aux_head: bool = option(True, "as child.aux_head, of the final network")
+    l2: float = option(2e-4, "as child.l2, of the final network")
+    lr_max: float = option(0.05, "as child.lr_max, of the final training")
+    lr_min: float = option(0.0001, "as child.lr_min, of the final training")
+    lr_period: int = option(10, "as child.lr_period, of the final training")
+    use_validation: bool = option(
+        True, "train on the validation split too; there is then no best epoch, only the last"
+    )
+
+
+@dataclass(frozen=True)
+class CellTrainConfig(ImageTrainConfig):
+    """The final training of a stack of cells; its network is larger than the search's."""
+
+    num_layers: int = option(15, "as child.num_layers, of the final network")
+
+
+@dataclass(frozen=True)
+class RnnTrainConfig(TrainConfig):
+    """The final training on text; with averaged SGD where plain SGD gets no further."""
+
+    num_epochs: int = option(3000, "epochs")
+    batch_size: int = option(64, "rows of text in a batch")
+    hidden_size: int = option(800, "as child.hidden_size, of the final network")
+    drop_word: float = option(0.125, "as child.drop_word, of the final network")
+    drop_embedding: float = option(0.175, "as child.drop_embedding, of the final network")
+    drop_input: float = option(0.725, "as child.drop_input, of the final network")
+    drop_node: float = option(0.225, "as child.drop_node, of the final network")
+    drop_output: float = option(0.75, "as child.drop_output, of the final network")
+    init_range: float = option(0.05, "as child.init_range, of the final network")
+    activation_l2: float = option(0.7, "as child.activation_l2, of the final training")
+    slowness: float = option(0.0, "as child.slowness, of the final training")
+    learning_rate: float = option(20.0, "as child.learning_rate, of the final training")
+    grad_clip: float = option(0.25, "as child.grad_clip, of the final training")
+    average_after: int = option(
+        10,
+        "epochs without a better validation perplexity after which the weights' average over the "
+        "steps from then on is what is evaluated; 0: never",
+    )
+
+
+class Training:
+    """A final training's parts, and its loop.
+
+    Args:
+        learner: trains the network.
+        task: the data, losses and metrics; its training split is what is trained on.
+        config: the training's.
+        clock: the network's.
+        seed: of all that is drawn.
+    """
+
+    def __init__(
+        self,
+        learner: Learner,
+        task: Task,
+        config: TrainConfig,
+        clock: Clock,
+        seed: int,
+    ) -> None:
+        self.learner = learner
+        self.task = task
+        self.config = config
+        self.clock = clock
+        self.seed = seed
+        self.average = None
+        if config.average_after:
+            with learner.strategy.scope():
+                self.average = WeightAverage(learner.trained)
+        self.steps_per_epoch = task.steps_per_epoch(config.batch_size, config.max_steps)
+
+    @property
+    def variables(self) -> Mapping[str, tf.Variable]:
+        """All that an exact resume needs, by name."""
+        averages = self.average.variables if self.average else {}
+        return {**self.learner.variables, **averages}
+
+    def run(self, run: Run, arc: str, params: int, tests: bool = True) -> dict:
+        """Trains to the end, from the last checkpoint on, then tests once; is done only once.
+
+        Args:
+            run: where checkpoints, metrics and `train/result.json` go.
+            arc: the architecture's text, which a checkpoint of another one does not fit.
+            params: of the network, for the result.
+            tests: whether to touch the test split at the end; else the result has no `test`.
+
+        Returns:
+            What `train/result.json` holds.
+        """
+        self._refuse_another(run, arc)
+        if run.path(_RESULT).exists():
+            return run.read_json(_RESULT)
+        total = self.config.num_epochs * self.steps_per_epoch
+        loop = Loop(run.path("train"), self.variables, total, self.task.unit, "train")
+
+        def train() -> None:
+            for epoch in range(loop.step // self.steps_per_epoch, self.config.num_epochs):
+                done = loop.step - epoch * self.steps_per_epoch
+                self._train_epoch(loop, epoch, range(done, self.steps_per_epoch))
+                self._end_epoch(loop, epoch)
+
+        try:
+            loop.run(train, self.task.max_rollbacks)
+            return self._finish(loop, run, arc, params, tests)
+        finally:
+            loop.close()
+
+    def evaluate(self, split: str) -> dict[str, float]:
+        """The task's metrics on a split, with the weights as they are."""
+        batches = distribute(
+            self.learner.strategy,
+            lambda shard: self.task.eval_batches(split, self.config.batch_size, shard),
+        )
+        return self.learner.evaluate(batches)
+
+    def restore_best(self, run: Run) -> dict:
+        """Restores the weights that are evaluated and exported; returns their state."""
+        return Checkpoints(run.path("train/checkpoints"), self.variables).read_newest(BEST)
+
+    def _refuse_another(self, run: Run, arc: str) -> None:
+        """Tells another architecture's checkpoints from damaged ones, before they are read."""
+        path = run.path("train/arc.txt")
+        trained = path.read_text().strip() if path.exists() else arc
+        if trained != arc:
+            raise UserError(
+                f"the checkpoints in train/ are of another architecture ({trained[:40]}...); use "
+                "another --workdir, or --overwrite to remove that run"
+            )
+        run.write_text("train/arc.txt", arc + "\n")
+
+    def _train_epoch(self, loop: Loop, epoch: int, steps: range) -> None:
+        rate = self.learner.config.rate(epoch)
+        self.learner.optimizer.learning_rate = rate
+        self.clock.attempt.assign(loop.attempt)
+        seed = self.seed + attempt_offset(loop.attempt)
+        first = epoch * self.steps_per_epoch
+        wanted = range(first + steps.start, first + steps.stop)
+        batches = distribute(
+            self.learner.strategy,
+            lambda shard: self.task.train_batches(
+                self.config.batch_size,
+                seed=seed,
+                steps=wanted,
+                shard=shard,
+            ),
+        )
+        self.learner.trace(batches)
+        for step, batch in zip(wanted, batches, strict=True):
+            self.clock.step.assign(step)
+            numbers = self.learner.train_step(batch)
+            if loop.state.get("averaging"):
+                self.average.update()
+            amount, last = self.task.units_per_step(self.config.batch_size), step == wanted[-1]
+            loop.advance("train", epoch, amount, numbers, last, learning_rate=rate)
+
+    def _end_epoch(self, loop: Loop, epoch: int) -> None:
+        """Validates, where the split is held out; keeps the best; writes a checkpoint."""
+        if not self.config.use_validation:
+            with self._evaluated_weights(loop):
+                metrics = self.evaluate("valid")
+                loop.record("valid", epoch, **metrics)
+                best = loop.state.get("best")
+                if best is None or self.task.reward(metrics) > self.task.reward(best):
+                    loop.state["best"] = {"epoch": epoch, **metrics}
+                    self._write_best(loop)
+            self._maybe_average(loop, self.task.reward(metrics))
+        loop.save()
+        self._keep_one_best(loop)
+
+    def _write_best(self, loop: Loop) -> None:
+        loop.state["best_step"] = loop.step
+        loop.checkpoints.write(BEST, loop.step, loop.state)
+
+    def _keep_one_best(self, loop: Loop) -> None:
+        """Removes earlier ones only now: an epoch that is done again may find no better one."""
+        if "best_step" in loop.state:
+            loop.checkpoints.keep_only(BEST, loop.state["best_step"])
+
+    def _evaluated_weights(self, loop: Loop) -> AbstractContextManager:
+        """Puts the weights in place that are evaluated: the average, once there is one."""
+        return self.average.in_place() if loop.state.get("averaging") else nullcontext()
+
+    def _maybe_average(self, loop: Loop, reward: float) -> None:
+        """Starts averaging where the last epochs were no better than the best one before."""
+        if not self.average or loop.state.get("averaging"):
+            return
+        rewards = loop.state.setdefault("rewards", [])
+        earlier = rewards[: -self.config.average_after]
+        rewards.append(reward)
+        if earlier and reward < max(earlier):
+            loop.state["averaging"] = True
+            loop.progress.note("no better validation lately: averaging the weights from now on")
+
+    def _finish(self, loop: Loop, run: Run, arc: str, params: int, tests: bool) -> dict:
+        """Puts the best weights in place, tests them if asked to, and writes the result."""
+        if self.config.use_validation:
+            self._write_best(loop)
+        self._keep_one_best(loop)
+        loop.checkpoints.read_newest(BEST)
+        result: dict = {"arc": arc, "params": params}
+        if tests:
+            result["test"] = self.evaluate("test")
+            loop.record("test", self.config.num_epochs - 1, **result["test"])
+        units = self.task.units_per_step(self.config.batch_size)
+        result |= {
+            "final": _last_numbers(run, self.task.unit),
+            "best_valid": loop.state.get("best"),
+            "epochs": self.config.num_epochs,
+            "seconds": round(loop.metrics.seconds, 1),
+            f"{self.task.unit}_seen": round(loop.step * units),
+        }
+        run.write_json(_RESULT, result)
+        return result
+
+
+def _last_numbers(run: Run, unit: str) -> dict[str, dict[str, float]]:
+    """The last record of training and, where its split is held out, of validation."""
+    last = {record["phase"]: record for record in read_metrics(run.path("train"))}
+    left_out = ("phase", "step", "seconds", f"{unit}_per_second")
+    return {
+        phase: {name: value for name, value in last[phase].items() if name not in left_out}
+        for phase in ("train", "valid")
+        if phase in last
+    }

@@ -1,0 +1,266 @@
+"""A run's folder: its configuration and its files."""
+
+import errno
+import json
+import os
+import platform
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import keras
+import tensorflow as tf
+from tensorboard.plugins.hparams import api as hparams
+
+from enas_tf import __version__
+from enas_tf.core.errors import UserError
+
+_CONFIG = "config.json"
+_FLAGS = "flags.txt"
+
+# What a run leaves in its folder beside config.json.
+_CONTENTS = (_FLAGS, "search", "train", "export", "labels.txt", "arcs.json", "arc.txt")
+_CONTENTS += ("compare", "compare.json", "report.html", "events.*")
+
+# The parts of config.json that may change when a run goes on.
+_ENVIRONMENT = ("versions", "devices")
+
+
+@contextmanager
+def write_errors_told(path: Path) -> Iterator[None]:
+    """Tells in one line that the operating system refuses to write.
+
+    Args:
+        path: what is written within the context.
+
+    Raises:
+        UserError: the disk is full, or the path cannot be written.
+    """
+    full = (errno.ENOSPC, errno.EDQUOT)
+    try:
+        yield
+    except (OSError, tf.errors.ResourceExhaustedError) as error:
+        if not isinstance(error, OSError) or error.errno in full:
+            raise UserError(
+                f"the disk is full: cannot write {path}; free some space and give the same "
+                "command again: it goes on from the last checkpoint"
+            ) from error
+        raise UserError(
+            f"cannot write {path} ({error.strerror}: {error.filename or path}); "
+            "use a --workdir that can be written"
+        ) from error
+
+
+class Run:
+    """The folder of one run, and the files in it. `Run.open` makes or reopens one."""
+
+    def __init__(self, folder: Path | str) -> None:
+        self.folder = Path(folder)
+
+    @classmethod
+    def open(
+        cls,
+        workdir: Path | str,
+        config: dict[str, Any],
+        flags: Sequence[str] = (),
+        overwrite: bool = False,
+        free: Sequence[str] = (),
+    ) -> "Run":
+        """Makes the folder of a new run, or goes on with the run that it holds.
+
+        `config.json` holds `config`, its `seed`, the `versions` of Python, TensorFlow, Keras and
+        enas_tf, the physical `devices`, and under `earlier` those that a change replaced.
+        TensorBoard shows `config` among its hyper-parameters. `flags.txt` holds the flags that a
+        new run began with, one a line, for `--flagfile`.
+
+        Args:
+            workdir: the folder; made with its parents where it is missing.
+            config: nested dicts of plain values.
+            flags: those that make this run; none leaves `flags.txt` out.
+            overwrite: whether to remove the run that the folder holds. Only what a run writes is
+                removed, and only where a run's config.json shows that there was one.
+            free: names in `config` that may differ when a run goes on; it keeps those that it
+                began with.
+
+        Raises:
+            UserError: the folder holds a run with another `config`, or a config.json that is not
+                a run's, or it cannot be written.
+        """
+        run = cls(workdir)
+        config = _plain(config)
+        stored = run._stored_record()
+        if stored and overwrite:
+            run._remove_contents()
+            stored = None
+        if stored:
+            run._refuse_another(config, stored["config"], free)
+            config = stored["config"]
+        record = {"config": config, "seed": config.get("seed"), **_environment()}
+        record["earlier"] = _earlier_environments(record, stored) if stored else []
+        # Before config.json, which makes the folder a run's: so no run is left without its flags.
+        if not stored and flags:
+            run.write_text(_FLAGS, "".join(f"{flag}\n" for flag in flags))
+        # A run that stays the same can so be read from a folder that cannot be written.
+        if record != stored:
+            run.write_json(_CONFIG, record)
+        if not stored:
+            _write_hparams(run.folder, config)
+        return run
+
+    def path(self, *parts: str) -> Path:
+        """The path of a file or folder of this run; nothing is made there."""
+        return self.folder.joinpath(*parts)
+
+    def write_text(self, name: str, text: str) -> None:
+        """Writes a file whole or not at all: a killed process leaves the earlier file, if any.
+
+        Args:
+            name: path below the run's folder; missing folders are made.
+            text: written as UTF-8.
+
+        Raises:
+            UserError: it cannot be written, or the disk is full.
+        """
+        path = self.path(name)
+        aside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+        with write_errors_told(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                with aside.open("w", encoding="utf-8") as file:
+                    file.write(text)
+                    file.flush()
+                    os.fsync(file.fileno())
+                aside.replace(path)
+            finally:
+                aside.unlink(missing_ok=True)
+
+    def append_line(self, name: str, line: str) -> None:
+        """Adds a line to a text file, which is made where it is missing.
+
+        A killed process may leave half of it.
+
+        Raises:
+            UserError: it cannot be written, or the disk is full.
+        """
+        path = self.path(name)
+        with write_errors_told(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with path.open("a", encoding="utf-8") as file:
+                file.write(line + "\n")
+
+    def write_json(self, name: str, obj: Any) -> None:
+        """Writes a JSON file as `write_text` does; numbers that are not finite become null."""
+        self.write_text(name, json.dumps(_plain(obj), indent=2) + "\n")
+
+    def read_json(self, name: str) -> Any:
+        """What a JSON file of this run holds.
+
+        Raises:
+            UserError: it is missing, cannot be read, or is not JSON.
+        """
+        path = self.path(name)
+        try:
+            return json.loads(path.read_text(encoding="utf-8"))
+        except OSError as error:
+            raise UserError(f"cannot read {path}: {error.strerror}") from error
+        except ValueError as error:
+            raise UserError(f"cannot read {path}: it is not JSON ({error})") from error
+
+    def _stored_record(self) -> dict[str, Any] | None:
+        if not os.path.isfile(self.path(_CONFIG)):
+            return None
+        stored = self.read_json(_CONFIG)
+        if (
+            not isinstance(stored, dict)
+            or not {"config", "earlier", *_ENVIRONMENT} <= stored.keys()
+        ):
+            raise UserError(f"{self.path(_CONFIG)} is not a run's; use another --workdir")
+        return stored
+
+    def _refuse_another(
+        self, config: dict[str, Any], stored: dict[str, Any], free: Sequence[str]
+    ) -> None:
+        new, old = (
+            _dotted({name: value for name, value in one.items() if name not in free})
+            for one in (config, stored)
+        )
+        changes = [
+            f"{name} was {old.get(name, 'absent')} and is now {new.get(name, 'absent')}"
+            for name in sorted(old.keys() | new.keys())
+            if old.get(name) != new.get(name)
+        ]
+        if changes:
+            kept = f" (--flagfile={self.path(_FLAGS)})" if self.path(_FLAGS).exists() else ""
+            raise UserError(
+                f"{self.folder} holds a run with another configuration: {'; '.join(changes)}; "
+                f"give the flags that it began with{kept}, another --workdir, or --overwrite to "
+                "remove it"
+            )
+
+    def _remove_contents(self) -> None:
+        with write_errors_told(self.folder):
+            for path in (path for name in _CONTENTS for path in self.folder.glob(name)):
+                # A link's target is not the run's to remove.
+                if path.is_dir() and not path.is_symlink():
+                    shutil.rmtree(path)
+                else:
+                    path.unlink(missing_ok=True)
+            # Last, so that a removal that is cut short can be taken up again.
+            self.path(_CONFIG).unlink()
+
+
+def json_line(obj: Any) -> str:
+    """The object as JSON in one line; numbers that are not finite become null."""
+    return json.dumps(_plain(obj))
+
+
+def _write_hparams(folder: Path, config: dict[str, Any]) -> None:
+    """Writes the configuration for TensorBoard, which shows runs side by side by it.
+
+    The numbers of a run's phases belong to it, since their folders lie below.
+    """
+    values = {name: json.loads(text) for name, text in _dotted(config).items()}
+    # TensorBoard knows neither null nor lists.
+    shown = {n: v if isinstance(v, bool | int | float | str) else str(v) for n, v in values.items()}
+    with write_errors_told(folder), tf.summary.create_file_writer(str(folder)).as_default():
+        # Runs of the same configuration stay apart by their folders.
+        hparams.hparams(shown, trial_id=str(folder))
+
+
+def _plain(obj: Any) -> Any:
+    """The object as JSON gives it back: lists for tuples, null for what is not finite."""
+    text = json.dumps(obj, default=lambda number: number.item())
+    return json.loads(text, parse_constant=lambda name: None)
+
+
+def _dotted(config: dict[str, Any], prefix: str = "") -> dict[str, str]:
+    """Nested dicts as one, with dotted names, and values as text."""
+    fields: dict[str, str] = {}
+    for name, value in config.items():
+        if isinstance(value, dict):
+            fields |= _dotted(value, f"{prefix}{name}.")
+        else:
+            fields[prefix + name] = json.dumps(value)
+    return fields
+
+
+def _environment() -> dict[str, Any]:
+    # Physical ones: asking for logical ones would fix their number too early.
+    devices = tf.config.list_physical_devices()
+    return {
+        "versions": {
+            "python": platform.python_version(),
+            "tensorflow": tf.__version__,
+            "keras": keras.__version__,
+            "enas_tf": __version__,
+        },
+        "devices": [device.name.removeprefix("/physical_device:") for device in devices],
+    }
+
+
+def _earlier_environments(record: dict[str, Any], stored: dict[str, Any]) -> list[dict[str, Any]]:
+    old = {name: stored[name] for name in _ENVIRONMENT}
+    changed = any(record[name] != old[name] for name in _ENVIRONMENT)
+    return [*stored["earlier"], old] if changed else stored["earlier"]

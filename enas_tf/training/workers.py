@@ -1,0 +1,80 @@
+"""Jobs of several processes, each of which runs the same program on its own machine."""
+
+import atexit
+import shutil
+import tempfile
+import zlib
+from pathlib import Path
+
+import tensorflow as tf
+
+from enas_tf.core.errors import UserError
+from enas_tf.training.run_folder import Run
+
+WORKER_LOST = (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.DeadlineExceededError)
+"""What a collective operation raises where another process has ended."""
+
+
+def is_chief(strategy: tf.distribute.Strategy) -> bool:
+    """Whether this process is the one that writes the run's folder."""
+    resolver = strategy.cluster_resolver
+    if resolver is None or not resolver.cluster_spec():
+        return True
+    if "chief" in resolver.cluster_spec().jobs:
+        return resolver.task_type == "chief"
+    return resolver.task_id == 0
+
+
+def scratch_copy(strategy: tf.distribute.Strategy, folder: Path) -> Run:
+    """A copy of the run's folder, in which a process that is not the chief works.
+
+    So such a process resumes as the chief does, and the chief alone writes the folder itself.
+    Every process of the job must call this, or `wait_for_copies`, at the same point.
+
+    Args:
+        strategy: of the job.
+        folder: the chief's, on a file system that all machines see.
+
+    Raises:
+        UserError: the folder is not there, or is not the one that the chief sees.
+    """
+    _meet(strategy, 0)
+    if not (folder / "config.json").exists():
+        raise UserError(
+            f"{folder} is not the chief's folder; --workdir must be on a file system that all "
+            "workers see"
+        )
+    scratch = Path(tempfile.mkdtemp(prefix="enas_tf_worker_"))
+    atexit.register(shutil.rmtree, scratch, ignore_errors=True)
+    shutil.copytree(folder, scratch, dirs_exist_ok=True, ignore=shutil.ignore_patterns("events.*"))
+    _meet(strategy, _checksum(scratch))
+    return Run(scratch)
+
+
+def wait_for_copies(strategy: tf.distribute.Strategy, folder: Path) -> None:
+    """What the chief does while the others call `scratch_copy`."""
+    _meet(strategy, 0)
+    _meet(strategy, _checksum(folder))
+
+
+def _checksum(folder: Path) -> int:
+    """Of the names of all checkpoints and of the configuration; below 2**24, exact in float32."""
+    names = sorted(str(p.relative_to(folder)) for p in folder.glob("*/checkpoints/*"))
+    config = (folder / "config.json").read_bytes()
+    return zlib.crc32("\n".join(names).encode() + config) % 2**24
+
+
+def _meet(strategy: tf.distribute.Strategy, number: int) -> None:
+    """Waits for all processes; tells those apart that do not come with the same number."""
+
+    @tf.function(autograph=False)
+    def gather() -> tf.Tensor:
+        own = strategy.run(lambda: tf.constant([float(number)]))
+        return strategy.gather(own, axis=0)
+
+    numbers = gather().numpy()
+    if len(set(numbers.tolist())) > 1:
+        raise UserError(
+            "the workers do not see the same run; --workdir must be one folder on a file system "
+            "that all of them see"
+        )

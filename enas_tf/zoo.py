@@ -1,0 +1,129 @@
+"""Published architectures by name, and what `--arc` takes."""
+
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from enas_tf.core.errors import UserError
+
+
+@dataclass(frozen=True)
+class Published:
+    """An architecture that its authors published.
+
+    Attributes:
+        name: what `--arc` calls it.
+        space: the name of its space: `"macro"`, `"micro"` or `"rnn"`.
+        text: its tokens, laid out for the eye.
+        source: where it was published, and the result given there.
+    """
+
+    name: str
+    space: str
+    text: str
+    source: str
+
+
+# One layer a line: its op, then its skip bits.
+MACRO_ENAS = Published(
+    name="macro_enas",
+    space="macro",
+    text="""
+0
+3 0
+0 1 0
+2 0 0 1
+2 0 0 0 0
+3 1 1 0 1 0
+2 0 0 0 0 0 1
+2 0 1 1 0 1 1 1
+1 0 1 1 1 0 1 0 1
+0 0 0 0 0 0 0 0 0 0
+2 0 0 0 0 0 1 0 0 0 0
+0 1 0 0 1 1 0 0 0 0 1 1
+2 0 1 0 0 0 0 0 1 0 1 1 0
+1 0 0 1 0 0 0 1 1 1 0 1 0 1
+0 1 1 0 1 0 1 0 0 0 0 0 1 0 0
+2 0 0 1 0 0 0 0 0 0 0 1 0 1 0 1
+2 0 1 0 0 0 1 0 0 1 1 1 1 0 0 1 0
+2 0 0 0 0 1 0 1 0 1 0 0 1 0 1 0 0 1
+3 0 1 1 0 1 0 0 0 0 0 1 0 1 0 1 0 0 0
+3 0 1 1 0 0 0 0 0 0 0 0 0 1 1 0 0 0 0 1
+0 1 0 0 1 0 1 1 0 0 0 1 0 0 0 0 0 1 1 0 0
+3 0 1 0 1 1 0 0 1 0 1 1 0 1 1 0 1 0 0 1 0 0
+0 1 0 1 0 1 0 0 0 0 0 0 0 0 1 0 1 0 0 1 0 0 0
+0 1 1 0 0 0 1 1 1 0 1 0 0 0 1 0 1 0 0 1 1 0 0 0
+""",
+    source="github.com/melodyguan/enas, scripts/cifar10_macro_final.sh: 24 layers on CIFAR-10",
+)
+
+# One node a line; the normal cell, then the reduction cell.
+MICRO_ENAS = Published(
+    name="micro_enas",
+    space="micro",
+    text="""
+0 2 0 0
+0 4 0 1
+0 4 1 1
+1 0 0 1
+0 2 1 1
+
+1 0 1 0
+0 3 0 2
+1 1 3 1
+1 0 0 4
+0 3 1 1
+""",
+    source="github.com/melodyguan/enas, scripts/cifar10_micro_final.sh: 5 nodes, on CIFAR-10",
+)
+
+# One node a line.
+RNN_ENAS = Published(
+    name="rnn_enas",
+    space="rnn",
+    text="0 2, 1 0, 2 1, 2 2, 4 0, 5 0, 3 2, 6 2",
+    source="github.com/google-research/google-research, enas_lm/README.md: ENAS, 8 nodes; "
+    "test perplexity on Penn Treebank 57.3 +- 0.1 on GPUs, 56.1 +- 0.1 on TPUs",
+)
+
+RNN_DARTS = Published(
+    name="rnn_darts",
+    space="rnn",
+    text="0 2, 1 1, 1 1, 1 3, 2 0, 5 2, 3 0, 5 1",
+    source="github.com/google-research/google-research, enas_lm/README.md: the cell of DARTS "
+    "(Liu et al., arXiv 1806.09055) in the rnn space's encoding; test perplexity on Penn "
+    "Treebank 58.1",
+)
+
+PUBLISHED = {arc.name: arc for arc in (MACRO_ENAS, MICRO_ENAS, RNN_ENAS, RNN_DARTS)}
+"""All published architectures by name."""
+
+
+def resolve(arc: str) -> str:
+    """The text of the architecture that `--arc` asks for.
+
+    Args:
+        arc: a published name; else the path of an existing file; else the text itself.
+
+    Returns:
+        The published text, the file's text, or `arc`; whether it is right, a space's `of` tells.
+
+    Raises:
+        UserError: a single word that is none of these, or a file that cannot be read.
+    """
+    if arc in PUBLISHED:
+        return PUBLISHED[arc].text
+    if os.path.isfile(arc):
+        try:
+            return Path(arc).read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise UserError(f"the architecture's file {arc} cannot be read: {error}") from error
+    words = re.findall(r"[^\s,]+", arc)
+    # A lone word is a misspelt name or path, unless it is a number (one macro layer) or JSON.
+    if len(words) == 1 and not words[0].isdigit() and not words[0].startswith("{"):
+        raise UserError(
+            f"no published architecture and no file is called {arc}: give one of "
+            f"{', '.join(PUBLISHED)}, an existing file, or the architecture's integers"
+        )
+    return arc

@@ -1,0 +1,112 @@
+"""What a run does with what it finds in its folder, and what a mistake leaves there."""
+
+import json
+
+import pytest
+
+from enas_tf.core.errors import UserError
+from enas_tf.experiment.experiment import Experiment
+from enas_tf.micro.recipe import CIFAR_MICRO
+from tests import tiny
+
+SMALL = {
+    "space.num_nodes": 1,
+    "child.out_filters": 4,
+    "child.num_layers": 3,
+    "search.num_epochs": 2,
+    "search.max_steps": 2,
+    "search.batch_size": 16,
+    "search.updates_per_epoch": 1,
+    "search.arcs_per_update": 2,
+    "derive.num_samples": 3,
+    "derive.num_batches": 1,
+    "train.num_epochs": 1,
+    "train.max_steps": 2,
+    "train.batch_size": 16,
+    "train.out_filters": 4,
+    "strategy": "one",
+}
+ARC, OTHER = "0 0 1 0 0 1 1 2", "0 4 1 0 0 1 1 2"
+
+
+@pytest.fixture(scope="module")
+def data():
+    return experiment("unused").data
+
+
+def experiment(workdir, data=None, **values):
+    settings = CIFAR_MICRO.presets["tiny"].changed(SMALL | {"workdir": str(workdir)} | values)
+    return Experiment(CIFAR_MICRO, settings, data)
+
+
+@pytest.fixture
+def phases(monkeypatch):
+    """The phases behind the search that a pipeline comes to; they do nothing."""
+    asked = []
+    for name in ("train", "export", "_report"):
+        monkeypatch.setattr(Experiment, name, lambda self, name=name: asked.append(name))
+    return asked
+
+
+def test_a_training_starts_the_same_behind_a_search_and_alone(tmp_path, data):
+    whole, alone = experiment(tmp_path / "whole", data), experiment(tmp_path / "alone", data)
+    searches = [tiny.values(whole._make_search().variables) for _ in range(2)]
+    tiny.assert_same(*searches)
+    arc = whole.settings.space.parse(ARC)
+    starts = [
+        tiny.values(one._make_training(arc, one.settings)[0].variables) for one in (whole, alone)
+    ]
+    tiny.assert_same(*starts)
+
+
+def test_what_was_derived_from_a_part_of_the_search_is_derived_anew(tmp_path, data, phases):
+    with tiny.killed_at(4):
+        experiment(tmp_path, data).search()
+    early = experiment(tmp_path, data).derive()
+    experiment(tmp_path, data).search()
+    tmp_path.joinpath("arc.txt").write_text(OTHER if str(early) != OTHER else ARC)
+    experiment(tmp_path, data).pipeline()
+    ranked = json.loads((tmp_path / "arcs.json").read_text())
+    assert (tmp_path / "arc.txt").read_text() == ranked[0]["arc"] + "\n"
+    steps = [json.loads(line)["step"] for line in (tmp_path / "search/derived.jsonl").open()]
+    assert steps == [3] * 3 + [6] * 3
+    assert phases == ["train", "_report", "export"]
+
+
+def test_no_search_follows_the_training_of_a_given_architecture(tmp_path, data, monkeypatch):
+    experiment(tmp_path, data, arc=ARC).train()
+    monkeypatch.setattr(Experiment, "_make_search", None)
+    path = tmp_path / "train/arc.txt"
+    with pytest.raises(UserError, match=f"search has derived; go on with it by --arc={path}"):
+        experiment(tmp_path, data).pipeline()
+    # And goes on with it, up to the export.
+    experiment(tmp_path, data, arc=str(path)).pipeline()
+    assert (tmp_path / "export/cifar_micro/1/saved_model.pb").exists()
+    with pytest.raises(UserError, match="of another architecture"):
+        experiment(tmp_path, data, arc=OTHER).pipeline()
+
+
+def test_overwrite_reads_an_architecture_before_it_removes_its_file(tmp_path, data):
+    experiment(tmp_path, data, arc=ARC).train()
+    with pytest.raises(UserError, match="no published architecture"):
+        experiment(tmp_path, data, arc="micro_enos", overwrite=True).train()
+    assert (tmp_path / "train/result.json").exists()
+    kept = {"arc": str(tmp_path / "train/arc.txt"), "overwrite": True, "train.num_epochs": 2}
+    result = experiment(tmp_path, data, **kept).train()
+    assert (result["arc"], result["epochs"]) == (ARC, 2)
+
+
+@pytest.mark.parametrize(
+    ("verb", "values", "message"),
+    [
+        ("train", {}, "no architecture"),
+        ("train", {"arc": "0 0 1"}, "token"),
+        ("train", {"arc": ARC, "train.batch_size": 5000}, "batch"),
+        ("search", {"search.batch_size": 1000}, "batch"),
+        ("pipeline", {"train.batch_size": 5000}, "batch"),
+    ],
+)
+def test_a_mistake_leaves_no_folder(tmp_path, data, verb, values, message):
+    with pytest.raises(UserError, match=message):
+        getattr(experiment(tmp_path / "run", data, **values), verb)()
+    assert not (tmp_path / "run").exists()

@@ -1,0 +1,69 @@
+"""Settings by the names of their flags."""
+
+import shlex
+from pathlib import Path
+
+import pytest
+
+from enas_tf.core.errors import UserError
+from enas_tf.experiment.settings import flags_of
+from enas_tf.macro.recipe import CIFAR_MACRO
+from enas_tf.micro.recipe import CIFAR_MICRO
+from launchers.cli import read_command
+
+TINY = CIFAR_MACRO.presets["tiny"]
+VALUES = {
+    "workdir": "runs/mine",
+    "deterministic": True,
+    "space.ops": 7,
+    "space.num_layers": 4,
+    "search.num_epochs": 3,
+    "data.flip": None,
+}
+
+
+def test_values_are_changed_by_the_names_of_flags():
+    changed = TINY.changed(VALUES)
+    assert changed.common.workdir == "runs/mine" and changed.common.deterministic
+    assert (changed.space.num_ops, changed.space.num_layers) == (7, 4)
+    assert changed.search.num_epochs == 3
+    assert (changed.train, changed.common.dataset) == (TINY.train, "digits")
+    assert TINY.search.num_epochs == 30
+    assert TINY.changed({}) == TINY
+
+
+def test_the_largest_seed_is_taken():
+    last = 2**32 - 1
+    assert TINY.changed({"seed": last}).common.seed == last
+    assert TINY.changed({"seed": last - 2, "seeds": 3}).common.seeds == 3
+
+
+def test_flags_say_what_was_changed():
+    flags = flags_of(TINY.changed(VALUES), CIFAR_MACRO.presets, Path("runs/mine"))
+    assert "--space.ops=7" in flags and "--search.batch_size" not in shlex.join(flags)
+    settings, verb = read_command(CIFAR_MACRO, "", ["cifar_macro", *flags])
+    assert (settings, verb) == (TINY.changed(VALUES), "")
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"search.epochs": 3}, "no setting is called 'search.epochs'; a launcher's --help lists"),
+        ({"space.num_ops": 7}, "no setting is called 'space.num_ops'"),
+        ({"preset": "paper"}, "chosen among the recipe's presets"),
+        ({"search.num_epochs": 0}, "search.num_epochs must be at least 1, got 0"),
+        ({"child.out_filters": 5}, "^child.out_filters must be even"),
+        ({"train.out_filters": 5}, "^train.out_filters must be even"),
+        ({"train.num_layers": 2}, "^train.num_layers must be at least 3"),
+        ({"child.momentum": 1.0}, "child.momentum must be at least 0 and below 1, got 1.0"),
+        ({"controller.beta_1": 1.0}, "controller.beta_1 must be at least 0 and below 1, got 1.0"),
+        ({"search.cutout": -5}, "search.cutout must not be negative, got -5"),
+        ({"logical_devices": -2}, "logical_devices must not be negative, got -2"),
+        ({"seed": -1}, "seed must be between 0 and 4294967295, got -1"),
+        ({"seed": 2**32}, "seed must be between 0 and 4294967295, got 4294967296"),
+        ({"seed": 2**32 - 2, "seeds": 3}, "seed must be between 0 and 4294967293, got"),
+    ],
+)
+def test_wrong_names_and_values_are_told(values, message):
+    with pytest.raises(UserError, match=message):
+        CIFAR_MICRO.presets["tiny"].changed(values)

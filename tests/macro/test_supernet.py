@@ -1,0 +1,191 @@
+import random
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from enas_tf.layers.dropout import Clock
+from enas_tf.layers.norm import EPSILON, MovingAverages
+from enas_tf.macro.banks import OpBank, run_op
+from enas_tf.macro.network import MacroChildConfig
+from enas_tf.macro.space import OPS, MacroSpace
+from enas_tf.macro.supernet import MacroSupernet
+from enas_tf.training.distribution import make_strategy
+
+SMALL = MacroChildConfig(out_filters=4, keep_prob=1.0, aux_head=True)
+TOKENS = (0, 1, 0, 2, 1, 0)
+
+
+def supernet(image_shape=(8, 8, 1), config=SMALL, space=None, moving_averages=False):
+    keras.utils.set_random_seed(0)
+    clock = Clock(10, seed=0)
+    return MacroSupernet(space or MacroSpace(3), config, image_shape, 3, clock, moving_averages)
+
+
+def normalised(x, epsilon=EPSILON):
+    return (x - x.mean((0, 1, 2))) / np.sqrt(x.var((0, 1, 2)) + epsilon)
+
+
+@pytest.fixture(scope="module")
+def bank():
+    """The weights of two layers with all seven ops, and an input."""
+    keras.utils.set_random_seed(0)
+    bank = OpBank(2, 7, 4, moving=False)
+    bank.build()
+    return bank, tf.random.normal((3, 6, 6, 4))
+
+
+@pytest.mark.parametrize("op", range(7))
+def test_each_op_index_runs_the_op_of_that_name(bank, op):
+    bank, images = bank
+    w = {name: np.array(variable)[1] for name, variable in bank.bank.items()}
+    x = np.maximum(normalised(images.numpy() @ w["input_kernel"][op]), 0)
+
+    def conv(kernel):
+        return tf.nn.conv2d(x, kernel, 1, "SAME").numpy()
+
+    def separable(size, place):
+        y = tf.nn.depthwise_conv2d(x, w[f"depthwise_{size}x{size}"], [1, 1, 1, 1], "SAME")
+        return y.numpy() @ w["pointwise"][place]
+
+    def excited():
+        y = normalised(conv(w["excited_conv_3x3"]), 1e-3)
+        squeezed = np.maximum(y.mean((1, 2)) @ w["squeeze"], 0)
+        return y / (1 + np.exp(-squeezed @ w["excite"]))[:, None, None]
+
+    wanted = {
+        "conv 3x3": lambda: normalised(conv(w["conv_3x3"]), 1e-3),
+        "separable conv 3x3": lambda: normalised(separable(3, 0), 1e-3),
+        "conv 5x5": lambda: normalised(conv(w["conv_5x5"]), 1e-3),
+        "separable conv 5x5": lambda: normalised(separable(5, 1), 1e-3),
+        "average pool 3x3": lambda: keras.layers.AveragePooling2D(3, 1, "same")(x).numpy(),
+        "max pool 3x3": lambda: keras.layers.MaxPooling2D(3, 1, "same")(x).numpy(),
+        "squeeze-and-excitation conv 3x3": excited,
+    }[OPS[op]]()
+    y, _ = run_op(images, tf.constant(op), bank.layers()[1], None)
+    np.testing.assert_allclose(y, np.maximum(wanted, 0), rtol=1e-3, atol=1e-4)
+
+
+def test_only_the_drawn_weights_get_a_gradient():
+    net = supernet()
+    images = tf.random.normal((4, 8, 8, 1))
+    variables = net.ops.bank
+    with tf.GradientTape() as tape:
+        logits, _ = net(images, tf.constant(TOKENS), training=True)
+        loss = tf.reduce_sum(logits**2)
+    gradients = tape.gradient(loss, {name: v.value for name, v in variables.items()})
+
+    def moved(name):
+        gradient = np.abs(tf.convert_to_tensor(gradients[name]).numpy())
+        return (gradient.reshape(3, -1).max(axis=1) > 1e-9).tolist()
+
+    # Layer 0 is a conv 3x3, layer 1 a separable conv 3x3, layer 2 a conv 5x5.
+    assert moved("conv_3x3") == [True, False, False]
+    assert moved("depthwise_3x3") == [False, True, False]
+    assert moved("conv_5x5") == [False, False, True]
+    rows = np.abs(tf.convert_to_tensor(gradients["input_kernel"]).numpy()).max(axis=(2, 3)) > 1e-9
+    assert np.argwhere(rows).tolist() == [[0, 0], [1, 1], [2, 2]]
+
+
+@pytest.mark.parametrize("bits", [(0, 0, 0), (1, 0, 1)])
+def test_joins_batches_of_unknown_size(bits):
+    net = supernet()
+    (skip_1, *skips_2), images = bits, tf.random.stateless_normal((2, 8, 8, 1), (0, 0))
+    tokens = tf.constant([0, 1, skip_1, 2, *skips_2])
+    call = tf.function(
+        lambda images, tokens: net(images, tokens)[0],
+        input_signature=[tf.TensorSpec((None, 8, 8, 1)), tf.TensorSpec((6,), tf.int32)],
+    )
+    wanted, _ = net(images, tokens)
+    np.testing.assert_allclose(call(images, tokens), wanted, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("shape", [(7, 9, 1), (28, 28, 1), (48, 48, 3)])
+def test_images_of_any_size(shape):
+    net = supernet(shape)
+    images = tf.random.normal((2, *shape))
+    with tf.GradientTape() as tape:
+        logits, aux_logits = net(images, tf.constant(TOKENS), training=True)
+        loss = tf.reduce_sum(logits**2) + tf.reduce_sum(aux_logits**2)
+    gradients = tape.gradient(loss, [net.stem.kernel.value, net.classifier.value])
+    assert logits.shape == aux_logits.shape == (2, 3)
+    assert all(np.isfinite(g).all() and np.abs(g).max() > 0 for g in gradients)
+    assert net(images, tf.constant(TOKENS))[1] is None
+
+
+def test_parameters_of_the_paper_s_size():
+    net = MacroSupernet(MacroSpace(12), MacroChildConfig(), (32, 32, 3), 10, Clock(1, 0))
+    assert net.count_params() == 697_860
+    assert len(net.variables) < 25
+
+
+def test_seven_ops_run():
+    space = MacroSpace(4, num_ops=7)
+    net = supernet(space=space)
+    tokens = tf.constant(space.parse("6  6 0  6 0 1  6 1 1 0").tokens)
+    logits, _ = net(tf.random.normal((2, 8, 8, 1)), tokens)
+    assert np.isfinite(logits).all()
+
+
+def test_moving_averages_take_in_the_drawn_rows_alone():
+    averages = MovingAverages((2, 2, 1))
+    mask = tf.constant([[1.0, 0.0], [0.0, 1.0]])[..., tf.newaxis]
+    means, variances = tf.constant([[[10.0]], [[20.0]]]), tf.constant([[[3.0]], [[5.0]]])
+    averages.update((means, variances), mask)
+    np.testing.assert_allclose(averages.mean[..., 0], [[1, 0], [0, 2]])
+    np.testing.assert_allclose(averages.variance[..., 0], [[1.2, 1], [1, 1.4]])
+
+
+def test_by_moving_averages_an_image_does_not_depend_on_its_batch():
+    images = tf.random.normal((6, 8, 8, 1))
+    tokens = tf.constant(TOKENS)
+    for moving, same in ((True, True), (False, False)):
+        net = supernet(moving_averages=moving)
+        for _ in range(3):
+            net(images, tokens, training=True)
+        alone, together = net(images[:2], tokens)[0], net(images, tokens)[0][:2]
+        assert np.allclose(alone, together, atol=1e-5) is same
+
+
+def test_moving_averages_of_what_was_never_drawn_stay():
+    net = supernet(moving_averages=True)
+    net(tf.random.normal((4, 8, 8, 1)), tf.constant(TOKENS), training=True)
+    moved = np.abs(np.array(net.ops.averages["input"].mean)).max(axis=2) > 0
+    assert np.argwhere(moved).tolist() == [[0, 0], [1, 1], [2, 2]]
+    assert np.all(np.array(net.skip_averages.mean) != 0)
+    assert np.all(np.array(net.reductions["0"].averages.variance) != 1)
+
+
+def test_replicas_share_moving_averages():
+    strategy = make_strategy("mirrored")
+    with strategy.scope():
+        net = supernet(moving_averages=True)
+    images = tf.random.normal((2, 4, 8, 8, 1))
+    draws = [MacroSpace(3).random(random.Random(seed)).tokens for seed in range(2)]
+
+    def of_replica(values):
+        return strategy.experimental_distribute_values_from_function(
+            lambda context: tf.constant(values[context.replica_id_in_sync_group])
+        )
+
+    step = tf.function(lambda x, tokens: net(x, tokens, training=True)[0], autograph=False)
+    run = tf.function(lambda *args: strategy.run(step, args=args), autograph=False)
+    run(of_replica(images), of_replica(draws))
+    for variable in net.non_trainable_variables:
+        first, *others = [np.array(v) for v in strategy.experimental_local_results(variable.value)]
+        assert all(np.array_equal(first, other) for other in others), variable.path
+    assert np.any(np.array(net.ops.averages["input"].mean) != 0)
+
+
+def test_drop_path_drops_whole_ops_where_something_is_joined():
+    config = MacroChildConfig(out_filters=4, keep_prob=1.0, drop_path_keep_prob=0.5)
+    net = supernet(config=config)
+    x = tf.ones((200, 1, 1, 4))
+    net.drop_paths[1]._clock.step.assign(9)
+    dropped = net._drop_path(x, tf.constant([1]), 1, training=True).numpy()
+    # Depth 2/3 at the last step: kept by 2/3, and scaled by 3/2.
+    assert set(np.unique(dropped.round(3))) == {0.0, 1.5}
+    assert np.mean(dropped > 0) == pytest.approx(2 / 3, abs=0.1)
+    assert np.array_equal(net._drop_path(x, tf.constant([0]), 1, training=True), x)
+    assert np.array_equal(net._drop_path(x, tf.constant([1]), 1, training=False), x)

@@ -1,0 +1,162 @@
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from enas_tf.core.errors import UserError
+from enas_tf.search import derive as derivation
+from enas_tf.search.derive import DeriveConfig, derive, is_derived
+from enas_tf.tasks.base import REWARD_NOTE
+from enas_tf.training.run_folder import Run
+from tests import tiny
+
+CONFIG = DeriveConfig(num_samples=6)
+
+
+def sum_of_tokens(arc):
+    return 1000 + sum(arc.tokens)
+
+
+@pytest.fixture(scope="module")
+def search(tmp_path_factory):
+    search = tiny.search(config=replace(tiny.SEARCH, num_epochs=1))
+    search.run(Run(tmp_path_factory.mktemp("search")))
+    return search
+
+
+@pytest.fixture
+def run(tmp_path):
+    (tmp_path / "search").mkdir()
+    return Run(tmp_path)
+
+
+def derived(search, run, config=CONFIG):
+    best = derive(search, tiny.SPACE, config, run, sum_of_tokens)
+    return best, json.loads(run.path("arcs.json").read_text())
+
+
+@pytest.fixture
+def rewarded(monkeypatch):
+    """The architectures whose rewards are computed, by their text."""
+    texts, reward = [], derivation._reward
+
+    def watching(search, tokens, config):
+        texts.append(" ".join(map(str, tokens.numpy())))
+        return reward(search, tokens, config)
+
+    monkeypatch.setattr(derivation, "_reward", watching)
+    return texts
+
+
+def test_ranks_distinct_architectures_by_their_accuracy_on_all_validation_data(search, run, capsys):
+    best, ranked = derived(search, run)
+    assert len({record["arc"] for record in ranked}) == len(ranked) == 6
+    valid = search.task.data.splits["valid"]
+    [(images, _)] = search.task.eval_batches("valid", 24, (0, 1))
+    for record in ranked:
+        assert set(record) == {"arc", "reward", "params"}
+        arc = tiny.SPACE.parse(record["arc"])
+        logits, _ = search.learner.child(images, np.array(arc.tokens, np.int32))
+        accuracy = np.mean(np.argmax(logits, axis=-1) == valid.labels)
+        assert record["reward"] == pytest.approx(accuracy)
+        assert record["params"] == 1000 + sum(arc.tokens)
+    rewards = [record["reward"] for record in ranked]
+    assert rewards == sorted(rewards, reverse=True) and rewards[0] > rewards[-1]
+    assert run.path("arc.txt").read_text() == ranked[0]["arc"] + "\n"
+    assert best == tiny.SPACE.parse(ranked[0]["arc"])
+    shown = capsys.readouterr().out
+    assert f"mean reward {sum(rewards) / 6:.4f}, best {rewards[0]:.4f}. {REWARD_NOTE}" in shown
+
+
+def test_all_are_ranked_on_the_same_few_batches(search, run):
+    _, ranked = derived(search, run, replace(CONFIG, num_batches=2))
+    # Two batches of four.
+    assert all((8 * record["reward"]).is_integer() for record in ranked)
+    [(images, labels)] = search.task.eval_batches("valid", 8, (0, 1)).take(1)
+    for record in ranked:
+        tokens = np.array(tiny.SPACE.parse(record["arc"]).tokens, np.int32)
+        logits, _ = search.learner.child(images, tokens)
+        assert record["reward"] == np.mean(np.argmax(logits, axis=-1) == labels)
+
+
+def test_two_devices_derive_like_one(search, run, tmp_path):
+    _, wanted = derived(search, run)
+    two = tiny.search(tiny.two_devices(), config=replace(tiny.SEARCH, num_epochs=1))
+    for name, variable in search.variables.items():
+        two.variables[name].assign(variable.numpy())
+    (tmp_path / "two/search").mkdir(parents=True)
+    _, ranked = derived(two, Run(tmp_path / "two"))
+    assert {r["arc"]: r["reward"] for r in ranked} == pytest.approx(
+        {r["arc"]: r["reward"] for r in wanted}
+    )
+
+
+def test_what_a_killed_call_has_ranked_is_not_ranked_again(search, run, rewarded):
+    _, wanted = derived(search, run)
+    path = run.path("search/derived.jsonl")
+    # Two whole lines and the half of a third one.
+    path.write_bytes(b"\n".join(path.read_bytes().split(b"\n")[:3])[:-20])
+    rewarded.clear()
+    _, ranked = derived(search, run)
+    assert len(rewarded) == 4
+    assert ranked == wanted
+    rewarded.clear()
+    derived(search, run)
+    assert rewarded == []
+
+
+def test_a_search_that_has_gone_on_is_ranked_anew(tmp_path, rewarded):
+    run, config = Run(tmp_path), replace(tiny.SEARCH, num_epochs=2)
+    # Killed amid the second epoch's steps of the shared weights, before the controller moves on.
+    with tiny.many_checkpoints(), tiny.killed_at(14):
+        tiny.search(config=config).run(run)
+    half = tiny.search(config=config)
+    half.restore(run)
+    assert not is_derived(run)
+    derived(half, run)
+    assert is_derived(run) and len(rewarded) == 6
+    whole = tiny.search(config=config)
+    whole.run(run)
+    assert not is_derived(run)
+    derived(whole, run)
+    assert is_derived(run) and len(rewarded) == 12
+    again = tiny.search(config=config)
+    again.restore(run)
+    derived(again, run)
+    assert len(rewarded) == 12
+
+
+def test_a_derivation_that_was_killed_amid_its_ranking_is_none(tmp_path):
+    run, search = Run(tmp_path), tiny.search(config=replace(tiny.SEARCH, num_epochs=1))
+    search.run(run)
+    derived(search, run)
+    path = run.path("search/derived.jsonl")
+    path.write_text("".join(path.read_text().splitlines(keepends=True)[:3]))
+    assert not is_derived(run)
+    run.path("arc.txt").unlink()
+    derived(search, run)
+    assert is_derived(run)
+
+
+def test_a_controller_that_has_settled_gives_what_it_has(search, run, monkeypatch, capsys):
+    two = search.sample_to_derive(6, 0)[:2]
+    assert not np.array_equal(two[0], two[1])
+    tokens = np.repeat(two.numpy(), 3, axis=0)
+    monkeypatch.setattr(search, "sample_to_derive", lambda n, block: derivation.tf.constant(tokens))
+    _, ranked = derived(search, run)
+    assert len(ranked) == 2
+    shown = capsys.readouterr().out
+    assert "warning: 60 draws gave only 2 distinct architectures" in shown
+
+
+@pytest.mark.parametrize(
+    ("numbers", "message"),
+    [
+        ({"num_samples": 0}, "derive.num_samples must be at least 1, got 0"),
+        ({"num_batches": -1}, "derive.num_batches must not be negative, got -1"),
+    ],
+)
+def test_wrong_numbers(numbers, message):
+    with pytest.raises(UserError, match=message):
+        DeriveConfig(**numbers)

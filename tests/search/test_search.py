@@ -1,0 +1,299 @@
+import contextlib
+import io
+import json
+from dataclasses import replace
+from itertools import pairwise
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from enas_tf.core.errors import UserError
+from enas_tf.search.search import Search, SearchConfig
+from enas_tf.training import session as loops
+from enas_tf.training.run_folder import Run
+from tests import tiny
+
+STEPS_PER_EPOCH = 9  # five of the shared weights, four of the controller
+TOKENS = [[0, 0, 1, 0, 0, 0, 1, 0], [1, 2, 0, 3, 1, 4, 0, 2], [0, 4, 0, 4, 1, 1, 1, 3]]
+
+
+def copies(search):
+    return tiny.values(search.variables)
+
+
+class Unbroken(NamedTuple):
+    """A finished search.
+
+    Attributes:
+        run: its folder.
+        seen: each step's phase, with all variables behind it.
+        last: all variables at the end.
+        reward_batches: numbers of the validation batches that rewards were computed on.
+        rewarded: all rewarded tokens, with their rewards.
+        shown: what was printed.
+        search: as it was at the end.
+    """
+
+    run: Run
+    seen: list
+    last: dict
+    reward_batches: list
+    rewarded: list
+    shown: str
+    search: Search
+
+
+@pytest.fixture(scope="module")
+def unbroken(tmp_path_factory):
+    run, search = Run(tmp_path_factory.mktemp("unbroken")), tiny.search()
+    seen, asked, rewarded, shown = [], [], [], io.StringIO()
+    advance, reward_batches, rewards = loops.Loop.advance, Search.reward_batches, Search.rewards
+
+    def watching_steps(self, phase, *args, **kwargs):
+        seen.append((phase, copies(search)))
+        advance(self, phase, *args, **kwargs)
+
+    def watching_batches(self, first, count):
+        asked.extend(range(first, first + count))
+        return reward_batches(self, first, count)
+
+    def watching_rewards(self, tokens, batches):
+        rewarded.append((tokens.numpy(), rewards(self, tokens, batches)))
+        return rewarded[-1][1]
+
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        tiny.many_checkpoints(),
+        contextlib.redirect_stdout(shown),
+    ):
+        patch.setattr(Search, "rewards", watching_rewards)
+        patch.setattr(loops.Loop, "advance", watching_steps)
+        patch.setattr(Search, "reward_batches", watching_batches)
+        search.run(run)
+    return Unbroken(run, seen, copies(search), asked, rewarded, shown.getvalue(), search)
+
+
+@pytest.mark.parametrize(
+    ("step", "checkpoint"),
+    [
+        pytest.param(4, 2, id="amid the shared weights"),
+        pytest.param(18, 16, id="amid the second epoch's controller"),
+    ],
+)
+def test_a_killed_search_goes_on_to_the_same_end(unbroken, tmp_path, step, checkpoint):
+    run, wanted = unbroken.run, unbroken.last
+    killed = Run(tmp_path)
+    with tiny.many_checkpoints():
+        with tiny.killed_at(step):
+            tiny.search().run(killed)
+        stored = sorted(tmp_path.glob("search/checkpoints/step_*"))
+        assert int(stored[-1].name.removeprefix("step_")) == checkpoint
+        resumed = tiny.search()
+        resumed.run(killed)
+    tiny.assert_same(copies(resumed), wanted)
+    assert tiny.records(killed, "search") == tiny.records(run, "search")
+    path = "search/arcs.jsonl"
+    assert killed.path(path).read_text() == run.path(path).read_text()
+
+
+def test_a_search_killed_behind_its_report_reports_once(unbroken, tmp_path, monkeypatch):
+    run, wanted = unbroken.run, unbroken.last
+    killed, report = Run(tmp_path), Search._report
+
+    def killing(self, *args):
+        report(self, *args)
+        raise tiny.Killed
+
+    with tiny.many_checkpoints():
+        with monkeypatch.context() as patch, pytest.raises(tiny.Killed):
+            patch.setattr(Search, "_report", killing)
+            tiny.search().run(killed)
+        resumed = tiny.search()
+        resumed.run(killed)
+    tiny.assert_same(copies(resumed), wanted)
+    path = "search/arcs.jsonl"
+    assert killed.path(path).read_text() == run.path(path).read_text()
+    assert tiny.records(killed, "search") == tiny.records(run, "search")
+
+
+def test_a_finished_search_does_nothing(unbroken, monkeypatch):
+    run, wanted = unbroken.run, unbroken.last
+    monkeypatch.setattr(Search, "_train_child", None)
+    again = tiny.search()
+    again.run(run)
+    tiny.assert_same(copies(again), wanted)
+
+
+def test_shared_weights_and_controller_train_in_turns(unbroken):
+    seen = unbroken.seen
+    assert [phase for phase, _ in seen] == 2 * (5 * ["child"] + 4 * ["controller"])
+    for (_, before), (phase, after) in pairwise(seen):
+        changed = {
+            name.partition("_")[0]
+            for name in before
+            if not np.array_equal(before[name], after[name])
+        }
+        assert changed == ({"child", "optimizer"} if phase == "child" else {"controller"})
+
+
+def test_metrics_hold_every_phase(unbroken):
+    run = unbroken.run
+    records = tiny.records(run, "search")
+    shown = [(record["phase"], record["step"], record["epoch"]) for record in records]
+    one = [("child", 2), ("child", 4), ("child", 5), ("controller", 7), ("controller", 9)]
+    one += [("valid", 9)]
+    assert shown == [(p, s + STEPS_PER_EPOCH * epoch, epoch) for epoch in (0, 1) for p, s in one]
+    child = {"phase", "step", "epoch", "loss", "accuracy", "grad_norm", "learning_rate"}
+    assert set(records[0]) == child
+    assert {"reward", "baseline", "advantage", "entropy", "log_prob"} <= set(records[3])
+    # The rate of a cosine's second epoch of ten, between 0.05 and 0.0005.
+    rate = 0.0005 + 0.0495 * (1 + np.cos(np.pi / 10)) / 2
+    assert records[6]["learning_rate"] == pytest.approx(rate, rel=1e-6)
+
+
+def test_ten_architectures_are_reported_an_epoch(unbroken):
+    run = unbroken.run
+    lines = [json.loads(line) for line in run.path("search/arcs.jsonl").read_text().splitlines()]
+    assert [line["epoch"] for line in lines] == 10 * [0] + 10 * [1]
+    for line in lines:
+        tiny.SPACE.parse(line["arc"])
+        # Of a batch of four.
+        assert line["reward"] in (0, 0.25, 0.5, 0.75, 1)
+    reported = [record for record in tiny.records(run, "search") if record["phase"] == "valid"]
+    rewards = [line["reward"] for line in lines[10:]]
+    assert reported[1]["reward"] == pytest.approx(sum(rewards) / 10)
+    assert reported[1]["best_reward"] == max(rewards)
+    for record in reported:
+        assert record["gap"] == pytest.approx(record["reward"] - record["uniform_reward"])
+        # A hundred draws of four ops and four indices each.
+        assert sum(record["ops"].values()) == sum(record["inputs"].values()) == 400
+        assert tuple(record["ops"]) == tiny.SPACE.ops and 50 < record["distinct"] <= 100
+    assert 0 < reported[0]["divergence"] < reported[1]["divergence"] < 0.02
+
+
+def accuracies(search, tokens, batches):
+    """Each architecture's accuracy on a batch of its own, through the child alone."""
+    for one, (images, labels) in zip(tokens, batches, strict=True):
+        logits, _ = search.learner.child(images, one)
+        yield float(np.mean(np.argmax(logits, axis=-1) == labels.numpy()))
+
+
+def test_the_gap_is_to_uniform_draws_on_the_same_batches(unbroken):
+    (drawn, mine), (uniform, others) = unbroken.rewarded[-2:]
+    assert not np.array_equal(drawn, uniform)
+    search = unbroken.search
+    batches = list(search.task.reward_batches(4, seed=3, steps=range(26, 36)))
+    assert mine == pytest.approx(list(accuracies(search, drawn, batches)))
+    assert others == pytest.approx(list(accuracies(search, uniform, batches)))
+    reported = [one for one in tiny.records(unbroken.run, "search") if one["phase"] == "valid"]
+    differences = np.subtract(mine, others)
+    assert reported[-1]["gap"] == pytest.approx(differences.mean())
+    assert reported[-1]["gap_error"] == pytest.approx(differences.std(ddof=1) / np.sqrt(10))
+
+
+def test_says_once_that_so_short_a_search_has_not_moved_the_controller(unbroken):
+    assert unbroken.shown.count("warning: ") == 1
+    assert "still draws as it did at the start (divergence 0.0" in unbroken.shown
+
+
+@pytest.mark.parametrize("strategy", [None, tiny.two_devices], ids=["one device", "two devices"])
+def test_a_reward_is_the_accuracy_on_one_validation_batch_per_architecture(strategy):
+    search = tiny.search(strategy and strategy())
+    tokens = tf.constant([TOKENS[n % 3] for n in range(6)])
+    batches = search.task.reward_batches(4, seed=3, steps=range(7, 13))
+    wanted = list(accuracies(tiny.search(), tokens, batches))
+    assert len(set(wanted)) > 1
+    assert search.rewards(tokens, search.reward_batches(7, 6)) == pytest.approx(wanted)
+
+
+def test_no_validation_batch_is_used_twice_but_by_pairs(unbroken):
+    wanted = []
+    for first in (0, 18):
+        # Four updates of two architectures; then ten to report, each beside a uniform draw.
+        updates, reported = range(first, first + 8), range(first + 8, first + 18)
+        wanted += [*updates, *reported, *reported]
+    assert unbroken.reward_batches == wanted
+
+
+def test_two_devices_search_like_one(tmp_path):
+    child = tiny.ImageChildConfig(aux_head=False, keep_prob=1.0)
+    config = replace(tiny.SEARCH, num_epochs=1)
+    one = tiny.search(child=child, config=config)
+    two = tiny.search(tiny.two_devices(), child, config)
+    for name, search in (("one", one), ("two", two)):
+        search.run(Run(tmp_path / name))
+    wanted, actual = copies(one), copies(two)
+    assert wanted.keys() == actual.keys()
+    for name, value in wanted.items():
+        np.testing.assert_allclose(actual[name], value, atol=2e-5, err_msg=name)
+    arcs = [(tmp_path / name / "search/arcs.jsonl").read_text() for name in ("one", "two")]
+    assert arcs[0] == arcs[1]
+
+
+def test_replicas_may_train_an_architecture_each(tmp_path):
+    config = replace(tiny.SEARCH, num_epochs=1, max_steps=1, arcs_per_step="replica")
+    child = tiny.ImageChildConfig(aux_head=False, keep_prob=1.0)
+    search = tiny.search(tiny.two_devices(), child, config)
+    given, step = [], search.learner.train_step
+    search.learner.trace = lambda *_: None
+    search.learner.train_step = lambda batch, tokens: given.append(tokens) or step(batch, tokens)
+    before = copies(search)
+    search.run(Run(tmp_path))
+    tokens = [one.numpy() for one in search.learner.strategy.experimental_local_results(given[0])]
+    assert len(tokens) == 2 and not np.array_equal(*tokens)
+    scales = next(
+        name for name, value in before.items() if value.shape == (28, 8) and "child" in name
+    )
+    # Weight decay shrinks all rows alike; gradients reach those that the tokens name.
+    shrunk = before[scales] * (1 - 0.05 * 1.9 * 2 * child.l2)
+    moved = np.abs(copies(search)[scales] - shrunk).max(axis=1) > 1e-6
+    first_rows = search.learner.child.first_rows
+    assert set(np.flatnonzero(moved)) == set(np.concatenate([t + first_rows for t in tokens]))
+
+
+def test_a_random_controller_never_learns(tmp_path, capsys):
+    search = tiny.search(config=replace(tiny.SEARCH, num_epochs=1), kind="random")
+    before = [weight.numpy() for weight in search.reinforce.controller.variables]
+    search.run(Run(tmp_path))
+    for weight, value in zip(search.reinforce.controller.variables, before, strict=True):
+        np.testing.assert_array_equal(weight, value)
+    assert "warning" not in capsys.readouterr().out
+    # Its draws are spread evenly: no bias for separable convolutions.
+    tokens = search.sample_to_derive(2000, 0).numpy()
+    shares = np.bincount(tokens[:, 1], minlength=5) / 2000
+    np.testing.assert_allclose(shares, 0.2, atol=0.04)
+
+
+def test_a_learning_controller_changes(unbroken):
+    seen, last = unbroken.seen, unbroken.last
+    weights = [name for name in last if name.startswith("controller")]
+    changed = [name for name in weights if not np.array_equal(seen[0][1][name], last[name])]
+    assert len(changed) > len(weights) / 2
+
+
+def test_an_update_is_shared_evenly_by_the_replicas():
+    config = replace(tiny.SEARCH, arcs_per_update=3)
+    with pytest.raises(UserError, match="must be a multiple of 2, the number of replicas"):
+        tiny.search(tiny.two_devices(), config=config)
+
+
+@pytest.mark.parametrize(
+    "name", ["num_epochs", "batch_size", "updates_per_epoch", "arcs_per_update"]
+)
+def test_wrong_numbers(name):
+    with pytest.raises(UserError, match=f"search.{name} must be at least 1, got 0"):
+        SearchConfig(**{name: 0})
+
+
+def test_nothing_to_restore(tmp_path):
+    with pytest.raises(UserError, match="holds no search; run the verb search first"):
+        tiny.search().restore(Run(tmp_path))
+
+
+def test_restores_what_a_search_has_left(unbroken):
+    run, wanted = unbroken.run, unbroken.last
+    search = tiny.search()
+    search.restore(run)
+    tiny.assert_same(copies(search), wanted)
