@@ -16,12 +16,14 @@ class Published:
         name: what `--arc` calls it.
         space: the name of its space: `"macro"`, `"micro"` or `"rnn"`.
         text: its tokens, laid out for the eye.
+        op_set: the set of ops that it needs, and that its ops' numbers are of; see `--space.ops`.
         source: where it was published, and the result given there.
     """
 
     name: str
     space: str
     text: str
+    op_set: str
     source: str
 
 
@@ -55,6 +57,7 @@ MACRO_ENAS = Published(
 0 1 0 1 0 1 0 0 0 0 0 0 0 0 1 0 1 0 0 1 0 0 0
 0 1 1 0 0 0 1 1 1 0 1 0 0 0 1 0 1 0 0 1 1 0 0 0
 """,
+    op_set="6",
     source="github.com/melodyguan/enas, scripts/cifar10_macro_final.sh: 24 layers on CIFAR-10",
 )
 
@@ -75,6 +78,7 @@ MICRO_ENAS = Published(
 1 0 0 4
 0 3 1 1
 """,
+    op_set="5",
     source="github.com/melodyguan/enas, scripts/cifar10_micro_final.sh: 5 nodes, on CIFAR-10",
 )
 
@@ -83,6 +87,7 @@ RNN_ENAS = Published(
     name="rnn_enas",
     space="rnn",
     text="0 2, 1 0, 2 1, 2 2, 4 0, 5 0, 3 2, 6 2",
+    op_set="4",
     source="github.com/google-research/google-research, enas_lm/README.md: ENAS, 8 nodes; "
     "test perplexity on Penn Treebank 57.3 +- 0.1 on GPUs, 56.1 +- 0.1 on TPUs",
 )
@@ -91,6 +96,7 @@ RNN_DARTS = Published(
     name="rnn_darts",
     space="rnn",
     text="0 2, 1 1, 1 1, 1 3, 2 0, 5 2, 3 0, 5 1",
+    op_set="4",
     source="github.com/google-research/google-research, enas_lm/README.md: the cell of DARTS "
     "(Liu et al., arXiv 1806.09055) in the rnn space's encoding; test perplexity on Penn "
     "Treebank 58.1",
@@ -100,23 +106,24 @@ PUBLISHED = {arc.name: arc for arc in (MACRO_ENAS, MICRO_ENAS, RNN_ENAS, RNN_DAR
 """All published architectures by name."""
 
 
-def resolve(arc: str) -> str:
-    """The text of the architecture that `--arc` asks for.
+def resolve(arc: str) -> tuple[str, str | None]:
+    """Finds the architecture that `--arc` asks for.
 
     Args:
         arc: a published name; else the path of an existing file; else the text itself.
 
     Returns:
-        The published text, the file's text, or `arc`; whether it is right, a space's `of` tells.
+        The published text, the file's text, or `arc`, which a space's `of` checks; and of a
+        published one the set of ops that it needs.
 
     Raises:
         UserError: a single word that is none of these, or a file that cannot be read.
     """
     if arc in PUBLISHED:
-        return PUBLISHED[arc].text
+        return PUBLISHED[arc].text, PUBLISHED[arc].op_set
     if os.path.isfile(arc):
         try:
-            return Path(arc).read_text(encoding="utf-8")
+            return Path(arc).read_text(encoding="utf-8"), None
         except (OSError, UnicodeDecodeError) as error:
             raise UserError(f"the architecture's file {arc} cannot be read: {error}") from error
     words = re.findall(r"[^\s,]+", arc)
@@ -126,4 +133,4 @@ def resolve(arc: str) -> str:
             f"no published architecture and no file is called {arc}: give one of "
             f"{', '.join(PUBLISHED)}, an existing file, or the architecture's integers"
         )
-    return arc
+    return arc, None

@@ -38,13 +38,14 @@ IMAGES = ALL_SPACES | {
     "--train.use_validation": BOTH,
 }
 FLAGS = {
-    "cifar_micro": IMAGES,
-    "cifar_macro": IMAGES | {"--space.ops": ("6", "7")},
+    "cifar_micro": IMAGES | {"--space.ops": ("5", "separable_conv_3x3,max_pool_3x3,identity")},
+    "cifar_macro": IMAGES | {"--space.ops": ("6", "7", "average_pool_3x3,conv_5x5")},
     "ptb_rnn": ALL_SPACES
     | {
         "--child.drop_weight": ("0", "0.5"),
         "--child.grad_clip": ("0", "0.1"),
         "--child.output": ("all", "loose_ends"),
+        "--space.ops": ("4", "tanh,sigmoid"),
         "--train.average_after": ("0", "1"),
     },
 }

@@ -9,7 +9,7 @@ from enas_tf.micro.space import MicroSpace
 from enas_tf.rnn.space import RnnSpace
 from enas_tf.zoo import PUBLISHED, resolve
 
-REFERENCE = Path(__file__).parents[2] / "../shared/reference/published_architectures.json"
+REFERENCE = Path(__file__).parents[1] / "../shared/reference/published_architectures.json"
 
 SPACES = {
     "macro_enas": MacroSpace(24),
@@ -25,7 +25,9 @@ def test_published_architectures_read_back_in_all_forms(name):
     assert (published.name, published.space) == (name, space.name)
     assert published.source
     arc = space.parse(published.text)
-    assert type(space).of(resolve(name)) == (space, arc)
+    text, op_set = resolve(name)
+    assert type(space).of(text, op_set=op_set) == (space, arc)
+    assert op_set == str(space.table.default)
     assert space.parse(str(arc)) == space.parse(arc.to_json()) == space.parse(arc.tokens) == arc
 
 
@@ -41,12 +43,12 @@ def test_published_architectures_are_the_authors():
 def test_resolve_reads_files(tmp_path):
     path = tmp_path / "arc.txt"
     path.write_text("0 1\n1 2\n")
-    assert resolve(str(path)) == "0 1\n1 2\n"
+    assert resolve(str(path)) == ("0 1\n1 2\n", None)
 
 
 @pytest.mark.parametrize("text", ["0 1 2", "0,1,2", "5", "0,x", "{}", "0 " * 5000, "", "a b"])
 def test_resolve_leaves_text_alone(text):
-    assert resolve(text) == text
+    assert resolve(text) == (text, None)
 
 
 @pytest.mark.parametrize("word", ["enas", "no/such/arc.txt", "5.txt", "."])

@@ -13,7 +13,7 @@ from enas_tf.core.network_config import ImageChildConfig
 from enas_tf.data.base import DataConfig, ImageData, Split
 from enas_tf.layers.dropout import Clock, Dropout
 from enas_tf.layers.norm import BatchNorm
-from enas_tf.micro.banks import SeparableConvBank
+from enas_tf.layers.op_bank import OpBank
 from enas_tf.micro.space import MicroSpace
 from enas_tf.search.controller import Controller, ControllerConfig
 from enas_tf.search.reinforce import Reinforce
@@ -79,11 +79,11 @@ class TinyController(Controller):
 
 
 def images_and_banks(sets):
-    """Two batches of images, and banks of that many separable convolutions of either size."""
+    """Two batches of images, and for each op of the micro space that many sets of its weights."""
     keras.utils.set_random_seed(0)
     banks = []
-    for kernel_size in (3, 5):
-        bank = SeparableConvBank(sets, channels=4, kernel_size=kernel_size, moving=False)
+    for op in SPACE.rows:
+        bank = OpBank(op, sets, channels=4, moving=False)
         bank.build()
         banks.append(bank.read())
     images = tuple(tf.random.normal((2, 6, 5, 4)) for _ in range(2))

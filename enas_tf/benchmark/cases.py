@@ -24,7 +24,7 @@ from enas_tf.search.search import Search
 from enas_tf.tasks.base import Task
 from enas_tf.training.child_trainer import Learner
 from enas_tf.training.distribution import compiles, make_strategy
-from enas_tf.zoo import resolve
+from enas_tf.zoo import PUBLISHED
 
 _BATCHES = 20
 _ARCS_AT_ONCE = 100
@@ -61,7 +61,7 @@ def static(subject: Subject, total: int) -> Work:
 def final(subject: Subject, total: int) -> Work:
     """A step of the final training, of a published architecture."""
     settings, domain = subject.settings, subject.recipe.domain
-    arc = settings.space.of(resolve(subject.final_arc))[1]
+    arc = settings.space.of(PUBLISHED[subject.final_arc].text)[1]
     return _single_training(subject, domain, arc, domain.train_task(settings, subject.data()))
 
 
@@ -173,7 +173,7 @@ def _middle_arc(subject: Subject, data: ImageData | TextData, total: int) -> Arc
     settings, domain = _of_search_sizes(subject).settings, subject.static_domain
     sizes = domain.sizes(data)
     arcs = [settings.space.parse(one) for one in _draw(subject, total).numpy()[WARM_UP:]]
-    arcs.sort(key=lambda arc: domain.count_params(arc, settings, sizes))
+    arcs.sort(key=lambda arc: domain.count_cost(arc, settings, sizes).params)
     return arcs[len(arcs) // 2]
 
 

@@ -10,19 +10,43 @@ from functools import partial
 import keras
 
 from enas_tf.core.network_config import CellChildConfig, ImageChildConfig
-from enas_tf.layers.aux_head import AuxHead
-from enas_tf.layers.blocks import Tensor, classify, relu
+from enas_tf.layers.blocks import KerasBlocks
 from enas_tf.layers.conv import ConvNorm, FactorizedReduction
-from enas_tf.layers.dropout import Clock, Dropout
-from enas_tf.layers.initializers import he_normal
-from enas_tf.layers.norm import BatchNorm
-from enas_tf.macro.ops import OP_EPSILON
+from enas_tf.layers.dropout import Clock
+from enas_tf.layers.norm import EPSILON, BatchNorm
+from enas_tf.macro.ops import EPSILON as MACRO_EPSILON
 from enas_tf.macro.space import MacroArc
+from enas_tf.micro.ops import MicroOp
 from enas_tf.micro.space import Cell, MicroArc
 
-_norm = partial(BatchNorm, moving=False)
-_conv = partial(ConvNorm, norm=_norm)
-_reduction = partial(FactorizedReduction, norm=_norm)
+Tensor = keras.KerasTensor
+
+
+class SearchBlocks(KerasBlocks):
+    """Makes the blocks that a shared-weight network has; see `enas_tf.layers.blocks.Blocks`.
+
+    Args:
+        clock: the step that dropout depends on.
+        epsilon: of the batch norms of ops.
+    """
+
+    def __init__(self, clock: Clock, epsilon: float = EPSILON) -> None:
+        super().__init__(clock)
+        self.op_norm = partial(BatchNorm, moving=False, epsilon=epsilon)
+
+    def norm(self, name: str) -> BatchNorm:
+        """Makes the batch norm of an op, by a batch's own statistics."""
+        return self.op_norm(name=f"{name}_norm")
+
+    def conv_norm(self, x: Tensor, filters: int, kernel_size: int = 1, relu: bool = True) -> Tensor:
+        """Applies a convolution between ops, with its batch norm, after relu where asked for."""
+        norm = partial(BatchNorm, moving=False)
+        return ConvNorm(filters, kernel_size, relu=relu, norm=norm)(x)
+
+    def reduction(self, x: Tensor, filters: int, relu: bool = False) -> Tensor:
+        """Applies a factorised reduction between ops."""
+        norm = partial(BatchNorm, moving=False)
+        return FactorizedReduction(filters, relu=relu, norm=norm)(x)
 
 
 def build_micro(
@@ -32,23 +56,24 @@ def build_micro(
     num_classes: int,
     clock: Clock,
 ) -> keras.Model:
-    """What a `MicroSupernet` of the same configuration runs for one architecture.
+    """Builds what a `MicroSupernet` of the same configuration runs for one architecture.
 
     Arguments and result are those of `enas_tf.micro.network.build`.
     """
-    images = keras.Input(image_shape)
+    images, blocks = keras.Input(image_shape), SearchBlocks(clock)
     channels, aux_logits = config.out_filters, []
-    older = newer = _conv(3 * channels, 3, relu=False)(images)
+    prev_prev = prev = blocks.conv_norm(images, 3 * channels, 3, relu=False)
     for number in range(config.num_layers + 2):
         cell = arc.normal
         if number in config.reductions:
             channels, cell = 2 * channels, arc.reduction
-            older, newer = newer, _reduction(channels)(newer)
-        inputs = [_calibrate(x, newer.shape[1:3], channels) for x in (older, newer)]
-        older, newer = newer, _run_cell(inputs, cell, channels)
+            prev_prev, prev = prev, blocks.reduction(prev, channels)
+        inputs = [_calibrate(blocks, x, prev.shape[1:3], channels) for x in (prev_prev, prev)]
+        name = f"layer_{number}"
+        prev_prev, prev = prev, _run_cell(blocks, arc.rows, inputs, cell, channels, name)
         if config.aux_head and number == config.aux_layer:
-            aux_logits = [AuxHead(num_classes, name="aux_head")(newer)]
-    logits = _classify(relu(newer), config, num_classes, clock)
+            aux_logits = [blocks.aux_head(prev, num_classes)]
+    logits = blocks.classify(blocks.relu(prev), num_classes, config.keep_prob)
     return keras.Model(images, [logits, *aux_logits])
 
 
@@ -59,83 +84,52 @@ def build_macro(
     num_classes: int,
     clock: Clock,
 ) -> keras.Model:
-    """What a `MacroSupernet` of the same configuration runs for one architecture of six ops.
+    """Builds what a `MacroSupernet` of the same configuration runs for one architecture.
 
     Arguments and result are those of `enas_tf.macro.network.build`.
     """
-    images = keras.Input(image_shape)
+    images, blocks = keras.Input(image_shape), SearchBlocks(clock, MACRO_EPSILON)
     channels, aux_logits = config.out_filters, []
-    entries = [_conv(channels, 3, relu=False)(images)]
+    entries = [blocks.conv_norm(images, channels, 3, relu=False)]
     for number, layer in enumerate(arc.layers):
-        x = _macro_op(layer.op, entries[-1], channels)
+        name = f"layer_{number}"
+        x = blocks.relu(blocks.conv_norm(entries[-1], channels, relu=False))
+        x = blocks.relu(arc.rows[layer.op].layers(blocks, x, channels, name))
         if number:
             joined = [entry for entry, bit in zip(entries, layer.skips, strict=False) if bit]
-            x = _norm()(keras.layers.Add()([x, *joined]) if joined else x)
+            x = blocks.add([x, *joined], f"{name}_joined") if joined else x
+            x = BatchNorm(moving=False)(x)
         entries.append(x)
         if config.aux_head and number == arc.space.aux_layer:
-            aux_logits = [AuxHead(num_classes, name="aux_head")(x)]
+            aux_logits = [blocks.aux_head(x, num_classes)]
         if number in arc.space.pools:
             # Keras leaves out of the model what no output depends on.
-            entries = [_reduction(channels)(entry) for entry in entries]
-    logits = _classify(entries[-1], config, num_classes, clock)
+            entries = [blocks.reduction(entry, channels) for entry in entries]
+    logits = blocks.classify(entries[-1], num_classes, config.keep_prob)
     return keras.Model(images, [logits, *aux_logits])
 
 
-def _calibrate(x: Tensor, sides: Sequence[int], channels: int) -> Tensor:
+def _calibrate(blocks: SearchBlocks, x: Tensor, sides: Sequence[int], channels: int) -> Tensor:
     if x.shape[1:3] != sides:
-        return _reduction(channels, relu=True)(x)
-    return x if x.shape[-1] == channels else _conv(channels)(x)
+        return blocks.reduction(x, channels, relu=True)
+    return x if x.shape[-1] == channels else blocks.conv_norm(x, channels)
 
 
-def _run_cell(inputs: Sequence[Tensor], cell: Cell, channels: int) -> Tensor:
+def _run_cell(
+    blocks: SearchBlocks,
+    ops: Sequence[MicroOp],
+    inputs: Sequence[Tensor],
+    cell: Cell,
+    channels: int,
+    name: str,
+) -> Tensor:
     """The cell's loose ends, by relu and a 1x1 convolution; inputs of the cell's own size."""
     entries = list(inputs)
-    for node in cell:
-        parts = [_micro_op(op, entries[index], channels) for index, op in node.inputs]
-        entries.append(keras.layers.Add()(parts))
+    for number, node in enumerate(cell, 2):
+        parts = [
+            ops[op].layers(blocks, entries[index], channels, f"{name}_node_{number}_{side}")
+            for side, (index, op) in enumerate(node.inputs, 1)
+        ]
+        entries.append(blocks.add(parts, f"{name}_node_{number}"))
     ends = [entries[entry] for entry in MicroArc.loose_ends(cell)]
-    return _conv(channels)(keras.layers.Concatenate()(ends) if ends[1:] else ends[0])
-
-
-def _micro_op(op: int, x: Tensor, channels: int) -> Tensor:
-    """The op with this number in `MicroSpace.ops`."""
-    if op == 4:
-        return x
-    if op in (2, 3):
-        return _pool(op == 3, x)
-    for _ in range(2):
-        x = _norm()(_separable(relu(x), (3, 5)[op], channels))
-    return x
-
-
-def _macro_op(op: int, x: Tensor, channels: int) -> Tensor:
-    """The op with this number in `spaces.macro.OPS`, behind 1x1 convolution, batch norm, relu."""
-    x = relu(_conv(channels, relu=False)(x))
-    if op in (4, 5):
-        return _pool(op == 5, x)
-    size = 3 if op < 2 else 5
-    norm = partial(_norm, epsilon=OP_EPSILON)
-    if op in (1, 3):
-        return relu(norm()(_separable(x, size, channels)))
-    return relu(_conv(channels, size, relu=False, norm=norm)(x))
-
-
-def _pool(is_max: bool, x: Tensor) -> Tensor:
-    pool = keras.layers.MaxPooling2D if is_max else keras.layers.AveragePooling2D
-    return pool(3, 1, "same")(x)
-
-
-def _separable(x: Tensor, kernel_size: int, channels: int) -> Tensor:
-    return keras.layers.SeparableConv2D(
-        channels,
-        kernel_size,
-        padding="same",
-        use_bias=False,
-        depthwise_initializer=he_normal(kernel_size**2),
-        pointwise_initializer=he_normal(channels),
-    )(x)
-
-
-def _classify(x: Tensor, config: ImageChildConfig, num_classes: int, clock: Clock) -> Tensor:
-    features = keras.layers.GlobalAveragePooling2D()(x)
-    return classify(Dropout(config.keep_prob, clock)(features), num_classes)
+    return blocks.conv_norm(blocks.concatenate(ends, f"{name}_output"), channels)

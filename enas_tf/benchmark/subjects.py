@@ -74,14 +74,14 @@ MICRO = Subject(
     CIFAR_MICRO,
     CIFAR_MICRO.presets["paper"],
     random_images,
-    ImageDomain(MicroSupernet, build_micro, micro_network.count_params),
+    ImageDomain(MicroSupernet, build_micro, micro_network.count_cost),
     "micro_enas",
 )
 MACRO = Subject(
     CIFAR_MACRO,
     CIFAR_MACRO.presets["paper"],
     random_images,
-    ImageDomain(MacroSupernet, build_macro, macro_network.count_params),
+    ImageDomain(MacroSupernet, build_macro, macro_network.count_cost),
     "macro_enas",
 )
 RNN = Subject(PTB_RNN, PTB_RNN.presets["paper"], random_text, PTB_RNN.domain, "rnn_enas")

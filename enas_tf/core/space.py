@@ -76,7 +76,7 @@ class Arc(ABC):
 
     def to_json(self) -> str:
         """The architecture as a JSON object that names every place and op in words."""
-        names: dict = {"space": self.space.name}
+        names = self._words()
         for token, slot in zip(self.tokens, self.space.slots, strict=True):
             *outer, last = slot.name.split(", ")
             inner = names
@@ -84,6 +84,10 @@ class Arc(ABC):
                 inner = inner.setdefault(key, {})
             inner[last] = slot.words[token] if slot.words else token
         return json.dumps(names, indent=2)
+
+    def _words(self) -> dict:
+        """What comes first in `to_json`."""
+        return {"space": self.space.name}
 
 
 class Space(ABC):

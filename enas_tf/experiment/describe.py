@@ -6,7 +6,6 @@ from enas_tf.core.errors import UserError
 from enas_tf.core.space import Arc, Space
 from enas_tf.experiment.domain import Domain
 from enas_tf.experiment.settings import Settings
-from enas_tf.layers.dropout import Clock
 
 
 def describe(space: Space, arc: Arc, settings: Settings, domain: Domain, sizes: tuple) -> str:
@@ -38,9 +37,11 @@ def describe(space: Space, arc: Arc, settings: Settings, domain: Domain, sizes: 
 
 def _cost(arc: Arc, settings: Settings, domain: Domain, sizes: tuple) -> str:
     try:
-        network = domain.network(arc, settings, sizes, Clock(1, 0))
+        cost = domain.count_cost(arc, settings, sizes)
     except UserError as error:
         return f"no final network can be built: {error}"
     description = settings.train.child(settings.child).description
-    params = domain.count_params(arc, settings, sizes)
-    return f"final network ({description}): {params:,} parameters, {domain.cost(network, sizes)}"
+    return (
+        f"final network ({description}): {cost.params:,} parameters, "
+        f"{cost.multiply_adds:,} multiply-adds {domain.example(sizes)}"
+    )

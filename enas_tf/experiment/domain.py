@@ -8,6 +8,7 @@ import keras
 
 from enas_tf.core.space import Arc
 from enas_tf.experiment.settings import Settings
+from enas_tf.layers.cost import Cost
 from enas_tf.layers.dropout import Clock
 from enas_tf.tasks.base import Task
 from enas_tf.training.child_trainer import Forward
@@ -50,11 +51,15 @@ class Domain(Protocol):
     def forward(self, network: keras.Model) -> Forward:
         """Runs a final network as the train task takes it."""
 
-    def count_params(self, arc: Arc, settings: Settings, sizes: tuple) -> int:
-        """The parameters of an architecture's final network, without building it."""
+    def count_cost(self, arc: Arc, settings: Settings, sizes: tuple) -> Cost:
+        """Counts what an architecture's final network costs, without building it.
 
-    def cost(self, network: keras.Model, sizes: tuple) -> str:
-        """In words, what a final network is applied to and how many multiply-adds that takes."""
+        Raises:
+            UserError: there can be no such network.
+        """
+
+    def example(self, sizes: tuple) -> str:
+        """In words, what the multiply-adds of a cost are for."""
 
     def export(self, network: keras.Model, task: Task, folder: Path, arc: str, card: dict) -> Path:
         """Writes a trained network's next version; returns its folder."""

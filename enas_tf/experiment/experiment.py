@@ -169,7 +169,7 @@ class Experiment:
 
         def train_alone(arc: Arc, run: Run) -> dict:
             training, _ = self._make_training(arc, short)
-            params = self.domain.count_params(arc, short, self.domain.sizes(self.data))
+            params = self.domain.count_cost(arc, short, self.domain.sizes(self.data)).params
             return training.run(run, str(arc), params, tests=False)
 
         result = compare(search, settings.compare, settings.derive, self.run, train_alone)
@@ -216,7 +216,7 @@ class Experiment:
     def _given_arc(self) -> tuple[Space, Arc] | None:
         """The architecture that --arc gives; its text fixes its size."""
         text = self.settings.common.arc
-        return None if text is None else self._read(resolve(text))
+        return None if text is None else self._read(*resolve(text))
 
     def _arc(self) -> tuple[Space, Arc]:
         """The architecture given, else the derived one."""
@@ -226,12 +226,18 @@ class Experiment:
                 f"no architecture: {path} is missing; run the verbs search and derive first, or "
                 "give one by --arc"
             )
-        return self._given_arc or self._read(resolve(str(path)))
+        return self._given_arc or self._read(*resolve(str(path)))
 
-    def _read(self, text: str) -> tuple[Space, Arc]:
+    def _read(self, text: str, op_set: str | None = None) -> tuple[Space, Arc]:
         """An architecture of any size, of a space with the settings' other options."""
         space = self.settings.space
         options = {field.name: getattr(space, field.name) for field in fields(space)[1:]}
+        own = options.get("op_set", "")
+        if op_set and own not in ("", op_set) and not own.isdecimal():
+            raise UserError(
+                f"this architecture needs --space.ops={op_set}, since its numbers stand for other "
+                f"ops with --space.ops={own}"
+            )
         return space.of(text, **options)
 
     def _make_search(self) -> Search:
@@ -263,7 +269,7 @@ class Experiment:
         settings, sizes = self.settings, self.domain.sizes(self.data)
 
         def params(arc: Arc) -> int:
-            return self.domain.count_params(arc, settings, sizes)
+            return self.domain.count_cost(arc, settings, sizes).params
 
         return derive(search, settings.space, settings.derive, self.run, params)
 

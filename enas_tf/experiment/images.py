@@ -10,7 +10,7 @@ from enas_tf.data.base import ImageData
 from enas_tf.data.images import load_images
 from enas_tf.experiment.settings import Settings
 from enas_tf.export.images import export_images, predict
-from enas_tf.layers.cost import count_multiply_adds
+from enas_tf.layers.cost import Cost
 from enas_tf.layers.dropout import Clock
 from enas_tf.tasks.images import ImageTask, NetworkForward
 
@@ -27,18 +27,18 @@ class ImageDomain:
         supernet: called with space, child configuration, image shape, classes, clock, and whether
             to keep moving averages.
         build_network: from an architecture, child configuration, image shape, classes and clock.
-        count_params: from the same but the clock, without building.
+        count_cost: from the same but the clock, without building.
     """
 
     def __init__(
         self,
         supernet: Callable[..., keras.Model],
         build_network: Callable[..., keras.Model],
-        count_params: Callable[..., int],
+        count_cost: Callable[..., Cost],
     ) -> None:
         self._supernet = supernet
         self._build_network = build_network
-        self._count_params = count_params
+        self._count_cost = count_cost
 
     def load(self, settings: Settings) -> ImageData:
         """The images, in memory."""
@@ -81,14 +81,13 @@ class ImageDomain:
         """Without the auxiliary head outside training."""
         return NetworkForward(network)
 
-    def count_params(self, arc: Arc, settings: Settings, sizes: Sizes) -> int:
-        """The auxiliary head aside."""
-        return self._count_params(arc, settings.train.child(settings.child), *sizes)
+    def count_cost(self, arc: Arc, settings: Settings, sizes: Sizes) -> Cost:
+        """For one image, the auxiliary head aside."""
+        return self._count_cost(arc, settings.train.child(settings.child), *sizes)
 
-    def cost(self, network: keras.Model, sizes: Sizes) -> str:
-        """For one image."""
-        shape = "x".join(map(str, sizes[0]))
-        return f"{count_multiply_adds(network):,} multiply-adds for an image of {shape}"
+    def example(self, sizes: Sizes) -> str:
+        """An image of its size."""
+        return f"for an image of {'x'.join(map(str, sizes[0]))}"
 
     def export(
         self, network: keras.Model, task: ImageTask, folder: Path, arc: str, card: dict

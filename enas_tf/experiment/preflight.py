@@ -35,7 +35,7 @@ def check_search(
     task.reward_batches(config.batch_size, seed=0, steps=steps)
     rng = random.Random(0)
     for _ in range(_SOME_ARCS):
-        domain.count_params(settings.space.random(rng), settings, domain.sizes(data))
+        domain.count_cost(settings.space.random(rng), settings, domain.sizes(data))
 
 
 def check_training(
@@ -59,7 +59,7 @@ def check_training(
             final network can be built from.
     """
     if arc:
-        domain.count_params(arc, settings, domain.sizes(data))
+        domain.count_cost(arc, settings, domain.sizes(data))
     shard = (0, strategy.num_replicas_in_sync)
     task = domain.train_task(settings, data)
     task.train_batches(settings.train.batch_size, seed=0, steps=range(1), shard=shard)

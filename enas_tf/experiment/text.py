@@ -1,6 +1,5 @@
 """Language modelling."""
 
-import math
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,6 +10,7 @@ from enas_tf.data.corpora import load_text
 from enas_tf.data.text import TextData
 from enas_tf.experiment.settings import Settings
 from enas_tf.export.text import export_text, next_words
+from enas_tf.layers.cost import Cost
 from enas_tf.layers.dropout import Clock
 from enas_tf.tasks.language import LanguageTask
 from enas_tf.training.child_trainer import Forward
@@ -30,7 +30,7 @@ class TextDomain:
         supernet: called with space, child configuration, vocabulary size, batch size and clock.
         build_network: from an architecture, child configuration, vocabulary size, batch size and
             clock.
-        count_params: from an architecture, child configuration and vocabulary size.
+        count_cost: from an architecture, child configuration and vocabulary size.
         deployable: makes of a trained network one whose state is an input and an output.
     """
 
@@ -38,12 +38,12 @@ class TextDomain:
         self,
         supernet: Callable[..., keras.Model],
         build_network: Callable[..., keras.Model],
-        count_params: Callable[..., int],
+        count_cost: Callable[..., Cost],
         deployable: Callable[[keras.Model], keras.Model],
     ) -> None:
         self._supernet = supernet
         self._build_network = build_network
-        self._count_params = count_params
+        self._count_cost = count_cost
         self._deployable = deployable
 
     def load(self, settings: Settings) -> TextData:
@@ -86,14 +86,13 @@ class TextDomain:
         """The network itself."""
         return network
 
-    def count_params(self, arc: Arc, settings: Settings, sizes: Sizes) -> int:
-        """The softmax is the embedding, and counts once."""
-        return self._count_params(arc, settings.train.child(settings.child), *sizes)
+    def count_cost(self, arc: Arc, settings: Settings, sizes: Sizes) -> Cost:
+        """For one word; the softmax is the embedding, and counts once."""
+        return self._count_cost(arc, settings.train.child(settings.child), *sizes)
 
-    def cost(self, network: keras.Model, sizes: Sizes) -> str:
-        """For one word; each weight is used once, the embedding's in the softmax."""
-        multiply_adds = sum(math.prod(variable.shape) for variable in network.trainable_variables)
-        return f"{multiply_adds:,} multiply-adds for each word, of {sizes[0]:,}"
+    def example(self, sizes: Sizes) -> str:
+        """A word of the vocabulary."""
+        return f"for each word, of {sizes[0]:,}"
 
     def export(
         self, network: keras.Model, task: LanguageTask, folder: Path, arc: str, card: dict

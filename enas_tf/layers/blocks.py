@@ -1,60 +1,219 @@
-"""Blocks that the final networks are made of, from Keras' own layers and our batch norm."""
+"""Blocks that the final networks are made of.
+
+A network is written once, as a function of blocks: `KerasBlocks` make it of Keras' layers, and
+`CountingBlocks` in `cost.py` count what it costs without making anything.
+"""
+
+from collections.abc import Sequence
+from typing import Any, Protocol
 
 import keras
 
+from enas_tf.layers.aux_head import AuxHead
+from enas_tf.layers.dropout import Clock, Dropout, DropPath
 from enas_tf.layers.initializers import he_normal
+from enas_tf.layers.kernels import PoolKind
 from enas_tf.layers.norm import BatchNorm
 
-Tensor = keras.KerasTensor
+Images = Any
+"""What a block takes and gives, with a `shape` of `(None, height, width, channels)`."""
 
 
-def relu(x: Tensor) -> Tensor:
-    """Relu of any tensor."""
-    return keras.layers.ReLU()(x)
+class Blocks(Protocol):
+    """What a network is made of; `name` begins the names of a block's layers."""
+
+    def relu(self, x: Images) -> Images:
+        """Applies relu."""
+
+    def conv(self, x: Images, filters: int, kernel_size: int, name: str) -> Images:
+        """Applies a convolution without bias and batch norm; keeps height and width."""
+
+    def separable_conv(
+        self,
+        x: Images,
+        filters: int,
+        kernel_size: int,
+        name: str,
+        stride: int = 1,
+        dilation: int = 1,
+    ) -> Images:
+        """Applies depthwise and pointwise convolutions without biases, and batch norm.
+
+        Args:
+            x: `(batch, height, width, channels)`.
+            filters: output channels.
+            kernel_size: of the square depthwise kernel.
+            name: of the block.
+            stride: 2 halves height and width.
+            dilation: distance of the places that the depthwise kernel reads.
+        """
+
+    def pool(self, x: Images, kind: PoolKind, size: int, name: str, stride: int = 1) -> Images:
+        """Applies average or max pooling over a square, padded beyond the borders."""
+
+    def reduce(self, x: Images, filters: int, name: str, is_used: bool = True) -> Images:
+        """Halves height and width by a factorised reduction with batch norm; odd sides round up.
+
+        Args:
+            x: to reduce.
+            filters: output channels, even.
+            name: of the block.
+            is_used: whether an output of the network depends on it.
+        """
+
+    def excite(self, x: Images, reduction: int, name: str) -> Images:
+        """Scales each channel by what all of them are on average, as in squeeze-and-excitation."""
+
+    def add(self, parts: Sequence[Images], name: str) -> Images:
+        """Adds images of one shape."""
+
+    def concatenate(self, parts: Sequence[Images], name: str) -> Images:
+        """Joins images along the channels."""
+
+    def drop_path(self, x: Images, keep_prob: float, depth: float, name: str) -> Images:
+        """Drops a whole input at random; see `enas_tf.layers.dropout.DropPath`."""
+
+    def aux_head(self, x: Images, num_classes: int) -> Any:
+        """Returns the logits of an auxiliary classifier, `(batch, num_classes)`."""
+
+    def classify(self, x: Images, num_classes: int, keep_prob: float) -> Any:
+        """Returns logits, `(batch, num_classes)`, float32, of the means over height and width."""
 
 
-def conv(x: Tensor, filters: int, kernel_size: int, name: str) -> Tensor:
-    """Convolution without bias, batch norm; of `x`'s height and width."""
-    layer = keras.layers.Conv2D(
-        filters,
-        kernel_size,
-        padding="same",
-        use_bias=False,
-        kernel_initializer=he_normal(kernel_size**2 * x.shape[-1]),
-        name=f"{name}_conv",
-    )
-    return BatchNorm(name=f"{name}_norm")(layer(x))
+class KerasBlocks:
+    """Makes blocks of Keras' own layers and our batch norm; see `Blocks`.
 
+    Args:
+        clock: the step that dropout and drop path depend on.
+    """
 
-def reduce(x: Tensor, filters: int, name: str) -> Tensor:
-    """A factorised reduction: two 1x1 convolutions of stride 2, one a pixel off; batch norm."""
-    shifted = keras.layers.ZeroPadding2D(((0, 1), (0, 1)))(x)
-    shifted = keras.layers.Cropping2D(((1, 0), (1, 0)))(shifted)
-    paths = [
-        keras.layers.Conv2D(
-            filters // 2,
-            1,
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+
+    def norm(self, name: str) -> BatchNorm:
+        """Makes the batch norm of a convolution."""
+        return BatchNorm(name=f"{name}_norm")
+
+    def relu(self, x: keras.KerasTensor) -> keras.KerasTensor:
+        """Applies relu."""
+        return keras.layers.ReLU()(x)
+
+    def conv(
+        self, x: keras.KerasTensor, filters: int, kernel_size: int, name: str
+    ) -> keras.KerasTensor:
+        """Applies a convolution without bias and batch norm."""
+        layer = keras.layers.Conv2D(
+            filters,
+            kernel_size,
+            padding="same",
             use_bias=False,
-            kernel_initializer=he_normal(x.shape[-1]),
-            name=f"{name}_path_{number}",
-            # As in `halve`, the stride is not the convolution's.
-        )(keras.layers.AveragePooling2D(1, 2)(path))
-        for number, path in enumerate((x, shifted), 1)
-    ]
-    return BatchNorm(name=f"{name}_norm")(keras.layers.Concatenate()(paths))
+            kernel_initializer=he_normal(kernel_size**2 * x.shape[-1]),
+            name=f"{name}_conv",
+        )
+        return self.norm(name)(layer(x))
+
+    def separable_conv(
+        self,
+        x: keras.KerasTensor,
+        filters: int,
+        kernel_size: int,
+        name: str,
+        stride: int = 1,
+        dilation: int = 1,
+    ) -> keras.KerasTensor:
+        """Applies depthwise and pointwise convolutions without biases, and batch norm."""
+        # Keras has no convolution with both; then every other place of the output is taken.
+        picks = stride if dilation > 1 else 1
+        layer = keras.layers.SeparableConv2D(
+            filters,
+            kernel_size,
+            stride // picks,
+            "same",
+            dilation_rate=dilation,
+            use_bias=False,
+            depthwise_initializer=he_normal(kernel_size**2),
+            pointwise_initializer=he_normal(x.shape[-1]),
+            name=f"{name}_conv",
+        )
+        y = layer(x)
+        return self.norm(name)(keras.layers.AveragePooling2D(1, picks)(y) if picks > 1 else y)
+
+    def pool(
+        self, x: keras.KerasTensor, kind: PoolKind, size: int, name: str, stride: int = 1
+    ) -> keras.KerasTensor:
+        """Applies average or max pooling over a square."""
+        layers = keras.layers
+        pool = layers.AveragePooling2D if kind == "average" else layers.MaxPooling2D
+        return pool(size, stride, "same", name=name)(x)
+
+    def reduce(
+        self, x: keras.KerasTensor, filters: int, name: str, is_used: bool = True
+    ) -> keras.KerasTensor:
+        """Halves height and width by two 1x1 convolutions, one of them a pixel off."""
+        shifted = keras.layers.ZeroPadding2D(((0, 1), (0, 1)))(x)
+        shifted = keras.layers.Cropping2D(((1, 0), (1, 0)))(shifted)
+        paths = [
+            keras.layers.Conv2D(
+                filters // 2,
+                1,
+                use_bias=False,
+                kernel_initializer=he_normal(x.shape[-1]),
+                name=f"{name}_path_{number}",
+                # As in `layers.conv.halve`, the stride is not the convolution's.
+            )(keras.layers.AveragePooling2D(1, 2)(path))
+            for number, path in enumerate((x, shifted), 1)
+        ]
+        return self.norm(name)(keras.layers.Concatenate()(paths))
+
+    def excite(self, x: keras.KerasTensor, reduction: int, name: str) -> keras.KerasTensor:
+        """Scales channels; reference: Hu et al., "Squeeze-and-excitation networks", no biases."""
+        channels = x.shape[-1]
+        factors = keras.layers.GlobalAveragePooling2D(keepdims=True, name=f"{name}_mean")(x)
+        squeezed = squeezed_channels(channels, reduction)
+        for filters, activation in ((squeezed, "relu"), (channels, "sigmoid")):
+            factors = keras.layers.Conv2D(
+                filters,
+                1,
+                activation=activation,
+                use_bias=False,
+                kernel_initializer=he_normal(factors.shape[-1]),
+                name=f"{name}_{activation}",
+            )(factors)
+        return keras.layers.Multiply(name=f"{name}_excite")([x, factors])
+
+    def add(self, parts: Sequence[keras.KerasTensor], name: str) -> keras.KerasTensor:
+        """Adds images of one shape."""
+        return keras.layers.Add(name=name)(list(parts))
+
+    def concatenate(self, parts: Sequence[keras.KerasTensor], name: str) -> keras.KerasTensor:
+        """Joins images along the channels; a single one is left as it is."""
+        return keras.layers.Concatenate(name=name)(list(parts)) if parts[1:] else parts[0]
+
+    def drop_path(
+        self, x: keras.KerasTensor, keep_prob: float, depth: float, name: str
+    ) -> keras.KerasTensor:
+        """Drops a whole input at random."""
+        return DropPath(keep_prob, depth, self._clock, name=f"{name}_drop_path")(x)
+
+    def aux_head(self, x: keras.KerasTensor, num_classes: int) -> keras.KerasTensor:
+        """Returns the logits of an auxiliary classifier."""
+        return AuxHead(num_classes, name="aux_head")(x)
+
+    def classify(
+        self, x: keras.KerasTensor, num_classes: int, keep_prob: float
+    ) -> keras.KerasTensor:
+        """Returns logits of the means over height and width, after dropout."""
+        features = keras.layers.GlobalAveragePooling2D(name="pool")(x)
+        features = Dropout(keep_prob, self._clock, name="dropout")(features)
+        return keras.layers.Dense(
+            num_classes,
+            use_bias=False,
+            kernel_initializer=he_normal(features.shape[-1]),
+            dtype="float32",
+            name="classifier",
+        )(features)
 
 
-def classify(features: Tensor, num_classes: int) -> Tensor:
-    """Logits of `(batch, channels)`, float32."""
-    return keras.layers.Dense(
-        num_classes,
-        use_bias=False,
-        kernel_initializer=he_normal(features.shape[-1]),
-        dtype="float32",
-        name="classifier",
-    )(features)
-
-
-def conv_params(kernel_size: int, channels: int, filters: int) -> int:
-    """The parameters of `conv`, or with kernel size 1 those of `reduce`."""
-    return kernel_size**2 * channels * filters + 2 * filters
+def squeezed_channels(channels: int, reduction: int) -> int:
+    """Returns how many channels a squeeze-and-excitation has between its two layers."""
+    return max(1, channels // reduction)

@@ -1,60 +1,24 @@
-"""The choice of an op by an index, on the way forward and on the way back."""
+"""The choice of an op, of a tensor or of a set of weights by an index that a tensor holds."""
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import NamedTuple
 
 import tensorflow as tf
 
-from enas_tf.layers.norm import Reserve, Statistics
+from enas_tf.layers.norm import Statistics
+from enas_tf.layers.shared_op import Kept, SharedOp
 
 Weights = tuple[tf.Tensor, ...]
 
 
-class Kept(NamedTuple):
-    """What an op keeps for its gradient beside its input.
-
-    Attributes:
-        images: tensors of the input's shape.
-        reserves: of its batch norms.
-    """
-
-    images: list[tf.Tensor]
-    reserves: list[Reserve]
-
-
-class Op(NamedTuple):
-    """An op with its gradient.
-
-    Attributes:
-        run: `run(x, *weights)` returns the output, of `x`'s shape; a `Kept`; and the means and
-            variances that its batch norms used, or None.
-        gradients: `gradients(upstream, x, weights, kept)` returns those of `x` and of each weight.
-    """
-
-    run: Callable[..., tuple[tf.Tensor, Kept, Statistics | None]]
-    gradients: Callable[..., list[tf.Tensor]]
-
-
-def op_without_weights(function: Callable[[tf.Tensor], tf.Tensor]) -> Op:
-    """Makes an op of a function of images alone, whose gradient is TensorFlow's."""
-
-    def gradients(upstream: tf.Tensor, x: tf.Tensor, weights: Weights, kept: Kept) -> list:
-        with tf.GradientTape() as tape:
-            tape.watch(x)
-            output = function(x)
-        return [tape.gradient(output, x, upstream)]
-
-    return Op(lambda x: (function(x), Kept([], []), None), gradients)
+def kept_room(ops: Sequence[SharedOp]) -> tuple[int, int]:
+    """Returns how many images and how many reserves one of several ops keeps at most."""
+    images, reserves = zip(*(op.room for op in ops), strict=True)
+    return max(images), max(reserves)
 
 
 def run_op(
-    ops: Sequence[Op],
-    index: tf.Tensor,
-    x: tf.Tensor,
-    weights: Sequence[Weights],
-    room: tuple[int, int],
-    statistics_shape: tuple[int, ...],
+    ops: Sequence[SharedOp], index: tf.Tensor, x: tf.Tensor, weights: Sequence[Weights]
 ) -> tuple[tf.Tensor, Statistics]:
     """Runs the op that the index names, and no other.
 
@@ -63,25 +27,23 @@ def run_op(
     branches, so that the graph is small.
 
     Args:
-        ops: as for `choose`, as what follows.
-        index: int32.
+        ops: to choose from.
+        index: of one of them, int32.
         x: `(batch, height, width, channels)`.
         weights: of each op.
-        room: how many images and how many reserves an op keeps at most.
-        statistics_shape: of an op's means, and of its variances.
 
     Returns:
-        The output, of `x`'s shape; means and variances, zeros for an op without batch norm.
+        The output, of `x`'s shape; means and variances, as of `choose`.
     """
 
     @tf.custom_gradient
     def run(x: tf.Tensor, *flat: tf.Tensor):
         given = tf.nest.pack_sequence_as(list(weights), flat)
         take = given.__getitem__
-        output, kept, statistics = choose(ops, index, x, take, room, statistics_shape)
+        output, kept, statistics = choose(ops, index, x, take)
 
-        def gradients(upstream: tf.Tensor, *_) -> list[tf.Tensor]:
-            return choose_gradients(ops, index, upstream, x, take, kept, given)
+        def gradients(grad: tf.Tensor, *_) -> list[tf.Tensor]:
+            return choose_gradients(ops, index, grad, x, take, kept, given)
 
         return (output, *statistics), gradients
 
@@ -90,12 +52,7 @@ def run_op(
 
 
 def choose(
-    ops: Sequence[Op],
-    index: tf.Tensor,
-    x: tf.Tensor,
-    weights_of: Callable[[int], Weights],
-    room: tuple[int, int],
-    statistics_shape: tuple[int, ...],
+    ops: Sequence[SharedOp], index: tf.Tensor, x: tf.Tensor, weights_of: Callable[[int], Weights]
 ) -> tuple[tf.Tensor, Kept, Statistics]:
     """Runs the op that the index names; to be differentiated by `choose_gradients` alone.
 
@@ -104,30 +61,35 @@ def choose(
         index: of one of them, int32.
         x: `(batch, height, width, channels)`.
         weights_of: gives the weights of the op of a number, within its branch.
-        room: how many images and how many reserves an op keeps at most.
-        statistics_shape: of an op's means, and of its variances.
 
     Returns:
-        The output, of `x`'s shape; what its gradient needs; means and variances, zeros for an op
-        without batch norm.
+        The output, of `x`'s shape; what its gradient needs; means and variances, each
+        `(norms, channels)` of as many norms as an op has at most, zeros where one has fewer.
     """
+    num_images, num_reserves = kept_room(ops)
+    num_norms = max(op.num_norms for op in ops)
 
     def run(number: int) -> tuple[tf.Tensor, Kept, Statistics]:
         output, kept, statistics = ops[number].run(x, *weights_of(number))
         # All branches return the same shapes; the input takes no memory.
         channels = tf.zeros([x.shape[-1]])
-        images = kept.images + [x] * (room[0] - len(kept.images))
+        images = [*kept.images, *[x] * (num_images - len(kept.images))]
         nothing = channels, channels, channels[:0]
-        reserves = kept.reserves + [nothing] * (room[1] - len(kept.reserves))
-        return output, Kept(images, reserves), statistics or (tf.zeros(statistics_shape),) * 2
+        reserves = [*kept.reserves, *[nothing] * (num_reserves - len(kept.reserves))]
+        missing = num_norms - ops[number].num_norms
+        if statistics is None:
+            statistics = (tf.zeros([num_norms, x.shape[-1]]),) * 2
+        elif missing:
+            statistics = tuple(tf.pad(s, [[0, missing], [0, 0]]) for s in statistics)
+        return output, Kept(images, reserves), statistics
 
     return tf.switch_case(index, [partial(run, number) for number in range(len(ops))])
 
 
 def choose_gradients(
-    ops: Sequence[Op],
+    ops: Sequence[SharedOp],
     index: tf.Tensor,
-    upstream: tf.Tensor,
+    grad: tf.Tensor,
     x: tf.Tensor,
     weights_of: Callable[[int], Weights],
     kept: Kept,
@@ -138,7 +100,7 @@ def choose_gradients(
     Args:
         ops: as for `choose`, as what follows.
         index: int32.
-        upstream: the output's gradient, of `x`'s shape.
+        grad: the output's gradient, of `x`'s shape.
         x: `(batch, height, width, channels)`.
         weights_of: gives the weights of an op.
         kept: what `choose` returned.
@@ -147,9 +109,12 @@ def choose_gradients(
     zeros = [[tf.zeros(one.shape, one.dtype) for one in some] for some in like]
 
     def differentiate(number: int) -> list[tf.Tensor]:
-        grads = ops[number].gradients(upstream, x, weights_of(number), kept)
-        of_ops = [grads[1:] if n == number else some for n, some in enumerate(zeros)]
-        return [grads[0], *tf.nest.flatten(of_ops)]
+        # An op finds what it kept, without what was added for others.
+        images, reserves = (some[:n] for some, n in zip(kept, ops[number].room, strict=True))
+        own = Kept(images, reserves)
+        grads = ops[number].gradients(grad, x, weights_of(number), own)
+        grad_weights = [grads[1:] if n == number else some for n, some in enumerate(zeros)]
+        return [grads[0], *tf.nest.flatten(grad_weights)]
 
     return tf.switch_case(index, [partial(differentiate, number) for number in range(len(ops))])
 

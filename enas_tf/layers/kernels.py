@@ -5,12 +5,15 @@ Their gradients are also there as functions, for ops whose gradients are written
 
 import functools
 from functools import partial
+from typing import Literal
 
 import tensorflow as tf
 
 from enas_tf.layers.form import Form, current_form
 
 _STRIDES = [1, 1, 1, 1]
+
+PoolKind = Literal["average", "max"]
 
 
 def pointwise_conv(x: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
@@ -138,6 +141,11 @@ def max_pool(x: tf.Tensor) -> tf.Tensor:
         return tf.nn.max_pool2d(x, 3, 1, "SAME")
     # XLA's own gradient is not deterministic, and refused where that is asked for.
     return functools.reduce(tf.maximum, _shifted(x, 3, x.dtype.min))
+
+
+def pool(x: tf.Tensor, kind: PoolKind) -> tf.Tensor:
+    """Returns 3x3 pooling with stride 1, of `x`'s shape."""
+    return max_pool(x) if kind == "max" else tf.nn.avg_pool2d(x, 3, 1, "SAME")
 
 
 def _gradient_of_wide_kernel(x: tf.Tensor, kernel: tf.Tensor, upstream: tf.Tensor) -> tf.Tensor:

@@ -4,168 +4,155 @@ With moving averages (of batch norm), the functions here return a batch's statis
 take them in outside.
 """
 
+import functools
+from collections.abc import Callable
+from functools import partial
+from typing import NamedTuple
+
 import keras
 import tensorflow as tf
 
 from enas_tf.layers import choice
-from enas_tf.layers.choice import take_rows
+from enas_tf.layers.choice import Weights, take_rows
 from enas_tf.layers.conv import halve
 from enas_tf.layers.graph_function import graph_function
 from enas_tf.layers.initializers import he_normal
 from enas_tf.layers.kernels import pointwise_conv
 from enas_tf.layers.norm import MovingAverages, Statistics, normalize
-from enas_tf.macro.ops import OPS
-
-Weights = dict[str, tf.Tensor]
-
-NORM_ROWS = (0, 1, 2, 3, -1, -1, 4)
-"""For each op the row of its batch norm behind the convolution; pools have none."""
+from enas_tf.layers.op_bank import OpBank
+from enas_tf.macro.ops import MacroOp
 
 
-@graph_function
-def run_op(
+class LayerWeights(NamedTuple):
+    """The shared weights of one layer.
+
+    Attributes:
+        kernel: of the 1x1 convolution before each op, `(ops, channels, channels)`.
+        scale: of the batch norm after it, `(ops, channels)`.
+        offset: of the same shape.
+        averages: means and variances to normalise by, of the same shape; None takes the batch's.
+        ops: for each op its weights, see `SharedOp.kernel_shapes`.
+    """
+
+    kernel: tf.Tensor
+    scale: tf.Tensor
+    offset: tf.Tensor
+    averages: Statistics | None
+    ops: list[Weights]
+
+
+class LayerStatistics(NamedTuple):
+    """The means and variances that a layer's batch norms used.
+
+    Attributes:
+        project: of the one before the op, `(channels,)` each.
+        op: of the op's, `(norms, channels)` each, zeros for an op without.
+    """
+
+    project: Statistics
+    op: Statistics
+
+
+@functools.cache
+def layer_function(ops: tuple[MacroOp, ...]) -> Callable[..., tuple]:
+    """Returns `_run_layer` of some ops; the graph holds it once per shape."""
+    return graph_function(partial(_run_layer, ops))
+
+
+def _run_layer(
+    ops: tuple[MacroOp, ...],
     x: tf.Tensor,
     op: tf.Tensor,
-    weights: Weights,
-    averages: dict[str, Statistics] | None = None,
+    weights: LayerWeights,
     with_statistics: bool = False,
-) -> tuple[tf.Tensor, dict[str, Statistics] | None]:
-    """Runs the op that the index names, in the order of `spaces.macro.OPS`, and no other.
-
-    All ops start with a 1x1 convolution of their own, batch norm and relu. Those that are
-    convolutions have a batch norm and a relu behind them.
+) -> tuple[tf.Tensor, LayerStatistics | None]:
+    """Runs the op that a number names, and no other, with what all ops begin and end with.
 
     Args:
+        ops: to choose from.
         x: `(batch, height, width, channels)`.
-        op: the index, int32.
-        weights: of one layer of an `OpBank`.
-        averages: of the same layer, to normalise by; None takes the batch's statistics.
+        op: the number, int32.
+        weights: of the layer.
         with_statistics: whether to return what was normalised by.
 
     Returns:
-        The output, of `x`'s shape; with statistics also these, as `OpBank.update` takes them.
+        The output, of `x`'s shape; with statistics also these.
     """
-    averages = averages or {"input": None, "output": None}
     place = tf.reshape(op, [1, 1])
-    kernel, scale, offset = (
-        take_rows(weights[f"input_{name}"], place) for name in ("kernel", "scale", "offset")
-    )
-    x = pointwise_conv(x, kernel[0])
-    input_averages = _row(averages["input"], op)
-    x, *input_statistics = normalize(x, scale[0], offset[0], averages=input_averages)
-    x = tf.nn.relu(x)
-    num_ops = weights["input_kernel"].shape[0]
-    of_ops = _weights_of_ops(weights, averages["output"])[:num_ops]
-    y, output_statistics = choice.run_op(OPS[:num_ops], op, x, of_ops, (2, 1), x.shape[-1:])
+    kernel, scale, offset = (take_rows(one, place)[0] for one in weights[:3])
+    averages = weights.averages and tuple(one[op] for one in weights.averages)
+    x = pointwise_conv(x, kernel)
+    x, *used = normalize(x, scale, offset, averages=averages)
+    y, op_statistics = choice.run_op(ops, op, tf.nn.relu(x), weights.ops)
     # Here, since relu is the last step of every op: pools keep what is not negative.
     y = tf.nn.relu(y)
-    if not with_statistics:
-        return y, None
-    return y, {"input": tuple(input_statistics), "output": output_statistics}
+    return y, LayerStatistics(tuple(used), op_statistics) if with_statistics else None
 
 
-def _row(averages: Statistics | None, row: int | tf.Tensor) -> Statistics | None:
-    return averages and (averages[0][row], averages[1][row])
-
-
-def _weights_of_ops(weights: Weights, averages: Statistics | None) -> list[tuple[tf.Tensor, ...]]:
-    """For each op of `OPS` its kernels, then the scale, offset and averages of its batch norm."""
-    scales, offsets = tf.unstack(weights["output_scale"]), tf.unstack(weights["output_offset"])
-    norms = [
-        (scale, offset, *(_row(averages, row) or ()))
-        for row, (scale, offset) in enumerate(zip(scales, offsets, strict=True))
-    ]
-    pointwise = tf.unstack(weights["pointwise"])
-    kernels = [
-        (weights["conv_3x3"],),
-        (weights["depthwise_3x3"], pointwise[0]),
-        (weights["conv_5x5"],),
-        (weights["depthwise_5x5"], pointwise[1]),
-    ]
-    of_ops = [(*some, *norm) for some, norm in zip(kernels, norms, strict=False)] + [(), ()]
-    if "squeeze" in weights:
-        names = "excited_conv_3x3", "squeeze", "excite"
-        of_ops.append((*(weights[name] for name in names), *norms[4]))
-    return of_ops
-
-
-class OpBank(keras.layers.Layer):
+class LayerBanks(keras.layers.Layer):
     """The weights of every op of every layer; each variable has a leading axis of layers.
 
     Args:
         num_layers: how many layers.
-        num_ops: the first 6 or 7 ops.
+        ops: that each of them chooses from.
         channels: of all inputs and outputs.
         moving: whether to keep moving averages.
     """
 
     def __init__(
-        self, num_layers: int, num_ops: int, channels: int, moving: bool, **kwargs
+        self, num_layers: int, ops: tuple[MacroOp, ...], channels: int, moving: bool, **kwargs
     ) -> None:
         super().__init__(**kwargs)
         self.num_layers = num_layers
-        self.num_ops = num_ops
-        self.num_norms = 1 + max(NORM_ROWS[:num_ops])
+        self.num_ops = len(ops)
         self.channels = channels
         self.moving = moving
+        self.banks = [OpBank(op, num_layers, channels, moving) for op in ops]
 
     def build(self, input_shape: tuple | None = None) -> None:
         """Makes all weights."""
-        size = self.channels
-        kernels = {
-            "input_kernel": ((self.num_ops, size, size), size),
-            "conv_3x3": ((3, 3, size, size), 9 * size),
-            "conv_5x5": ((5, 5, size, size), 25 * size),
-            "depthwise_3x3": ((3, 3, size, 1), 9),
-            "depthwise_5x5": ((5, 5, size, 1), 25),
-            "pointwise": ((2, size, size), size),
-        }
-        if self.num_ops > 6:
-            # A fourth of the channels, as the name says: reduction 4.
-            squeezed = max(1, size // 4)
-            kernels["excited_conv_3x3"] = (3, 3, size, size), 9 * size
-            kernels["squeeze"] = (size, squeezed), size
-            kernels["excite"] = (squeezed, size), squeezed
-        self.bank = {
-            name: self.add_weight(
-                shape=(self.num_layers, *shape), initializer=he_normal(fan_in), name=name
-            )
-            for name, (shape, fan_in) in kernels.items()
-        }
-        for name, rows in (("input", self.num_ops), ("output", self.num_norms)):
-            options = {"shape": (self.num_layers, rows, size), "autocast": False}
-            for kind, initializer in (("scale", "ones"), ("offset", "zeros")):
-                self.bank[f"{name}_{kind}"] = self.add_weight(
-                    name=f"{name}_{kind}", initializer=initializer, **options
-                )
-        self.averages = {}
+        shape = (self.num_layers, self.num_ops, self.channels)
+        self.kernel = self.add_weight(
+            shape=(*shape, self.channels), initializer=he_normal(self.channels), name="kernel"
+        )
+        options = {"shape": shape, "autocast": False}
+        self.scale = self.add_weight(name="scale", initializer="ones", **options)
+        self.offset = self.add_weight(name="offset", initializer="zeros", **options)
         if self.moving:
-            for name, rows in (("input", self.num_ops), ("output", self.num_norms)):
-                shape = (self.num_layers, rows, size)
-                self.averages[name] = MovingAverages(shape, name=f"{name}_averages")
+            self.averages = MovingAverages(shape, name="averages")
+        for bank in self.banks:
+            bank.build()
 
-    def layers(self) -> list[Weights]:
-        """For each layer the weights that `run_op` takes."""
-        names = list(self.bank)
-        taken = [tf.unstack(tf.convert_to_tensor(self.bank[name])) for name in names]
-        return [dict(zip(names, values, strict=True)) for values in zip(*taken, strict=True)]
+    def layers(self, training: bool) -> list[LayerWeights]:
+        """Returns the weights of each layer.
 
-    def layer_averages(self) -> list[dict[str, Statistics]]:
-        """For each layer the moving averages that `run_op` takes."""
-        read = {name: averages.read() for name, averages in self.averages.items()}
-        return [
-            {name: (means[layer], variances[layer]) for name, (means, variances) in read.items()}
+        Args:
+            training: whether to normalise by the batch's statistics though there are averages.
+        """
+        own = [tf.unstack(tf.convert_to_tensor(w)) for w in (self.kernel, self.scale, self.offset)]
+        averages = [None] * self.num_layers
+        if self.moving and not training:
+            averages = zip(*map(tf.unstack, self.averages.read()), strict=True)
+        of_banks = [[tf.unstack(one) for one in bank.read(training)] for bank in self.banks]
+        ops = [
+            [tuple(one[layer] for one in bank) for bank in of_banks]
             for layer in range(self.num_layers)
         ]
+        return [LayerWeights(*weights) for weights in zip(*own, averages, ops, strict=True)]
 
-    def update(self, ops: tf.Tensor, statistics: list[dict[str, Statistics]]) -> None:
-        """Takes in the statistics that `run_op` gave for each layer, `ops` being the layers'."""
-        rows = {"input": ops, "output": tf.gather(NORM_ROWS, ops)}
-        for name, averages in self.averages.items():
-            means, variances = zip(*(layer[name] for layer in statistics), strict=True)
-            stacked = tf.stack(means)[:, tf.newaxis], tf.stack(variances)[:, tf.newaxis]
-            mask = tf.one_hot(rows[name], averages.mean.shape[1])[..., tf.newaxis]
-            averages.update(stacked, mask)
+    def update(self, chosen: tf.Tensor, statistics: list[LayerStatistics]) -> None:
+        """Takes in the statistics of each layer, `chosen` being the numbers of the layers' ops."""
+        means, variances = zip(*(layer.project for layer in statistics), strict=True)
+        stacked = tf.stack(means)[:, tf.newaxis], tf.stack(variances)[:, tf.newaxis]
+        self.averages.update(stacked, tf.one_hot(chosen, self.num_ops)[..., tf.newaxis])
+        of_ops = tuple(map(tf.stack, zip(*(layer.op for layer in statistics), strict=True)))
+        layers = tf.range(self.num_layers)
+        for number, bank in enumerate(self.banks):
+            bank.update(layers, tf.equal(chosen, number), of_ops)
+
+
+def _row(averages: Statistics | None, row: int) -> Statistics | None:
+    return averages and (averages[0][row], averages[1][row])
 
 
 @graph_function

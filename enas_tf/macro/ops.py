@@ -1,103 +1,230 @@
-"""The ops of the macro space behind their first convolution, each with its gradient."""
+"""The ops of the macro space, each in a row that says all that there is to know of it.
 
-import tensorflow as tf
+An op works on what a 1x1 convolution of its own, batch norm and relu make of its layer's input;
+relu follows it. To add one, add a row at the end. Where no class below fits, write one: `run`
+and `layers`, and for an op with weights `kernel_shapes` and `num_norms`. Nothing else names an op
+or knows its number.
+"""
 
-from enas_tf.layers.choice import Kept, Op, op_without_weights
-from enas_tf.layers.kernels import (
-    depthwise_conv,
-    depthwise_gradients,
-    max_pool,
-    pointwise_conv,
-    pointwise_gradients,
-)
-from enas_tf.layers.norm import norm_gradients, normalize_and_reserve
+from __future__ import annotations
 
-OP_EPSILON = 1e-3
-"""Of the batch norms behind the ops; the authors' code has another one everywhere else."""
+from abc import abstractmethod
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
 
+from etils import epy
 
-def _run_conv(x: tf.Tensor, kernel: tf.Tensor, *norm: tf.Tensor) -> tuple:
-    mixed = tf.nn.conv2d(x, kernel, 1, "SAME")
-    y, statistics, reserve = _normalized(mixed, *norm)
-    return y, Kept([mixed], [reserve]), statistics
+from enas_tf.core.op_table import OpTable
+from enas_tf.layers.shared_op import Kept, Kernel, SharedOp
 
+if TYPE_CHECKING:
+    from enas_tf.layers.blocks import Blocks, Images
+    from enas_tf.layers.choice import Weights
+    from enas_tf.layers.kernels import PoolKind
+    from enas_tf.layers.norm import Reserve, Statistics
 
-def _normalized(x: tf.Tensor, scale: tf.Tensor, offset: tf.Tensor, *averages: tf.Tensor) -> tuple:
-    return normalize_and_reserve(x, scale, offset, OP_EPSILON, averages or None)
+# The space reads names here, and is plain Python: TensorFlow loads when an op first runs.
+with epy.lazy_imports():
+    import tensorflow as tf
 
+    from enas_tf.layers import kernels, norm
 
-def _conv_gradients(upstream: tf.Tensor, x: tf.Tensor, weights: tuple, kept: Kept) -> list:
-    kernel, scale, _ = weights
-    (mixed, *_), (reserve, *_) = kept
-    upstream, *grad_norm = norm_gradients(upstream, mixed, scale, reserve, OP_EPSILON)
-    return [*_conv2d_gradients(upstream, x, kernel), *grad_norm]
-
-
-def _conv2d_gradients(upstream: tf.Tensor, x: tf.Tensor, kernel: tf.Tensor) -> list[tf.Tensor]:
-    """Of the input and of the kernel."""
-    options = {"out_backprop": upstream, "strides": [1, 1, 1, 1], "padding": "SAME"}
-    return [
-        tf.raw_ops.Conv2DBackpropInput(input_sizes=tf.shape(x), filter=kernel, **options),
-        tf.raw_ops.Conv2DBackpropFilter(input=x, filter_sizes=kernel.shape, **options),
-    ]
+EPSILON = 1e-3
+"""Of the batch norms of ops; the authors' code has another one everywhere else."""
 
 
-def _run_separable(
-    x: tf.Tensor, depthwise: tf.Tensor, pointwise: tf.Tensor, *norm: tf.Tensor
-) -> tuple:
-    filtered = depthwise_conv(x, depthwise)
-    mixed = pointwise_conv(filtered, pointwise)
-    y, statistics, reserve = _normalized(mixed, *norm)
-    return y, Kept([filtered, mixed], [reserve]), statistics
+@dataclass(frozen=True)
+class MacroOp(SharedOp):
+    """An op of a layer.
+
+    Attributes:
+        authors_kernel_size: of the plain convolution that the authors' final network has in its
+            place; None where it cannot have the op.
+    """
+
+    authors_kernel_size: int | None = None
+
+    @abstractmethod
+    def layers(self, blocks: Blocks, x: Images, channels: int, name: str) -> Images:
+        """Makes it of blocks for a network of one architecture."""
 
 
-def _separable_gradients(upstream: tf.Tensor, x: tf.Tensor, weights: tuple, kept: Kept) -> list:
-    depthwise, pointwise, scale, _ = weights
-    (filtered, mixed), (reserve,) = kept
-    upstream, *grad_norm = norm_gradients(upstream, mixed, scale, reserve, OP_EPSILON)
-    upstream, grad_pointwise = pointwise_gradients(filtered, pointwise, upstream)
-    grad_x, grad_depthwise = depthwise_gradients(x, depthwise, upstream)
-    return [grad_x, grad_depthwise, grad_pointwise, *grad_norm]
+@dataclass(frozen=True)
+class Conv(MacroOp):
+    """Convolution and batch norm."""
+
+    kernel_size: int = 3
+
+    num_norms: ClassVar[int] = 1
+    room: ClassVar[tuple[int, int]] = (1, 1)
+
+    def kernel_shapes(self, channels: int) -> dict[str, Kernel]:
+        """Returns the kernel's."""
+        size = self.kernel_size
+        return {"kernel": Kernel((size, size, channels, channels), fan_in=size * size * channels)}
+
+    def run(self, x: tf.Tensor, *weights: tf.Tensor) -> tuple[tf.Tensor, Kept, Statistics]:
+        """Keeps what the batch norm normalised."""
+        kernel, *norm_weights = weights
+        convolved = tf.nn.conv2d(x, kernel, 1, "SAME")
+        y, statistics, reserve = _normalize(convolved, *norm_weights)
+        return y, Kept([convolved], [reserve]), statistics
+
+    def gradients(
+        self, grad: tf.Tensor, x: tf.Tensor, weights: Weights, kept: Kept
+    ) -> list[tf.Tensor]:
+        """Goes back through both."""
+        kernel, scale, _ = weights
+        (convolved,), (reserve,) = kept
+        grad, *grad_norm = _norm_gradients(grad, convolved, scale, reserve)
+        options = {"out_backprop": grad, "strides": [1, 1, 1, 1], "padding": "SAME"}
+        return [
+            tf.raw_ops.Conv2DBackpropInput(input_sizes=tf.shape(x), filter=kernel, **options),
+            tf.raw_ops.Conv2DBackpropFilter(input=x, filter_sizes=kernel.shape, **options),
+            *grad_norm,
+        ]
+
+    def layers(self, blocks: Blocks, x: Images, channels: int, name: str) -> Images:
+        """The same."""
+        return blocks.conv(x, channels, self.kernel_size, name)
 
 
-def _run_excited(
-    x: tf.Tensor, kernel: tf.Tensor, squeeze: tf.Tensor, excite: tf.Tensor, *norm: tf.Tensor
-) -> tuple:
-    y, kept, statistics = _run_conv(x, kernel, *norm)
-    return _excite(y, squeeze, excite), Kept([*kept.images, y], kept.reserves), statistics
+@dataclass(frozen=True)
+class SeparableConv(MacroOp):
+    """Depthwise and pointwise convolution, and batch norm."""
+
+    kernel_size: int = 3
+
+    num_norms: ClassVar[int] = 1
+    room: ClassVar[tuple[int, int]] = (2, 1)
+
+    def kernel_shapes(self, channels: int) -> dict[str, Kernel]:
+        """Returns those of both kernels."""
+        size = self.kernel_size
+        return {
+            "depthwise": Kernel((size, size, channels, 1), fan_in=size * size),
+            "pointwise": Kernel((channels, channels), fan_in=channels),
+        }
+
+    def run(self, x: tf.Tensor, *weights: tf.Tensor) -> tuple[tf.Tensor, Kept, Statistics]:
+        """Keeps what each of the convolutions made."""
+        depthwise, pointwise, *norm_weights = weights
+        filtered = kernels.depthwise_conv(x, depthwise)
+        mixed = kernels.pointwise_conv(filtered, pointwise)
+        y, statistics, reserve = _normalize(mixed, *norm_weights)
+        return y, Kept([filtered, mixed], [reserve]), statistics
+
+    def gradients(
+        self, grad: tf.Tensor, x: tf.Tensor, weights: Weights, kept: Kept
+    ) -> list[tf.Tensor]:
+        """Goes back through all three."""
+        depthwise, pointwise, scale, _ = weights
+        (filtered, mixed), (reserve,) = kept
+        grad, *grad_norm = _norm_gradients(grad, mixed, scale, reserve)
+        grad, grad_pointwise = kernels.pointwise_gradients(filtered, pointwise, grad)
+        grad_x, grad_depthwise = kernels.depthwise_gradients(x, depthwise, grad)
+        return [grad_x, grad_depthwise, grad_pointwise, *grad_norm]
+
+    def layers(self, blocks: Blocks, x: Images, channels: int, name: str) -> Images:
+        """The same."""
+        return blocks.separable_conv(x, channels, self.kernel_size, name)
+
+
+@dataclass(frozen=True)
+class Pool(MacroOp):
+    """3x3 pooling."""
+
+    kind: PoolKind = "average"
+
+    def run(self, x: tf.Tensor, *weights: tf.Tensor) -> tuple[tf.Tensor, Kept, None]:
+        """Pools with stride 1."""
+        return kernels.pool(x, self.kind), Kept(), None
+
+    def layers(self, blocks: Blocks, x: Images, channels: int, name: str) -> Images:
+        """The same."""
+        return blocks.pool(x, self.kind, 3, name)
+
+
+@dataclass(frozen=True)
+class ExcitedConv(Conv):
+    """Convolution and batch norm, then channels scaled by what all of them are on average.
+
+    Reference: Hu et al., "Squeeze-and-excitation networks", without biases.
+
+    Attributes:
+        reduction: what part of the channels is between the two layers of the excitation.
+    """
+
+    reduction: int = 4
+
+    room: ClassVar[tuple[int, int]] = (2, 1)
+
+    def kernel_shapes(self, channels: int) -> dict[str, Kernel]:
+        """Returns that of the convolution and those of the excitation."""
+        squeezed = max(1, channels // self.reduction)
+        return super().kernel_shapes(channels) | {
+            "squeeze": Kernel((channels, squeezed), fan_in=channels),
+            "excite": Kernel((squeezed, channels), fan_in=squeezed),
+        }
+
+    def run(self, x: tf.Tensor, *weights: tf.Tensor) -> tuple[tf.Tensor, Kept, Statistics]:
+        """Keeps what the batch norm normalised, and what is excited."""
+        kernel, squeeze, excite, *norm_weights = weights
+        y, kept, statistics = super().run(x, kernel, *norm_weights)
+        return _excite(y, squeeze, excite), Kept([*kept.images, y], kept.reserves), statistics
+
+    def gradients(
+        self, grad: tf.Tensor, x: tf.Tensor, weights: Weights, kept: Kept
+    ) -> list[tf.Tensor]:
+        """Goes back through the excitation, then the convolution."""
+        kernel, *excitation, scale, offset = weights
+        (convolved, y), reserves = kept
+        with tf.GradientTape() as tape:
+            tape.watch([y, *excitation])
+            output = _excite(y, *excitation)
+        grad, *grad_excitation = tape.gradient(output, [y, *excitation], grad)
+        grad_x, grad_kernel, *grad_norm = super().gradients(
+            grad, x, (kernel, scale, offset), Kept([convolved], reserves)
+        )
+        return [grad_x, grad_kernel, *grad_excitation, *grad_norm]
+
+    def layers(self, blocks: Blocks, x: Images, channels: int, name: str) -> Images:
+        """The same."""
+        return blocks.excite(super().layers(blocks, x, channels, name), self.reduction, name)
+
+
+def _normalize(
+    x: tf.Tensor, scale: tf.Tensor, offset: tf.Tensor, *averages: tf.Tensor
+) -> tuple[tf.Tensor, Statistics, Reserve]:
+    """Normalises by the one batch norm of an op, whose weights are `(1, channels)` each."""
+    averages = tuple(one[0] for one in averages) or None
+    y, statistics, reserve = norm.normalize_and_reserve(x, scale[0], offset[0], EPSILON, averages)
+    return y, tuple(one[tf.newaxis] for one in statistics), reserve
+
+
+def _norm_gradients(
+    grad: tf.Tensor, x: tf.Tensor, scale: tf.Tensor, reserve: Reserve
+) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    """Returns the gradients of `x`, scale and offset of `_normalize` by a batch's statistics."""
+    grad_x, *grads = norm.norm_gradients(grad, x, scale[0], reserve, EPSILON)
+    return grad_x, *(one[tf.newaxis] for one in grads)
 
 
 def _excite(y: tf.Tensor, squeeze: tf.Tensor, excite: tf.Tensor) -> tf.Tensor:
-    """Scales each channel by what all of them are on average.
-
-    Reference: Hu et al., "Squeeze-and-excitation networks", without biases.
-    """
     squeezed = tf.nn.relu(tf.matmul(tf.reduce_mean(y, [1, 2]), squeeze))
     return y * tf.sigmoid(tf.matmul(squeezed, excite))[:, tf.newaxis, tf.newaxis]
 
 
-def _excited_gradients(upstream: tf.Tensor, x: tf.Tensor, weights: tuple, kept: Kept) -> list:
-    kernel, *excitation, scale, offset = weights
-    (mixed, y), reserves = kept
-    with tf.GradientTape() as tape:
-        tape.watch([y, *excitation])
-        output = _excite(y, *excitation)
-    upstream, *grad_excitation = tape.gradient(output, [y, *excitation], upstream)
-    conv = (kernel, scale, offset), Kept([mixed], reserves)
-    grad_x, grad_kernel, *grad_norm = _conv_gradients(upstream, x, *conv)
-    return [grad_x, grad_kernel, *grad_excitation, *grad_norm]
-
-
-_CONV = Op(_run_conv, _conv_gradients)
-_SEPARABLE = Op(_run_separable, _separable_gradients)
-
-OPS = (
-    _CONV,
-    _SEPARABLE,
-    _CONV,
-    _SEPARABLE,
-    op_without_weights(lambda x: tf.nn.avg_pool2d(x, 3, 1, "SAME")),
-    op_without_weights(max_pool),
-    Op(_run_excited, _excited_gradients),
+OPS = OpTable(
+    (
+        Conv("conv 3x3", kernel_size=3, authors_kernel_size=3),
+        SeparableConv("separable conv 3x3", kernel_size=3, authors_kernel_size=3),
+        Conv("conv 5x5", kernel_size=5, authors_kernel_size=5),
+        SeparableConv("separable conv 5x5", kernel_size=5, authors_kernel_size=5),
+        Pool("average pool 3x3", kind="average"),
+        Pool("max pool 3x3", kind="max"),
+        ExcitedConv("squeeze-and-excitation conv 3x3", kernel_size=3),
+    ),
+    default=6,
 )
-"""In the order of `spaces.macro.OPS`."""
+"""All ops, in the order of their numbers."""

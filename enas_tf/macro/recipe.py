@@ -7,7 +7,7 @@ from enas_tf.experiment.images import ImageDomain
 from enas_tf.experiment.recipe import Recipe
 from enas_tf.experiment.settings import CommonConfig, Settings
 from enas_tf.macro.controller import MacroController, MacroControllerConfig
-from enas_tf.macro.network import MacroChildConfig, build, count_params
+from enas_tf.macro.network import MacroChildConfig, build, count_cost
 from enas_tf.macro.space import MacroSpace
 from enas_tf.macro.supernet import MacroSupernet
 from enas_tf.search.compare import CompareConfig
@@ -79,7 +79,7 @@ _TINY = replace(
 
 CIFAR_MACRO = Recipe(
     name="cifar_macro",
-    domain=ImageDomain(MacroSupernet, build, count_params),
+    domain=ImageDomain(MacroSupernet, build, count_cost),
     controller=MacroController,
     presets={"paper": _PAPER, "paper_text": _PAPER_TEXT, "tiny": _TINY},
 )

@@ -12,18 +12,9 @@ from typing import ClassVar, NamedTuple
 from enas_tf.core.config import option
 from enas_tf.core.errors import UserError
 from enas_tf.core.graphs import Edge, Graph, Node
-from enas_tf.core.space import Arc, Slot, Space, Tokens, decode_json, numbered
-
-OPS = (
-    "conv 3x3",
-    "separable conv 3x3",
-    "conv 5x5",
-    "separable conv 5x5",
-    "average pool 3x3",
-    "max pool 3x3",
-    "squeeze-and-excitation conv 3x3",
-)
-"""All ops by number. The first six are the paper's; the seventh is there on request."""
+from enas_tf.core.op_table import TableArc, TableSpace
+from enas_tf.core.space import Slot, Tokens, decode_json
+from enas_tf.macro.ops import OPS
 
 
 class MacroLayer(NamedTuple):
@@ -39,10 +30,16 @@ class MacroLayer(NamedTuple):
 
 
 @dataclass(frozen=True)
-class MacroArc(Arc):
-    """A network; `layers` holds layers 0, 1, ..., where layer i has i skip bits."""
+class MacroArc(TableArc):
+    """A network; `layers` holds layers 0, 1, ..., where layer i has i skip bits.
+
+    `op_set` is the set that the ops' numbers are of.
+    """
+
+    table = OPS
 
     layers: tuple[MacroLayer, ...]
+    op_set: str = str(OPS.default)
 
     @property
     def tokens(self) -> Tokens:
@@ -61,33 +58,26 @@ class MacroArc(Arc):
 
     @property
     def space(self) -> "MacroSpace":
-        """The space of as many layers, with 6 ops where these suffice, else 7."""
-        highest = max(layer.op for layer in self.layers)
-        return MacroSpace(len(self.layers), max(6, highest + 1))
+        """The space of as many layers, with the same set of ops."""
+        return MacroSpace(len(self.layers), self.op_set)
 
     @classmethod
     def from_json(cls, text: str) -> "MacroArc":
         """The architecture that `to_json` wrote, of any size; UserError if `text` is wrong."""
-        return MacroSpace.of(decode_json(text), num_ops=len(OPS))[1]
+        return MacroSpace.of(decode_json(text), op_set=len(OPS.rows))[1]
 
 
 @dataclass(frozen=True)
-class MacroSpace(Space):
-    """All networks of `num_layers` layers with the first `num_ops` ops."""
+class MacroSpace(TableSpace):
+    """All networks of `num_layers` layers, each with an op of a set."""
 
     name: ClassVar[str] = "macro"
     unit: ClassVar[str] = "layer"
 
-    num_layers: int = option(12, "layers of the network")
-    num_ops: int = option(
-        6, f"ops to choose from: 6, or 7 for {OPS[6]} (reduction 4) as well", flag="ops"
-    )
+    table = OPS
 
-    def __post_init__(self) -> None:
-        """Raises UserError if a field is out of range."""
-        super().__post_init__()
-        if self.num_ops not in (6, 7):
-            raise UserError(f"space.ops must be 6 or 7, got {self.num_ops}")
+    num_layers: int = option(12, "layers of the network")
+    op_set: str = option(str(OPS.default), OPS.help, flag="ops")
 
     @property
     def pools(self) -> tuple[int, int]:
@@ -106,11 +96,6 @@ class MacroSpace(Space):
         return self.pools[1] + 1
 
     @property
-    def ops(self) -> tuple[str, ...]:
-        """The names of the first `num_ops` ops."""
-        return OPS[: self.num_ops]
-
-    @property
     def entries(self) -> tuple[str, ...]:
         """The stem, and all layers but the last two: no layer skips the one before it."""
         return tuple(map(_entry, range(self.num_layers - 1)))
@@ -118,11 +103,10 @@ class MacroSpace(Space):
     @cached_property
     def slots(self) -> tuple[Slot, ...]:
         """For each layer its op, then one bit for the stem and each layer but the one before."""
-        hint = "" if self.num_ops == len(OPS) else f"; 6 {OPS[6]} only in the space of 7 ops"
         slots = []
         for layer in range(self.num_layers):
             name = f"layer {layer}"
-            slots.append(Slot(f"{name}, op", self.num_ops, numbered(self.ops) + hint, self.ops))
+            slots.append(Slot(f"{name}, op", len(self.ops), self.op_options, self.ops))
             for entry in map(_entry, range(layer)):
                 options = f"1 joins the output of {entry} to that of {name}, 0 does not"
                 slots.append(Slot(f"{name}, skip from {entry}", 2, options, (False, True)))
@@ -167,7 +151,8 @@ class MacroSpace(Space):
             tuple(
                 MacroLayer(tokens[start], tokens[start + 1 : end])
                 for start, end in itertools.pairwise(starts)
-            )
+            ),
+            self.op_set,
         )
 
 

@@ -15,7 +15,7 @@ from enas_tf.layers.conv import ConvNorm
 from enas_tf.layers.dropout import Clock, Dropout, DropPath
 from enas_tf.layers.initializers import he_normal
 from enas_tf.layers.norm import BatchNorm, MovingAverages, normalize
-from enas_tf.macro.banks import OpBank, ReductionBank, run_op
+from enas_tf.macro.banks import LayerBanks, ReductionBank, layer_function
 from enas_tf.macro.entries import make_entries
 from enas_tf.macro.space import MacroSpace
 
@@ -53,7 +53,9 @@ class MacroSupernet(keras.Model):
         self.channels = channels = config.out_filters
         norm = partial(BatchNorm, moving=self.moving)
         self.stem = ConvNorm(channels, 3, relu=False, norm=norm, name="stem")
-        self.ops = OpBank(space.num_layers, len(space.ops), channels, self.moving, name="ops")
+        self.layer_banks = LayerBanks(
+            space.num_layers, space.rows, channels, self.moving, name="layers"
+        )
         self.reductions = {
             str(layer): ReductionBank(layer + 2, channels, self.moving, name=f"reduction_{layer}")
             for layer in space.pools
@@ -68,7 +70,7 @@ class MacroSupernet(keras.Model):
     def build(self, image_shape: tuple) -> None:
         """Makes all weights."""
         self.stem.build(image_shape)
-        self.ops.build()
+        self.layer_banks.build()
         sides = image_shape[1:3]
         for layer in range(self.space.num_layers):
             if self.aux_head and layer == self.space.aux_layer:
@@ -100,15 +102,14 @@ class MacroSupernet(keras.Model):
         by_layer = tf.split(tokens, [size for layer in range(layers) for size in (1, layer)])
         ops, bits = tf.concat(by_layer[0::2], axis=0), by_layer[1::2]
         op_of_layer = tf.unstack(ops)
-        weights, aux_logits = self.ops.layers(), None
+        weights, run_layer = self.layer_banks.layers(training), layer_function(self.space.rows)
         update_averages, by_averages = self.moving and training, self.moving and not training
-        averages = self.ops.layer_averages() if by_averages else [None] * layers
         skip_norms = self._skip_norms(by_averages)
-        op_statistics, skip_statistics = [], []
+        op_statistics, skip_statistics, aux_logits = [], [], None
         joined = make_entries([self.stem(images, training=training)], layers + 1)
         for layer in range(layers):
             op, given = op_of_layer[layer], joined.all[-1]
-            x, statistics = run_op(given, op, weights[layer], averages[layer], update_averages)
+            x, statistics = run_layer(given, op, weights[layer], update_averages)
             op_statistics.append(statistics)
             if layer:
                 x = self._drop_path(x, bits[layer], layer, training)
@@ -121,7 +122,7 @@ class MacroSupernet(keras.Model):
                 reduced = self.reductions[str(layer)](joined.all, training=training)
                 joined = make_entries(reduced, layers + 1)
         if update_averages:
-            self.ops.update(ops, op_statistics)
+            self.layer_banks.update(ops, op_statistics)
             self.skip_averages.update([tf.stack(s) for s in zip(*skip_statistics, strict=True)])
         features = tf.reduce_mean(joined.all[-1], [1, 2])
         features = self.dropout(features, training=training)

@@ -8,11 +8,6 @@ import tensorflow as tf
 
 from enas_tf.search.controller import Controller, Pick
 
-# The authors' code prefers separable convolutions: by an initial bias that is trained, and in
-# the normal cell by one that is not.
-_INITIAL_OP_BIAS = (10.0, 10.0, 0.0, 0.0, 0.0)
-_NORMAL_CELL_OP_BIAS = (0.25, 0.25, -0.25, -0.25, -0.25)
-
 
 class MicroController(Controller):
     """For each node chooses two earlier entries by attention, then an op for each of them.
@@ -29,14 +24,19 @@ class MicroController(Controller):
         self.add_attention()
         self.op_bias = self.add_weight(
             shape=(num_ops,),
-            initializer=lambda shape, dtype: tf.constant(_INITIAL_OP_BIAS, dtype),
+            initializer=lambda shape, dtype: tf.constant(
+                [op.initial_bias for op in self.space.rows], dtype
+            ),
             name="op_bias",
         )
 
     def decide(self, pick: Pick) -> None:
         """Index 1, index 2, op 1, op 2 of each node; stored as index 1, op 1, index 2, op 2."""
         state = [tf.zeros([pick.batch, self.config.lstm_size])] * 2
-        fixed_biases = tf.constant(_NORMAL_CELL_OP_BIAS), tf.zeros([len(self.space.ops)])
+        fixed_biases = (
+            tf.constant([op.normal_cell_bias for op in self.space.rows]),
+            tf.zeros([len(self.space.ops)]),
+        )
         for cell, fixed_bias in enumerate(fixed_biases):
             first_slot = cell * self.num_tokens // 2
             state = self._decide_cell(pick, first_slot, state, fixed_bias)

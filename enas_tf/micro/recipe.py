@@ -8,7 +8,7 @@ from enas_tf.experiment.images import ImageDomain
 from enas_tf.experiment.recipe import Recipe
 from enas_tf.experiment.settings import CommonConfig, Settings
 from enas_tf.micro.controller import MicroController
-from enas_tf.micro.network import build, count_params
+from enas_tf.micro.network import build, count_cost
 from enas_tf.micro.space import MicroSpace
 from enas_tf.micro.supernet import MicroSupernet
 from enas_tf.search.compare import CompareConfig
@@ -71,7 +71,7 @@ _TINY = replace(
 
 CIFAR_MICRO = Recipe(
     name="cifar_micro",
-    domain=ImageDomain(MicroSupernet, build, count_params),
+    domain=ImageDomain(MicroSupernet, build, count_cost),
     controller=MicroController,
     presets={"paper": _PAPER, "paper_text": _PAPER_TEXT, "tiny": _TINY},
 )

@@ -3,6 +3,10 @@
 Reference: `_enas_layer` of the authors' micro_child.py.
 """
 
+import functools
+from collections.abc import Callable
+from functools import partial
+
 import keras
 import tensorflow as tf
 
@@ -12,32 +16,40 @@ from enas_tf.layers.graph_function import graph_function
 from enas_tf.layers.initializers import he_normal
 from enas_tf.layers.kernels import pointwise_conv
 from enas_tf.layers.norm import MovingAverages, Statistics, normalize
-from enas_tf.micro.banks import SeparableConvBank
+from enas_tf.layers.op_bank import OpBank
 from enas_tf.micro.nodes import loose_ends, run_nodes
+from enas_tf.micro.ops import MicroOp
 from enas_tf.micro.space import MicroSpace
 
 
-def edge_factors(ops: tf.Tensor, masks: tf.Tensor) -> tf.Tensor:
-    """What the edges' outputs are multiplied by: drop path's masks, but 1 for the identity.
+def edge_factors(ops: tuple[MicroOp, ...], chosen: tf.Tensor, masks: tf.Tensor) -> tf.Tensor:
+    """Returns what the edges' outputs are multiplied by: drop path's masks, or 1 where it is off.
 
     Args:
-        ops: `(2 * num_nodes,)`, int32.
+        ops: that edges choose from.
+        chosen: their numbers for each edge, `(2 * num_nodes,)`, int32.
         masks: `(batch, 2 * num_nodes, 1, 1, 1)`.
 
     Returns:
         `(2 * num_nodes, batch, 1, 1, 1)`.
     """
     masks = tf.transpose(masks, [1, 0, 2, 3, 4])
-    is_identity = tf.reshape(ops == len(MicroSpace.ops) - 1, [-1, 1, 1, 1, 1])
-    return tf.where(is_identity, tf.ones_like(masks), masks)
+    drops = tf.gather(tf.constant([op.drop_path for op in ops]), chosen)
+    return tf.where(tf.reshape(drops, [-1, 1, 1, 1, 1]), masks, tf.ones_like(masks))
 
 
-@graph_function
+@functools.cache
+def _cell_function(ops: tuple[MicroOp, ...]) -> Callable[..., tuple]:
+    """Returns `_run_cell` of some ops; the graph holds it once per shape."""
+    return graph_function(partial(_run_cell, ops))
+
+
 def _run_cell(
+    ops: tuple[MicroOp, ...],
     inputs: tuple[tf.Tensor, tf.Tensor],
     tokens: tf.Tensor,
     rows: tf.Tensor,
-    banks: tuple[Weights, Weights],
+    banks: tuple[Weights, ...],
     join: Weights,
     averages: Statistics | None,
     masks: tf.Tensor | None,
@@ -46,10 +58,11 @@ def _run_cell(
     """A cell whose weights are given.
 
     Args:
+        ops: that edges choose from.
         inputs: two of `(batch, height, width, channels)`.
         tokens: `(4 * num_nodes,)`, int32.
         rows: `(2 * num_nodes,)`, int32: each edge's set of weights.
-        banks: per kernel size, all sets of weights.
+        banks: for each op all sets of its weights.
         join: kernel, `(entries, channels, channels)`, scale and offset after the loose ends.
         averages: what the batch norm after the loose ends uses; None takes the batch's own.
         masks: drop path's, `(batch, 2 * num_nodes, 1, 1, 1)`, or None.
@@ -57,11 +70,11 @@ def _run_cell(
 
     Returns:
         The output, of an input's shape; with statistics also the edges' means and variances,
-        each `(2 * num_nodes, 2, channels)`, and those of the output, `(channels,)`.
+        each `(2 * num_nodes, norms, channels)`, and those of the output, `(channels,)`.
     """
     edges = tf.stack([tokens[0::2], tokens[1::2], rows], axis=1)
-    factors = None if masks is None else edge_factors(tokens[1::2], masks)
-    ends, places, edge_statistics = run_nodes(inputs, edges, banks, factors)
+    factors = None if masks is None else edge_factors(ops, tokens[1::2], masks)
+    ends, places, edge_statistics = run_nodes(ops, inputs, edges, banks, factors)
     kernel, scale, offset = join
     if places is None:
         # Entries that are no loose ends meet zeros in the kernel.
@@ -83,9 +96,9 @@ class SharedCell(keras.layers.Layer):
     """A cell with weights for every op on every input that a node may take.
 
     Args:
-        num_nodes: of the cell, its two inputs not counted.
+        space: says how many nodes there are, and which ops.
         channels: of both inputs and the output.
-        drop_path: acts on every op's output but identity's.
+        drop_path: acts on the outputs of all ops that it may drop.
         moving: whether to keep moving averages, and to go by them where `training` is false.
 
     Call arguments:
@@ -95,23 +108,23 @@ class SharedCell(keras.layers.Layer):
     """
 
     def __init__(
-        self, num_nodes: int, channels: int, drop_path: DropPath, moving: bool, **kwargs
+        self, space: MicroSpace, channels: int, drop_path: DropPath, moving: bool, **kwargs
     ) -> None:
         super().__init__(**kwargs)
+        self.ops = space.rows
         self.channels = channels
         self.drop_path = drop_path
         self.moving = moving
         # Entries 0 .. node - 1 may feed each of a node's two edges.
-        inputs = [node for node in range(2, num_nodes + 2) for _ in range(2)]
+        inputs = [node for node in range(2, space.num_nodes + 2) for _ in range(2)]
         self.first_row = [sum(inputs[:edge]) for edge in range(len(inputs))]
-        self.num_entries = num_nodes + 2
-        self.conv_3x3 = SeparableConvBank(sum(inputs), channels, 3, moving, name="conv_3x3")
-        self.conv_5x5 = SeparableConvBank(sum(inputs), channels, 5, moving, name="conv_5x5")
+        self.num_entries = space.num_nodes + 2
+        self.banks = [OpBank(op, sum(inputs), channels, moving) for op in self.ops]
 
     def build(self, input_shape: tuple | None = None) -> None:
         """Makes the ops' weights and those of the 1x1 convolution that the loose ends go into."""
-        self.conv_3x3.build()
-        self.conv_5x5.build()
+        for bank in self.banks:
+            bank.build()
         self.kernel = self.add_weight(
             shape=(self.num_entries, self.channels, self.channels),
             # The loose ends' number varies; one is the least.
@@ -129,7 +142,7 @@ class SharedCell(keras.layers.Layer):
     ) -> tf.Tensor:
         """`(batch, height, width, channels)`."""
         rows = tokens[0::2] + tf.constant(self.first_row)
-        banks = self.conv_3x3.read(training), self.conv_5x5.read(training)
+        banks = tuple(bank.read(training) for bank in self.banks)
         join = tuple(map(tf.convert_to_tensor, (self.kernel, self.scale, self.offset)))
         averages = self.averages.read() if self.moving and not training else None
         masks = None
@@ -137,11 +150,11 @@ class SharedCell(keras.layers.Layer):
             shape = [tf.shape(inputs[0])[0], len(self.first_row), 1, 1, 1]
             masks = tf.cast(self.drop_path.mask(shape), inputs[0].dtype)
         update_averages = self.moving and training
-        output, edge_statistics, output_statistics = _run_cell(
+        output, edge_statistics, output_statistics = _cell_function(self.ops)(
             inputs, tokens, rows, banks, join, averages, masks, update_averages
         )
         if update_averages:
-            for op, bank in enumerate((self.conv_3x3, self.conv_5x5)):
+            for op, bank in enumerate(self.banks):
                 bank.update(rows, tf.equal(tokens[1::2], op), edge_statistics)
             self.averages.update(output_statistics)
         return tf.ensure_shape(output, inputs[0].shape)

@@ -12,7 +12,9 @@ from typing import ClassVar, NamedTuple
 
 from enas_tf.core.config import option
 from enas_tf.core.graphs import Edge, Graph, Node
-from enas_tf.core.space import Arc, Slot, Space, Tokens, decode_json, numbered
+from enas_tf.core.op_table import TableArc, TableSpace
+from enas_tf.core.space import Slot, Tokens, decode_json
+from enas_tf.micro.ops import OPS
 
 
 class MicroNode(NamedTuple):
@@ -37,16 +39,20 @@ Cell = tuple[MicroNode, ...]
 
 
 @dataclass(frozen=True)
-class MicroArc(Arc):
+class MicroArc(TableArc):
     """A normal and a reduction cell, with equally many nodes.
 
     Attributes:
         normal: the nodes of the cell that keeps height and width.
         reduction: the nodes of the cell that halves them.
+        op_set: the set that the ops' numbers are of.
     """
+
+    table = OPS
 
     normal: Cell
     reduction: Cell
+    op_set: str = str(OPS.default)
 
     @property
     def tokens(self) -> Tokens:
@@ -65,13 +71,13 @@ class MicroArc(Arc):
 
     @property
     def space(self) -> "MicroSpace":
-        """The space of as many nodes."""
-        return MicroSpace(len(self.normal))
+        """The space of as many nodes, with the same set of ops."""
+        return MicroSpace(len(self.normal), self.op_set)
 
     @classmethod
     def from_json(cls, text: str) -> "MicroArc":
         """The architecture that `to_json` wrote, of any size; UserError if `text` is wrong."""
-        return MicroSpace.of(decode_json(text))[1]
+        return MicroSpace.of(decode_json(text), op_set=len(OPS.rows))[1]
 
     @staticmethod
     def loose_ends(cell: Cell) -> tuple[int, ...]:
@@ -84,20 +90,15 @@ class MicroArc(Arc):
 
 
 @dataclass(frozen=True)
-class MicroSpace(Space):
+class MicroSpace(TableSpace):
     """All pairs of cells with `num_nodes` nodes each."""
 
     name: ClassVar[str] = "micro"
     unit: ClassVar[str] = "node"
-    ops: ClassVar[tuple[str, ...]] = (
-        "separable conv 3x3",
-        "separable conv 5x5",
-        "average pool 3x3",
-        "max pool 3x3",
-        "identity",
-    )
+    table = OPS
 
     num_nodes: int = option(5, "nodes in each cell, its two inputs not counted")
+    op_set: str = option(str(OPS.default), OPS.help, flag="ops")
 
     @property
     def entries(self) -> tuple[str, ...]:
@@ -117,7 +118,7 @@ class MicroSpace(Space):
                 Slot(
                     f"{cell}, node {node}, op {number}",
                     len(self.ops),
-                    numbered(self.ops),
+                    self.op_options,
                     self.ops,
                 ),
             )
@@ -154,7 +155,7 @@ class MicroSpace(Space):
 
     def _arc(self, tokens: Tokens) -> MicroArc:
         nodes = tuple(MicroNode(*tokens[at : at + 4]) for at in range(0, len(tokens), 4))
-        return MicroArc(nodes[: self.num_nodes], nodes[self.num_nodes :])
+        return MicroArc(nodes[: self.num_nodes], nodes[self.num_nodes :], self.op_set)
 
     def _explain_cell(self, cell: Cell) -> list[str]:
         loose = MicroArc.loose_ends(cell)

@@ -115,7 +115,7 @@ class MicroSupernet(keras.Model):
         for layer in range(num_layers):
             channels = config.out_filters * 2 ** sum(r <= layer for r in config.reductions)
             drop_path = DropPath(config.drop_path_keep_prob, (layer + 1) / num_layers, clock)
-            cell = SharedCell(space.num_nodes, channels, drop_path, moving_averages, name="cell")
+            cell = SharedCell(space, channels, drop_path, moving_averages, name="cell")
             is_reduction = layer in config.reductions
             self.cells.append(SharedLayer(cell, is_reduction, name=f"layer_{layer}"))
         self.aux_head = AuxHead(num_classes, name="aux_head") if config.aux_head else None

@@ -10,10 +10,12 @@ import keras
 import tensorflow as tf
 
 from enas_tf.core.network_config import RnnChildConfig
+from enas_tf.layers.cost import Cost
 from enas_tf.layers.dropout import Clock
 from enas_tf.layers.softmax import word_logits
 from enas_tf.rnn.language_model import LanguageModel
-from enas_tf.rnn.recurrence import ACTIVATIONS, Masks, WordRecurrence
+from enas_tf.rnn.ops import OPS
+from enas_tf.rnn.recurrence import Masks, WordRecurrence
 from enas_tf.rnn.space import RnnArc, RnnSpace
 from enas_tf.tasks.language import RnnOutputs
 
@@ -28,6 +30,7 @@ class FixedWiring:
 
     def __init__(self, arc: RnnArc, output: Literal["all", "loose_ends"]) -> None:
         self.nodes = arc.nodes
+        self.activations = [arc.rows[node.op].function for node in arc.nodes]
         self.ends = range(1, len(arc.nodes) + 1) if output == "all" else arc.loose_ends
 
     def source(self, node: int, states: list[tf.Tensor]) -> tf.Tensor:
@@ -36,7 +39,7 @@ class FixedWiring:
 
     def activate(self, node: int, x: tf.Tensor) -> tf.Tensor:
         """A node's activation."""
-        return ACTIVATIONS[self.nodes[node - 1].op](x)
+        return self.activations[node - 1](x)
 
     def output(self, states: list[tf.Tensor]) -> tf.Tensor:
         """The cell's output, of the states of nodes 1 and up."""
@@ -53,6 +56,7 @@ class CellRecurrence(WordRecurrence):
         vocab_size: words.
         hidden_size: of embedding, state and nodes.
         init_range: initial weights are uniform between minus and plus this.
+        op_set: the set of activations that the text's numbers are of.
 
     Call arguments:
         words: `(rows, time)`, int32.
@@ -66,12 +70,14 @@ class CellRecurrence(WordRecurrence):
         vocab_size: int,
         hidden_size: int,
         init_range: float,
+        op_set: str = str(OPS.default),
         **kwargs,
     ) -> None:
         super().__init__(vocab_size, hidden_size, init_range, **kwargs)
         self.arc = arc
         self.output_of = output
-        self.wiring = FixedWiring(RnnSpace.of(arc)[1], output)
+        self.op_set = op_set
+        self.wiring = FixedWiring(RnnSpace.of(arc, op_set=op_set)[1], output)
 
     def build(self, words_shape: tuple | None = None, state_shape: tuple | None = None) -> None:
         """Makes all weights."""
@@ -99,6 +105,7 @@ class CellRecurrence(WordRecurrence):
             "vocab_size": self.vocab_size,
             "hidden_size": self.hidden_size,
             "init_range": self.init_range,
+            "op_set": self.op_set,
         }
         return super().get_config() | config
 
@@ -124,7 +131,9 @@ class RnnNetwork(LanguageModel):
         self, arc: RnnArc, config: RnnChildConfig, vocab_size: int, batch_size: int, clock: Clock
     ) -> None:
         sizes = vocab_size, config.hidden_size, config.init_range
-        recurrence = CellRecurrence(str(arc), config.output, *sizes, name="recurrence")
+        recurrence = CellRecurrence(
+            str(arc), config.output, *sizes, op_set=arc.op_set, name="recurrence"
+        )
         super().__init__(recurrence, config, len(arc.nodes), batch_size, clock)
 
     def call(self, words: tf.Tensor, starts: tf.Tensor, training: bool = False) -> RnnOutputs:
@@ -155,10 +164,12 @@ def build(
     return RnnNetwork(arc, config, vocab_size, batch_size, clock)
 
 
-def count_params(arc: RnnArc, config: RnnChildConfig, vocab_size: int) -> int:
-    """The trained parameters of `build`'s network, without building it."""
+def count_cost(arc: RnnArc, config: RnnChildConfig, vocab_size: int) -> Cost:
+    """Counts what `build`'s network costs for a word, without building it."""
     kernel = config.hidden_size * 2 * config.hidden_size
-    return vocab_size * config.hidden_size + (2 + len(arc.nodes)) * kernel
+    params = vocab_size * config.hidden_size + (2 + len(arc.nodes)) * kernel
+    # Each weight is used once, the embedding's in the softmax.
+    return Cost(params, params)
 
 
 def deployable(network: RnnNetwork) -> keras.Model:

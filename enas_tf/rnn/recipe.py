@@ -8,7 +8,7 @@ from enas_tf.experiment.recipe import Recipe
 from enas_tf.experiment.settings import Settings, TextCommonConfig
 from enas_tf.experiment.text import TextDomain
 from enas_tf.rnn.controller import RnnController, RnnControllerConfig
-from enas_tf.rnn.network import build, count_params, deployable
+from enas_tf.rnn.network import build, count_cost, deployable
 from enas_tf.rnn.space import RnnSpace
 from enas_tf.rnn.supernet import RnnSupernet
 from enas_tf.search.compare import CompareConfig
@@ -72,7 +72,7 @@ _TINY = replace(
 
 PTB_RNN = Recipe(
     name="ptb_rnn",
-    domain=TextDomain(RnnSupernet, build, count_params, deployable),
+    domain=TextDomain(RnnSupernet, build, count_cost, deployable),
     controller=RnnController,
     presets={"paper": _PAPER, "paper_text": _PAPER_TEXT, "tiny": _TINY},
 )

@@ -13,9 +13,6 @@ import tensorflow as tf
 from enas_tf.layers.form import Form, current_form
 from enas_tf.layers.softmax import PADDING
 
-ACTIVATIONS = (tf.tanh, tf.nn.relu, tf.sigmoid, tf.identity)
-"""In the order of `RnnSpace.ops`."""
-
 
 class Masks(NamedTuple):
     """Dropout's factors, the same for all words of a sequence; None where nothing is dropped.

@@ -11,7 +11,9 @@ from typing import ClassVar, NamedTuple
 
 from enas_tf.core.config import option
 from enas_tf.core.graphs import Edge, Graph, Node
-from enas_tf.core.space import Arc, Slot, Space, Tokens, decode_json, numbered
+from enas_tf.core.op_table import TableArc, TableSpace
+from enas_tf.core.space import Slot, Tokens, decode_json
+from enas_tf.rnn.ops import OPS
 
 
 class RnnNode(NamedTuple):
@@ -22,10 +24,16 @@ class RnnNode(NamedTuple):
 
 
 @dataclass(frozen=True)
-class RnnArc(Arc):
-    """A recurrent cell; `nodes` holds nodes 1, 2, ..., where node 0 is the cell's fixed entry."""
+class RnnArc(TableArc):
+    """A recurrent cell; `nodes` holds nodes 1, 2, ..., where node 0 is the cell's fixed entry.
+
+    `op_set` is the set that the activations' numbers are of.
+    """
+
+    table = OPS
 
     nodes: tuple[RnnNode, ...]
+    op_set: str = str(OPS.default)
 
     @property
     def tokens(self) -> Tokens:
@@ -44,13 +52,13 @@ class RnnArc(Arc):
 
     @property
     def space(self) -> "RnnSpace":
-        """The space of as many nodes."""
-        return RnnSpace(len(self.nodes))
+        """The space of as many nodes, with the same set of activations."""
+        return RnnSpace(len(self.nodes), self.op_set)
 
     @classmethod
     def from_json(cls, text: str) -> "RnnArc":
         """The architecture that `to_json` wrote, of any size; UserError if `text` is wrong."""
-        return RnnSpace.of(decode_json(text))[1]
+        return RnnSpace.of(decode_json(text), op_set=len(OPS.rows))[1]
 
     @property
     def loose_ends(self) -> tuple[int, ...]:
@@ -60,14 +68,15 @@ class RnnArc(Arc):
 
 
 @dataclass(frozen=True)
-class RnnSpace(Space):
+class RnnSpace(TableSpace):
     """All recurrent cells of `num_nodes` nodes, node 0 not counted."""
 
     name: ClassVar[str] = "rnn"
     unit: ClassVar[str] = "node"
-    ops: ClassVar[tuple[str, ...]] = ("tanh", "relu", "sigmoid", "identity")
+    table = OPS
 
     num_nodes: int = option(8, "nodes in the cell, its fixed first node not counted")
+    op_set: str = option(str(OPS.default), OPS.help, flag="ops")
 
     @property
     def entries(self) -> tuple[str, ...]:
@@ -82,7 +91,7 @@ class RnnSpace(Space):
             for node in range(1, self.num_nodes + 1)
             for slot in (
                 Slot(f"node {node}, index", node, "an earlier node"),
-                Slot(f"node {node}, activation", len(self.ops), numbered(self.ops), self.ops),
+                Slot(f"node {node}, activation", len(self.ops), self.op_options, self.ops),
             )
         )
 
@@ -126,4 +135,4 @@ class RnnSpace(Space):
         return (Graph("recurrent cell", tuple(nodes), tuple(edges)),)
 
     def _arc(self, tokens: Tokens) -> RnnArc:
-        return RnnArc(tuple(map(RnnNode, tokens[::2], tokens[1::2])))
+        return RnnArc(tuple(map(RnnNode, tokens[::2], tokens[1::2])), self.op_set)

@@ -3,6 +3,8 @@
 Reference: Pham et al. 2018, section 2.1, and the authors' child.py in google-research's `enas_lm`.
 """
 
+import functools
+from collections.abc import Callable
 from typing import Literal
 
 import tensorflow as tf
@@ -12,26 +14,42 @@ from enas_tf.layers.choice import select, take_rows
 from enas_tf.layers.dropout import Clock
 from enas_tf.layers.form import Form, current_form
 from enas_tf.rnn.language_model import LanguageModel
-from enas_tf.rnn.recurrence import ACTIVATIONS, WordRecurrence
+from enas_tf.rnn.ops import Activation
+from enas_tf.rnn.recurrence import WordRecurrence
 from enas_tf.rnn.space import RnnSpace
 from enas_tf.tasks.language import RnnOutputs
 
 
-# Traced once for all nodes; inlined, since it is small and runs at every word.
-@tf.function(autograph=False)
-def _activate(op: tf.Tensor, x: tf.Tensor) -> tf.Tensor:
-    return tf.switch_case(op, [lambda f=f: f(x) for f in ACTIVATIONS])
+@functools.cache
+def _choice_of(activations: tuple[Activation, ...]) -> Callable[[tf.Tensor, tf.Tensor], tf.Tensor]:
+    """Returns a function of an op's number and an input, which runs the activation of that number.
+
+    Traced once for all nodes; inlined, since it is small and runs at every word.
+    """
+
+    @tf.function(autograph=False)
+    def activate(op: tf.Tensor, x: tf.Tensor) -> tf.Tensor:
+        return tf.switch_case(op, [lambda a=a: a.function(x) for a in activations])
+
+    return activate
 
 
 class DrawnWiring:
     """See `enas_tf.rnn.recurrence.Wiring`; here tensors choose.
 
     Args:
+        activations: of the space, by their numbers.
         tokens: `(2 * num_nodes,)`, int32.
         output: whose mean the cell gives: of all nodes or of the loose ends.
     """
 
-    def __init__(self, tokens: tf.Tensor, output: Literal["all", "loose_ends"]) -> None:
+    def __init__(
+        self,
+        activations: tuple[Activation, ...],
+        tokens: tf.Tensor,
+        output: Literal["all", "loose_ends"],
+    ) -> None:
+        self.activations = activations
         self.indices = tf.unstack(tokens[0::2])
         self.ops = tf.unstack(tokens[1::2])
         self.shares = None
@@ -54,8 +72,8 @@ class DrawnWiring:
         before, where a choice among kernels would wait for the host at each word.
         """
         if current_form() is Form.XLA:
-            return select(self.ops[node - 1], [activation(x) for activation in ACTIVATIONS])
-        return _activate(self.ops[node - 1], x)
+            return select(self.ops[node - 1], [a.function(x) for a in self.activations])
+        return _choice_of(self.activations)(self.ops[node - 1], x)
 
     def output(self, states: list[tf.Tensor]) -> tf.Tensor:
         """The cell's output, of the states of nodes 1 and up."""
@@ -129,13 +147,14 @@ class RnnSupernet(LanguageModel):
         sizes = vocab_size, config.hidden_size, config.init_range
         recurrence = SharedRecurrence(space, *sizes, name="recurrence")
         super().__init__(recurrence, config, space.num_nodes, batch_size, clock)
+        self.space = space
         self.config = config
 
     def call(
         self, words: tf.Tensor, starts: tf.Tensor, tokens: tf.Tensor, training: bool = False
     ) -> RnnOutputs:
         """What the next words follow from, and the decay of the weights that took part."""
-        wiring = DrawnWiring(tokens, self.config.output)
+        wiring = DrawnWiring(self.space.rows, tokens, self.config.output)
         kernels = self.recurrence.node_kernels(wiring)
         outputs = self.carry_on(words, starts, training, kernels, wiring)
         return RnnOutputs(*outputs, self._decay(kernels))

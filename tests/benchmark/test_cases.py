@@ -156,7 +156,7 @@ def test_static_holds_the_middle_one_of_the_architectures_that_search_takes(monk
     assert len(set(arcs)) == STEPS
 
     def params(arc):
-        return subject.recipe.domain.count_params(arc, subject.settings, ((32, 32, 3), 10))
+        return subject.recipe.domain.count_cost(arc, subject.settings, ((32, 32, 3), 10)).params
 
     middle = sorted(arcs, key=params)[1]
     assert cases.static(subject, WARM_UP + STEPS) == middle

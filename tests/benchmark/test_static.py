@@ -35,7 +35,7 @@ def micro_kernels(shared, arc):
         edges = [edge for node in nodes for edge in node.inputs]
         for first_row, (index, op) in zip(cell.first_row, edges, strict=True):
             if op < 2:
-                bank = (cell.conv_3x3, cell.conv_5x5)[op].bank[:2]
+                bank = list(cell.banks[op].bank.values())[:2]
                 yield from zip(*(tf.unstack(w[first_row + index]) for w in bank), strict=True)
         used = {index for index, _ in edges}
         yield [tf.gather(cell.kernel, [e for e in range(cell.num_entries) if e not in used])]
@@ -45,15 +45,10 @@ def macro_kernels(shared, arc):
     """For each layer that `build_macro` makes, in turn, the kernels of the shared weights."""
     yield [shared.stem.kernel]
     for number, layer in enumerate(arc.layers):
-        bank = {name: variable[number] for name, variable in shared.ops.bank.items()}
-        yield [bank["input_kernel"][layer.op]]
-        convolutions = [
-            [bank["conv_3x3"]],
-            [bank["depthwise_3x3"], bank["pointwise"][0]],
-            [bank["conv_5x5"]],
-            [bank["depthwise_5x5"], bank["pointwise"][1]],
-        ]
-        yield from convolutions[layer.op : layer.op + 1]
+        yield [shared.layer_banks.kernel[number, layer.op]]
+        bank = shared.layer_banks.banks[layer.op]
+        if bank.bank:
+            yield [bank.bank[name][number] for name in bank.op.kernel_shapes(1)]
         if number in arc.space.pools:
             yield from tf.unstack(shared.reductions[str(number)].bank["kernels"])
 
@@ -70,10 +65,10 @@ def made(monkeypatch):
     def recording(make):
         return lambda *args, **options: layers.append(make(*args, **options)) or layers[-1]
 
-    for name in ("_conv", "_reduction"):
+    for name in ("ConvNorm", "FactorizedReduction"):
         monkeypatch.setattr(static, name, recording(getattr(static, name)))
-    separable = recording(keras.layers.SeparableConv2D)
-    monkeypatch.setattr(keras.layers, "SeparableConv2D", separable)
+    for name in ("Conv2D", "SeparableConv2D"):
+        monkeypatch.setattr(keras.layers, name, recording(getattr(keras.layers, name)))
     return layers
 
 

@@ -4,7 +4,6 @@ import itertools
 import json
 import random
 from collections import Counter
-from pathlib import Path
 
 import pytest
 
@@ -13,14 +12,12 @@ from enas_tf.macro.space import MacroSpace
 from enas_tf.micro.space import MicroSpace
 from enas_tf.rnn.space import RnnSpace
 
-ROOT = Path(__file__).parents[2]
-
 SPACES = [
     MicroSpace(1),
     MicroSpace(5),
     MacroSpace(1),
     MacroSpace(4),
-    MacroSpace(12, num_ops=7),
+    MacroSpace(12, op_set=7),
     RnnSpace(1),
     RnnSpace(8),
 ]
@@ -29,7 +26,7 @@ every_space = pytest.mark.parametrize("space", SPACES, ids=repr)
 
 
 def options_of(space):
-    return {"num_ops": space.num_ops} if isinstance(space, MacroSpace) else {}
+    return {"op_set": space.op_set} if isinstance(space, MacroSpace) else {}
 
 
 def some_arcs(space):

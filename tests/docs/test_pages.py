@@ -165,27 +165,49 @@ def test_ones_own_images_are_served(ran, monkeypatch, capsys):
     assert {row[1] for row in rows[1:]} <= {"cross", "disc", "square"}
 
 
-# Asks whether the activation of a node is the one that the change adds, in both networks.
-_SILU = """
+# After the change: what the new op computes with shared weights and in a final network, and that a
+# controller can draw it.
+_CHECKS = {
+    "rnn": """
 import tensorflow as tf
 from enas_tf.rnn.network import FixedWiring
 from enas_tf.rnn.space import RnnSpace
 from enas_tf.rnn.supernet import DrawnWiring
-space, arc = RnnSpace.of("0 4")
+space, arc = RnnSpace.of("0 4", op_set=5)
 x = tf.constant([-1.0, 0.5])
-for wiring in (FixedWiring(arc, "all"), DrawnWiring(tf.constant(arc.tokens), "all")):
+drawn = DrawnWiring(space.rows, tf.constant(arc.tokens), "all")
+for wiring in (FixedWiring(arc, "all"), drawn):
     tf.debugging.assert_near(wiring.activate(1, x), x * tf.sigmoid(x))
 print(space.explain(arc))
-"""
+""",
+    "macro": """
+from tests.docs import new_ops
+new_ops.check_macro("separable conv 7x7")
+""",
+    "micro": """
+from tests.docs import new_ops
+new_ops.check_micro("dilated separable conv 3x3")
+""",
+}
+_SHOWN = {
+    "rnn": "node 1 = silu on node 0",
+    "macro": "layer 2 = separable conv 7x7 of layer 1",
+    "micro": "node 2 = dilated separable conv 3x3 of input 0 + identity of input 1",
+}
 
 
-def test_the_change_that_adds_an_op_does(tmp_path):
-    shutil.copytree(ROOT / "enas_tf", tmp_path / "enas_tf")
-    (diff,) = [b.text for b in BLOCKS if b.language == "diff"]
+@pytest.mark.parametrize("space", _CHECKS)
+def test_the_change_that_adds_an_op_does(tmp_path, space):
+    for folder in ("enas_tf", "tests/docs"):
+        shutil.copytree(ROOT / folder, tmp_path / folder)
+    (diff,) = [b.text for b in BLOCKS if b.language == "diff" and f"b/enas_tf/{space}/" in b.text]
+    # One file is all that an op takes.
+    assert diff.count("+++ ") == 1
     subprocess.run(["git", "apply"], cwd=tmp_path, input=diff, text=True, check=True)
-    command = [sys.executable, "-c", _SILU]
-    done = subprocess.run(command, cwd=tmp_path, env=environment(), capture_output=True, text=True)
-    assert "node 1 = silu on node 0" in done.stdout, done.stderr
+    command = [sys.executable, "-c", _CHECKS[space]]
+    env = environment() | {"PYTHONPATH": str(tmp_path)}
+    done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True)
+    assert _SHOWN[space] in done.stdout, done.stderr
 
 
 def anchors(text):

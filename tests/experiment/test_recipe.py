@@ -77,7 +77,10 @@ def test_a_runs_config_is_all_but_what_one_command_asks_for():
     assert config["strategy"] == "one" and config["compare"]["num_samples"] == 100
     assert set(FREE) < set(config)
     assert (config["seed"], config["precision"], config["dataset"]) == (3, "float32", "cifar10")
-    assert config["child"]["out_filters"] == 20 and config["space"] == {"num_nodes": 5}
+    assert config["child"]["out_filters"] == 20 and config["space"] == {
+        "num_nodes": 5,
+        "op_set": "5",
+    }
 
 
 def test_a_final_network_that_cannot_be_built_is_told_before_the_search():

@@ -25,7 +25,7 @@ VALUES = {
 def test_values_are_changed_by_the_names_of_flags():
     changed = TINY.changed(VALUES)
     assert changed.common.workdir == "runs/mine" and changed.common.deterministic
-    assert (changed.space.num_ops, changed.space.num_layers) == (7, 4)
+    assert (changed.space.op_set, changed.space.num_layers) == ("7", 4)
     assert changed.search.num_epochs == 3
     assert (changed.train, changed.common.dataset) == (TINY.train, "digits")
     assert TINY.search.num_epochs == 30
@@ -49,7 +49,7 @@ def test_flags_say_what_was_changed():
     ("values", "message"),
     [
         ({"search.epochs": 3}, "no setting is called 'search.epochs'; a launcher's --help lists"),
-        ({"space.num_ops": 7}, "no setting is called 'space.num_ops'"),
+        ({"space.op_set": 7}, "no setting is called 'space.op_set'"),
         ({"preset": "paper"}, "chosen among the recipe's presets"),
         ({"search.num_epochs": 0}, "search.num_epochs must be at least 1, got 0"),
         ({"child.out_filters": 5}, "^child.out_filters must be even"),

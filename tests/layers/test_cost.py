@@ -49,4 +49,5 @@ def test_counts_a_built_network_like_the_formula(aux_head):
     arc = MicroSpace(2).parse("0 0 1 1 0 4 2 2 1 3 0 4 1 1 2 0")
     config = CellChildConfig(num_layers=3, out_filters=4, aux_head=aux_head)
     built = micro.build(arc, config, (8, 8, 1), 10, Clock(1, 0))
-    assert count_params(built) == micro.count_params(arc, config, (8, 8, 1), 10)
+    cost = micro.count_cost(arc, config, (8, 8, 1), 10)
+    assert (count_params(built), count_multiply_adds(built)) == cost

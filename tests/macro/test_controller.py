@@ -106,15 +106,15 @@ def test_the_next_input_is_the_mean_of_the_joined_anchors_and_one_more():
 
 
 def test_random_controller_has_the_space_s_log_probability():
-    space = MacroSpace(4, num_ops=7)
+    space = MacroSpace(4, op_set=7)
     controller = MacroController(space, MacroControllerConfig(kind="random"))
     draws = controller.sample(10, tf.constant([0, 0]))
     np.testing.assert_allclose(draws.log_prob, -np.log(space.count()), rtol=1e-5)
 
 
 def test_the_seventh_op_can_be_drawn():
-    arc = MacroSpace(3, num_ops=7).random(random.Random(3))
-    controller = MacroController(MacroSpace(3, num_ops=7), MacroControllerConfig())
+    arc = MacroSpace(3, op_set=7).random(random.Random(3))
+    controller = MacroController(MacroSpace(3, op_set=7), MacroControllerConfig())
     draws = controller.sample(100, tf.constant([0, 0]))
     assert draws.tokens.numpy()[:, 0].max() == 6
     assert controller.score(tf.constant([arc.tokens])).log_prob[0] < 0

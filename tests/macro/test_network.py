@@ -8,7 +8,7 @@ import tensorflow as tf
 from enas_tf.core.errors import UserError
 from enas_tf.layers import cost
 from enas_tf.layers.dropout import Clock, DropPath
-from enas_tf.macro.network import MacroChildConfig, build, count_params
+from enas_tf.macro.network import MacroChildConfig, build, count_cost
 from enas_tf.macro.space import MacroSpace
 from enas_tf.zoo import MACRO_ENAS
 
@@ -18,29 +18,32 @@ CHAIN = "0  1 0  2 0 0"
 
 def network(text, shape=(8, 8, 1), config=SMALL):
     keras.utils.set_random_seed(0)
-    _, arc = MacroSpace.of(text, num_ops=7)
+    _, arc = MacroSpace.of(text, op_set=7)
     return build(arc, config, shape, 3, Clock(10, seed=0))
 
 
 @pytest.mark.parametrize("authors_macro", [False, True])
 @pytest.mark.parametrize("seed", range(3))
-def test_parameters_are_counted_without_building(seed, authors_macro):
-    arc = MacroSpace(6, num_ops=7).random(random.Random(seed))
+def test_costs_are_counted_without_building(seed, authors_macro):
+    arc = MacroSpace(6, op_set=7).random(random.Random(seed))
     if authors_macro:
         tokens = [min(token, 3) for token in arc.tokens]
         arc = MacroSpace(6).parse(tokens)
     config = MacroChildConfig(out_filters=6, aux_head=True, authors_macro=authors_macro)
     built = build(arc, config, (10, 10, 3), 3, Clock(1, 0))
-    assert count_params(arc, config, (10, 10, 3), 3) == cost.count_params(built)
+    assert count_cost(arc, config, (10, 10, 3), 3) == (
+        cost.count_params(built),
+        cost.count_multiply_adds(built),
+    )
 
 
 def test_parameters_of_the_published_architecture():
     arc = MacroSpace(24).parse(MACRO_ENAS.text)
     config = MacroChildConfig(out_filters=96, authors_macro=True)
-    assert count_params(arc, config, (32, 32, 3), 10) == 42_559_392
+    assert count_cost(arc, config, (32, 32, 3), 10).params == 42_559_392
     # Ours has separable convolutions where the architecture says so, and reduces only what is used.
     ours = MacroChildConfig(out_filters=96)
-    assert count_params(arc, ours, (32, 32, 3), 10) < 42_559_392
+    assert count_cost(arc, ours, (32, 32, 3), 10).params < 42_559_392
 
 
 @pytest.mark.parametrize("shape", [(8, 8, 1), (7, 9, 1), (28, 28, 1), (48, 48, 3)])
@@ -66,7 +69,7 @@ def test_each_op_index_builds_the_op_of_that_name(op):
         "average pool 3x3": (keras.layers.AveragePooling2D, (3, 3)),
         "max pool 3x3": (keras.layers.MaxPooling2D, (3, 3)),
         "squeeze-and-excitation conv 3x3": (keras.layers.Conv2D, (3, 3)),
-    }[MacroSpace(3, num_ops=7).ops[op]]
+    }[MacroSpace(3, op_set=7).ops[op]]
     net = network(f"{op}  0 0  0 0 0")
     names = [layer.name for layer in net.layers if layer.name.startswith("layer_0_op")]
     layer = net.get_layer(names[0])

@@ -7,9 +7,9 @@ import tensorflow as tf
 
 from enas_tf.layers.dropout import Clock
 from enas_tf.layers.norm import EPSILON, MovingAverages
-from enas_tf.macro.banks import OpBank, run_op
+from enas_tf.macro.banks import LayerBanks, layer_function
 from enas_tf.macro.network import MacroChildConfig
-from enas_tf.macro.space import OPS, MacroSpace
+from enas_tf.macro.space import MacroSpace
 from enas_tf.macro.supernet import MacroSupernet
 from enas_tf.training.distribution import make_strategy
 
@@ -27,50 +27,57 @@ def normalised(x, epsilon=EPSILON):
     return (x - x.mean((0, 1, 2))) / np.sqrt(x.var((0, 1, 2)) + epsilon)
 
 
+SEVEN = MacroSpace(2, op_set=7)
+
+
 @pytest.fixture(scope="module")
-def bank():
+def banks():
     """The weights of two layers with all seven ops, and an input."""
     keras.utils.set_random_seed(0)
-    bank = OpBank(2, 7, 4, moving=False)
-    bank.build()
-    return bank, tf.random.normal((3, 6, 6, 4))
+    banks = LayerBanks(2, SEVEN.rows, 4, moving=False)
+    banks.build()
+    return banks, tf.random.normal((3, 6, 6, 4))
 
 
 @pytest.mark.parametrize("op", range(7))
-def test_each_op_index_runs_the_op_of_that_name(bank, op):
-    bank, images = bank
-    w = {name: np.array(variable)[1] for name, variable in bank.bank.items()}
-    x = np.maximum(normalised(images.numpy() @ w["input_kernel"][op]), 0)
+def test_each_op_index_runs_the_op_of_that_name(banks, op):
+    banks, images = banks
+    w = {name: np.array(variable)[1] for name, variable in banks.banks[op].bank.items()}
+    x = np.maximum(normalised(images.numpy() @ np.array(banks.kernel)[1, op]), 0)
 
-    def conv(kernel):
-        return tf.nn.conv2d(x, kernel, 1, "SAME").numpy()
+    def conv():
+        return normalised(tf.nn.conv2d(x, w["kernel"], 1, "SAME").numpy(), 1e-3)
 
-    def separable(size, place):
-        y = tf.nn.depthwise_conv2d(x, w[f"depthwise_{size}x{size}"], [1, 1, 1, 1], "SAME")
-        return y.numpy() @ w["pointwise"][place]
+    def separable():
+        y = tf.nn.depthwise_conv2d(x, w["depthwise"], [1, 1, 1, 1], "SAME")
+        return normalised(y.numpy() @ w["pointwise"], 1e-3)
 
     def excited():
-        y = normalised(conv(w["excited_conv_3x3"]), 1e-3)
+        y = conv()
         squeezed = np.maximum(y.mean((1, 2)) @ w["squeeze"], 0)
         return y / (1 + np.exp(-squeezed @ w["excite"]))[:, None, None]
 
-    wanted = {
-        "conv 3x3": lambda: normalised(conv(w["conv_3x3"]), 1e-3),
-        "separable conv 3x3": lambda: normalised(separable(3, 0), 1e-3),
-        "conv 5x5": lambda: normalised(conv(w["conv_5x5"]), 1e-3),
-        "separable conv 5x5": lambda: normalised(separable(5, 1), 1e-3),
-        "average pool 3x3": lambda: keras.layers.AveragePooling2D(3, 1, "same")(x).numpy(),
-        "max pool 3x3": lambda: keras.layers.MaxPooling2D(3, 1, "same")(x).numpy(),
-        "squeeze-and-excitation conv 3x3": excited,
-    }[OPS[op]]()
-    y, _ = run_op(images, tf.constant(op), bank.layers()[1], None)
-    np.testing.assert_allclose(y, np.maximum(wanted, 0), rtol=1e-3, atol=1e-4)
+    wanted, size = {
+        "conv 3x3": (conv, 3),
+        "separable conv 3x3": (separable, 3),
+        "conv 5x5": (conv, 5),
+        "separable conv 5x5": (separable, 5),
+        "average pool 3x3": (lambda: keras.layers.AveragePooling2D(3, 1, "same")(x).numpy(), None),
+        "max pool 3x3": (lambda: keras.layers.MaxPooling2D(3, 1, "same")(x).numpy(), None),
+        "squeeze-and-excitation conv 3x3": (excited, 3),
+    }[SEVEN.ops[op]]
+    assert {len(kernel) for name, kernel in w.items() if kernel.ndim == 4} == {size} - {None}
+    weights = banks.layers(training=True)[1]
+    y, _ = layer_function(SEVEN.rows)(images, tf.constant(op), weights)
+    np.testing.assert_allclose(y, np.maximum(wanted(), 0), rtol=1e-3, atol=1e-4)
 
 
 def test_only_the_drawn_weights_get_a_gradient():
     net = supernet()
     images = tf.random.normal((4, 8, 8, 1))
-    variables = net.ops.bank
+    banks = net.layer_banks
+    variables = {bank.op.name: next(iter(bank.bank.values())) for bank in banks.banks[:4]}
+    variables["before"] = banks.kernel
     with tf.GradientTape() as tape:
         logits, _ = net(images, tf.constant(TOKENS), training=True)
         loss = tf.reduce_sum(logits**2)
@@ -81,10 +88,10 @@ def test_only_the_drawn_weights_get_a_gradient():
         return (gradient.reshape(3, -1).max(axis=1) > 1e-9).tolist()
 
     # Layer 0 is a conv 3x3, layer 1 a separable conv 3x3, layer 2 a conv 5x5.
-    assert moved("conv_3x3") == [True, False, False]
-    assert moved("depthwise_3x3") == [False, True, False]
-    assert moved("conv_5x5") == [False, False, True]
-    rows = np.abs(tf.convert_to_tensor(gradients["input_kernel"]).numpy()).max(axis=(2, 3)) > 1e-9
+    assert moved("conv 3x3") == [True, False, False]
+    assert moved("separable conv 3x3") == [False, True, False]
+    assert moved("conv 5x5") == [False, False, True]
+    rows = np.abs(tf.convert_to_tensor(gradients["before"]).numpy()).max(axis=(2, 3)) > 1e-9
     assert np.argwhere(rows).tolist() == [[0, 0], [1, 1], [2, 2]]
 
 
@@ -117,11 +124,11 @@ def test_images_of_any_size(shape):
 def test_parameters_of_the_paper_s_size():
     net = MacroSupernet(MacroSpace(12), MacroChildConfig(), (32, 32, 3), 10, Clock(1, 0))
     assert net.count_params() == 697_860
-    assert len(net.variables) < 25
+    assert len(net.variables) < 30
 
 
 def test_seven_ops_run():
-    space = MacroSpace(4, num_ops=7)
+    space = MacroSpace(4, op_set=7)
     net = supernet(space=space)
     tokens = tf.constant(space.parse("6  6 0  6 0 1  6 1 1 0").tokens)
     logits, _ = net(tf.random.normal((2, 8, 8, 1)), tokens)
@@ -151,7 +158,7 @@ def test_by_moving_averages_an_image_does_not_depend_on_its_batch():
 def test_moving_averages_of_what_was_never_drawn_stay():
     net = supernet(moving_averages=True)
     net(tf.random.normal((4, 8, 8, 1)), tf.constant(TOKENS), training=True)
-    moved = np.abs(np.array(net.ops.averages["input"].mean)).max(axis=2) > 0
+    moved = np.abs(np.array(net.layer_banks.averages.mean)).max(axis=2) > 0
     assert np.argwhere(moved).tolist() == [[0, 0], [1, 1], [2, 2]]
     assert np.all(np.array(net.skip_averages.mean) != 0)
     assert np.all(np.array(net.reductions["0"].averages.variance) != 1)
@@ -175,7 +182,7 @@ def test_replicas_share_moving_averages():
     for variable in net.non_trainable_variables:
         first, *others = [np.array(v) for v in strategy.experimental_local_results(variable.value)]
         assert all(np.array_equal(first, other) for other in others), variable.path
-    assert np.any(np.array(net.ops.averages["input"].mean) != 0)
+    assert np.any(np.array(net.layer_banks.averages.mean) != 0)
 
 
 def test_drop_path_drops_whole_ops_where_something_is_joined():

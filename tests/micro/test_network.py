@@ -8,7 +8,7 @@ import tensorflow as tf
 from enas_tf.core.network_config import CellChildConfig
 from enas_tf.layers import cost
 from enas_tf.layers.dropout import Clock
-from enas_tf.micro.network import build, count_params
+from enas_tf.micro.network import build, count_cost
 from enas_tf.micro.nodes import run_nodes
 from enas_tf.micro.space import MicroSpace
 from enas_tf.zoo import MICRO_ENAS
@@ -23,17 +23,20 @@ def network(arc, shape=(8, 8, 1), config=SMALL):
 
 @pytest.mark.parametrize("seed", range(4))
 @pytest.mark.parametrize("aux_head", [False, True])
-def test_parameters_are_counted_without_building(seed, aux_head):
+def test_costs_are_counted_without_building(seed, aux_head):
     arc = MicroSpace(3).random(random.Random(seed))
     config = CellChildConfig(num_layers=4, out_filters=6, aux_head=aux_head)
     built = network(arc, (10, 10, 3), config)
-    assert count_params(arc, config, (10, 10, 3), 3) == cost.count_params(built)
+    assert count_cost(arc, config, (10, 10, 3), 3) == (
+        cost.count_params(built),
+        cost.count_multiply_adds(built),
+    )
 
 
 def test_parameters_of_the_published_architecture():
     arc = MicroSpace(5).parse(MICRO_ENAS.text)
     config = CellChildConfig(num_layers=15, out_filters=36)
-    assert count_params(arc, config, (32, 32, 3), 10) == 3_894_372
+    assert count_cost(arc, config, (32, 32, 3), 10).params == 3_894_372
 
 
 @pytest.mark.parametrize("shape", [(8, 8, 1), (7, 9, 1), (28, 28, 1)])
@@ -84,11 +87,11 @@ def random_weights(model, seed=0):
 
 def shared_weights(net, name, kernel_size):
     """The weights of an edge of the final network, as the shared-weight network has them."""
-    if not any(layer.name == f"{name}_conv_1" for layer in net.layers):
+    if not any(layer.name == f"{name}_1_conv" for layer in net.layers):
         shapes = (2, kernel_size, kernel_size, 4, 1), (2, 4, 4), (2, 4), (2, 4)
         return tuple(tf.zeros(shape) for shape in shapes)
     kinds = "conv", "norm"
-    convs, norms = ([net.get_layer(f"{name}_{k}_{place}") for place in (1, 2)] for k in kinds)
+    convs, norms = ([net.get_layer(f"{name}_{place}_{k}") for place in (1, 2)] for k in kinds)
     if convs[0].kernel_size != (kernel_size, kernel_size):
         return shared_weights(net, "another", kernel_size)
     return (
@@ -111,9 +114,10 @@ def test_a_normal_cell_is_the_shared_weight_network_s_on_equal_weights():
     names = [f"layer_0_node_{node}_{side}" for node in range(2, 6) for side in (1, 2)]
     of_edges = ([shared_weights(net, name, size) for name in names] for size in (3, 5))
     banks = tuple(tuple(map(tf.stack, zip(*weights, strict=True))) for weights in of_edges)
+    banks += ((), (), ())
     tokens = tf.constant(arc.tokens[:16])
     edges = tf.stack([tokens[0::2], tokens[1::2], tf.range(8)], axis=1)
-    ends, places, _ = run_nodes(tuple(inputs), edges, banks)
+    ends, places, _ = run_nodes(arc.rows, tuple(inputs), edges, banks)
     assert places.numpy().tolist() == [3, 4, 5]
     joined = tf.concat(tf.unstack(ends), axis=-1)
     np.testing.assert_allclose(tf.nn.relu(joined), tf.nn.relu(output), atol=1e-4)

@@ -6,11 +6,12 @@ from enas_tf.layers.form import Form, traced_for
 from enas_tf.layers.norm import EPSILON
 from enas_tf.micro.nodes import run_nodes
 from enas_tf.micro.shared_cell import SharedCell, edge_factors
+from enas_tf.micro.space import MicroSpace
 
 
 def test_drop_path_leaves_the_identity_alone():
     masks = tf.reshape(tf.constant([0.0, 2.0, 2.0, 0.0, 0.0, 2.0]), (3, 2, 1, 1, 1))
-    factors = edge_factors(tf.constant([3, 4]), masks)
+    factors = edge_factors(MicroSpace(1).rows, tf.constant([3, 4]), masks)
     np.testing.assert_array_equal(tf.squeeze(factors), [[0, 2, 0], [1, 1, 1]])
 
 
@@ -38,7 +39,7 @@ def conv_statistics(x, weights):
 
 
 def test_a_cell_takes_in_the_statistics_of_the_sets_that_it_used():
-    cell = SharedCell(1, 4, DropPath(1.0, 1.0, Clock(1, 0)), moving=True)
+    cell = SharedCell(MicroSpace(1), 4, DropPath(1.0, 1.0, Clock(1, 0)), moving=True)
     cell.build()
     scatter(cell)
     inputs = [np.random.default_rng(n).normal(size=(2, 6, 6, 4)).astype("float32") for n in (1, 2)]
@@ -47,8 +48,7 @@ def test_a_cell_takes_in_the_statistics_of_the_sets_that_it_used():
     tokens = tf.constant([1, 0, 0, 1])
     cell(inputs, tokens, training=True)
     new = values(cell)
-    for size, row, x in ((3, 1, inputs[1]), (5, 2, inputs[0])):
-        bank = getattr(cell, f"conv_{size}x{size}")
+    for bank, row, x in ((cell.banks[0], 1, inputs[1]), (cell.banks[1], 2, inputs[0])):
         of_batch = conv_statistics(x, [tensor[row] for tensor in bank.read(training=True)])
         for name, batch in zip(("mean", "variance"), of_batch, strict=True):
             path = getattr(bank.averages, name).path
@@ -57,9 +57,9 @@ def test_a_cell_takes_in_the_statistics_of_the_sets_that_it_used():
             np.testing.assert_allclose(new[path], wanted, rtol=1e-4)
             others = np.arange(4) != row
             np.testing.assert_array_equal(new[path][others], old[path][others])
-    banks = tuple(bank.read(training=True) for bank in (cell.conv_3x3, cell.conv_5x5))
+    banks = tuple(bank.read(training=True) for bank in cell.banks)
     edges = tf.constant([[1, 0, 1], [0, 1, 2]])
-    (end,), places, _ = run_nodes(tuple(map(tf.constant, inputs)), edges, banks)
+    (end,), places, _ = run_nodes(cell.ops, tuple(map(tf.constant, inputs)), edges, banks)
     assert places == [2]
     output = np.maximum(end, 0) @ np.array(cell.kernel)[2]
     batches = output.mean((0, 1, 2)), output.var((0, 1, 2), ddof=1)
@@ -70,7 +70,7 @@ def test_a_cell_takes_in_the_statistics_of_the_sets_that_it_used():
 
 
 def test_a_compiled_cell_has_the_outputs_and_gradients_of_one_that_is_not():
-    cell = SharedCell(2, 4, DropPath(1.0, 1.0, Clock(1, 0)), moving=False)
+    cell = SharedCell(MicroSpace(2), 4, DropPath(1.0, 1.0, Clock(1, 0)), moving=False)
     cell.build()
     scatter(cell)
     generator = np.random.default_rng(3)

@@ -31,9 +31,9 @@ def test_only_the_drawn_weights_get_a_gradient():
         loss = tf.reduce_sum(logits**2)
     depthwise_3x3, depthwise_5x5 = (
         tf.convert_to_tensor(tape.gradient(loss, bank.variables[0].value))
-        if bank is cell.conv_3x3
+        if bank is cell.banks[0]
         else None
-        for bank in (cell.conv_3x3, cell.conv_5x5)
+        for bank in cell.banks[:2]
     )
     assert depthwise_5x5 is None
     moved = np.abs(depthwise_3x3.numpy()).reshape(4, -1).max(axis=1) > 0
@@ -86,7 +86,7 @@ def test_every_batch_norm_of_the_network_keeps_averages():
         used = [], [1, 2]
         if number not in SMALL.reductions:
             used = [1], []
-        for bank, rows in zip((layer.cell.conv_3x3, layer.cell.conv_5x5), used, strict=True):
+        for bank, rows in zip(layer.cell.banks[:2], used, strict=True):
             for path in (bank.averages.mean.path, bank.averages.variance.path):
                 of_banks.add(path)
                 moved = np.any(new[path] != old[path], axis=-1)

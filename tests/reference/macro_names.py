@@ -6,7 +6,6 @@ from collections.abc import Iterable, Iterator
 import keras
 
 from enas_tf.layers.norm import MovingAverages
-from enas_tf.macro.banks import NORM_ROWS
 from enas_tf.macro.controller import MacroController
 from enas_tf.macro.supernet import MacroSupernet
 from tests.reference.cases import Link
@@ -20,7 +19,7 @@ def supernet_links(net: MacroSupernet) -> Iterator[Link]:
         yield Link(f"child/stem_conv/bn/{name}", getattr(net.stem.norm, name))
     for layer in range(net.space.num_layers):
         scope = f"child/layer_{layer}"
-        for op in range(net.ops.num_ops):
+        for op in range(net.layer_banks.num_ops):
             yield from _op(f"{scope}/branch_{op}", net, layer, op)
         if layer:
             norm = net.skip_scale, net.skip_offset
@@ -33,25 +32,24 @@ def supernet_links(net: MacroSupernet) -> Iterator[Link]:
 
 
 def _op(scope: str, net: MacroSupernet, layer: int, op: int) -> Iterator[Link]:
-    bank, averages = net.ops.bank, net.ops.averages
-    first = f"{scope}/conv_1" if op in (4, 5) else f"{scope}/inp_conv_1"
-    yield Link(f"{first}/w", bank["input_kernel"], (layer, op))
-    norm = bank["input_scale"], bank["input_offset"]
-    yield from _norm(first, norm, averages["input"], (layer, op))
-    if op in (4, 5):
+    layers, bank = net.layer_banks, net.layer_banks.banks[op]
+    is_pool = not bank.op.num_norms
+    first = f"{scope}/conv_1" if is_pool else f"{scope}/inp_conv_1"
+    yield Link(f"{first}/w", layers.kernel, (layer, op))
+    yield from _norm(first, (layers.scale, layers.offset), layers.averages, (layer, op))
+    if is_pool:
         return
-    size, place = (3, 5)[op // 2], op // 2
-    out = f"{scope}/out_conv_{size}"
-    if op % 2:
-        yield Link(f"{out}/w_depth", bank[f"depthwise_{size}x{size}"], (layer,))
+    out = f"{scope}/out_conv_{bank.op.kernel_size}"
+    if "depthwise" in bank.bank:
+        yield Link(f"{out}/w_depth", bank.bank["depthwise"], (layer,))
         for channel in range(net.channels):
             # Theirs is transposed.
-            ours = layer, place, slice(None), channel
-            yield Link(f"{out}/w_point", bank["pointwise"], ours, (channel,))
+            ours = layer, slice(None), channel
+            yield Link(f"{out}/w_point", bank.bank["pointwise"], ours, (channel,))
     else:
-        yield Link(f"{out}/w", bank[f"conv_{size}x{size}"], (layer,))
-    norm = bank["output_scale"], bank["output_offset"]
-    yield from _norm(out, norm, averages["output"], (layer, NORM_ROWS[op]))
+        yield Link(f"{out}/w", bank.bank["kernel"], (layer,))
+    norm = bank.bank["scale"], bank.bank["offset"]
+    yield from _norm(out, norm, bank.averages, (layer, 0))
 
 
 def _reduction(scope: str, bank: keras.layers.Layer, entry: int) -> Iterator[Link]:

@@ -36,10 +36,10 @@ def _banks(scope: str, cell: keras.layers.Layer) -> Iterator[Link]:
     weights = "w_depth", "w_point", "bn/scale", "bn/offset"
     for edge, first in enumerate(cell.first_row):
         node, side = divmod(edge, 2)
-        for size, bank in (3, cell.conv_3x3), (5, cell.conv_5x5):
+        for size, bank in zip((3, 5), cell.banks, strict=False):
             for stack in range(2):
                 conv = f"{scope}/cell_{node}/{'xy'[side]}/conv_{size}x{size}/stack_{stack}"
-                for name, variable in zip(weights, bank.bank, strict=True):
+                for name, variable in zip(weights, bank.bank.values(), strict=True):
                     rows = slice(first, first + node + 2), stack
                     yield Link(f"{conv}/{name}", variable, rows)
 
@@ -78,10 +78,10 @@ NETWORK_RULES = (
     (r"/cell_(\d+)/(.)_conv/", lambda at: f"_node_{int(at[1]) + 2}_{'xy'.index(at[2]) + 1}/"),
     # An input that no node takes.
     (r"/final_combine/calibrate_(\d)/", r"_end_\1/"),
-    (r"/sep_conv_0/w_(depth|point)$", r"_conv_1/\1wise_kernel"),
-    (r"/sep_conv_1/w_(depth|point)$", r"_conv_2/\1wise_kernel"),
-    (r"/sep_conv_0/bn/", "_norm_1/"),
-    (r"/sep_conv_1/bn/", "_norm_2/"),
+    (r"/sep_conv_0/w_(depth|point)$", r"_1_conv/\1wise_kernel"),
+    (r"/sep_conv_1/w_(depth|point)$", r"_2_conv/\1wise_kernel"),
+    (r"/sep_conv_0/bn/", "_1_norm/"),
+    (r"/sep_conv_1/bn/", "_2_norm/"),
     (r"/path(\d)_conv/w$", r"_path_\1/kernel"),
     (r"/bn/", "_norm/"),
     (r"/w$", "_conv/kernel"),

@@ -19,7 +19,7 @@ from enas_tf.reporting.drawing import draw, figure, layout
 from enas_tf.rnn.space import RnnSpace
 from enas_tf.zoo import PUBLISHED
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 KINDS = {space.name: space for space in (MacroSpace, MicroSpace, RnnSpace)}
 CHAIN = "0 5 0 2 1 1 3 1 0 1"  # four layers with skips, layer 1 a max pool
 

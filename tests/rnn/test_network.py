@@ -9,7 +9,7 @@ import tensorflow as tf
 from enas_tf.core.network_config import RnnChildConfig
 from enas_tf.layers import cost
 from enas_tf.layers.dropout import Clock
-from enas_tf.rnn.network import CellRecurrence, build, count_params, deployable
+from enas_tf.rnn.network import CellRecurrence, build, count_cost, deployable
 from enas_tf.rnn.space import RnnSpace
 from enas_tf.zoo import RNN_ENAS
 
@@ -72,13 +72,13 @@ def test_decay_is_the_sum_of_squares_of_all_weights():
 def test_parameters_are_counted_without_building(nodes):
     arc = RnnSpace(nodes).random(random.Random(nodes))
     net = network(arc=arc)
-    assert count_params(arc, SMALL, WORDS) == cost.count_params(net)
+    assert count_cost(arc, SMALL, WORDS).params == cost.count_params(net)
     assert len(net.variables) == len(net.trainable_variables) + 1
 
 
 def test_parameters_of_the_published_cell():
     _, arc = RnnSpace.of(RNN_ENAS.text)
-    assert count_params(arc, RnnChildConfig(hidden_size=800), 10_000) == 20_800_000
+    assert count_cost(arc, RnnChildConfig(hidden_size=800), 10_000).params == 20_800_000
 
 
 def test_advancing_from_a_state_leaves_the_carried_ones_alone():

@@ -10,7 +10,7 @@ import tensorflow as tf
 from enas_tf.core.network_config import RnnChildConfig
 from enas_tf.data.text import TextDataConfig
 from enas_tf.layers.dropout import Clock
-from enas_tf.rnn.network import RnnNetwork, count_params
+from enas_tf.rnn.network import RnnNetwork, count_cost
 from enas_tf.rnn.space import RnnSpace
 from enas_tf.rnn.supernet import DrawnWiring, RnnSupernet
 from enas_tf.tasks.language import LanguageTask
@@ -61,9 +61,9 @@ def test_each_op_index_runs_the_activation_of_that_name(op):
 )
 def test_the_output_is_the_mean_of_all_nodes_or_of_the_loose_ends(tokens, ends):
     states = [tf.fill([2, 3], value) for value in (1.0, 10.0, 100.0)]
-    everything = DrawnWiring(tf.constant(tokens), "all").output(states)
+    everything = DrawnWiring(SPACE.rows, tf.constant(tokens), "all").output(states)
     np.testing.assert_allclose(everything, np.full((2, 3), 37), rtol=1e-6)
-    loose = DrawnWiring(tf.constant(tokens), "loose_ends").output(states)
+    loose = DrawnWiring(SPACE.rows, tf.constant(tokens), "loose_ends").output(states)
     wanted = np.mean([10.0 ** (end - 1) for end in ends])
     np.testing.assert_allclose(loose, np.full((2, 3), wanted), rtol=1e-6)
 
@@ -124,7 +124,7 @@ def test_parameters_of_the_paper_s_size():
     weights = net.trainable_variables
     assert sum(math.prod(weight.shape) for weight in weights) == 16_560_000
     assert len(weights) == 11
-    assert count_params(space.random(random.Random(0)), config, 10_000) == 2_880_000
+    assert count_cost(space.random(random.Random(0)), config, 10_000).params == 2_880_000
 
 
 def learner(config, strategy):

@@ -122,7 +122,7 @@ def test_splits_the_cpu_in_a_fresh_process(name, devices, replicas):
         f"print(make_strategy({name!r}, {devices}).num_replicas_in_sync)"
     )
     command = [sys.executable, "-c", code]
-    root = Path(__file__).parents[1]
+    root = Path(__file__).parents[2]
     shown = subprocess.run(command, cwd=root, capture_output=True, text=True, check=True).stdout
     assert json.loads(shown.splitlines()[-1]) == replicas
 

@@ -1,0 +1,177 @@
+"""Tables of ops, and the spaces and architectures that take their ops from one.
+
+A row of a table is all that the project knows of an op; see `ops.py` of each space.
+"""
+
+from abc import abstractmethod
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, ClassVar, Protocol
+
+from enas_tf.core.errors import UserError
+from enas_tf.core.space import Arc, Space, Tokens, decode_json, numbered
+
+
+class Row(Protocol):
+    """What a table needs of an op."""
+
+    name: str
+
+
+@dataclass(frozen=True)
+class OpTable:
+    """The ops that a space can have, in the order of their numbers.
+
+    A set of them is named by a text. A number stands for so many of the first rows, in which every
+    op has its usual number. Else it is the names of ops, separated by commas, with underscores in
+    place of spaces where that is easier to type; they are numbered anew, in the table's order.
+
+    Attributes:
+        rows: the ops.
+        default: how many of the first ones a space has where nothing else is asked for.
+    """
+
+    rows: tuple[Row, ...]
+    default: int
+
+    @property
+    def help(self) -> str:
+        """What the option of a set means."""
+        return (
+            "ops to choose from: a number, for so many of the following, or the names of some, "
+            f"separated by commas: {', '.join(self.names)}"
+        )
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of all rows."""
+        return tuple(row.name for row in self.rows)
+
+    def choose(self, op_set: str | int) -> tuple[Any, ...]:
+        """Returns the rows of a set.
+
+        Raises:
+            UserError: a number or a name that the table does not have, or a name given twice.
+        """
+        text = str(op_set).strip()
+        if text.isdecimal():
+            if not 1 <= int(text) <= len(self.rows):
+                raise UserError(
+                    f"space.ops must be from 1 to {len(self.rows)}, so many of "
+                    f"{numbered(self.names)}, or names of these, got {text}"
+                )
+            return self.rows[: int(text)]
+        wanted = [" ".join(name.replace("_", " ").split()) for name in text.split(",")]
+        for name in wanted:
+            if name not in self.names:
+                raise UserError(
+                    f"space.ops: no op is called {name!r}; give a number, or names of "
+                    f"{', '.join(self.names)}"
+                )
+            if wanted.count(name) > 1:
+                raise UserError(f"space.ops names {name} twice")
+        return tuple(row for row in self.rows if row.name in wanted)
+
+    def canonical(self, op_set: str | int) -> str:
+        """Returns the one text for a set: a number where it is of first rows, else the names.
+
+        Raises:
+            UserError: as `choose`.
+        """
+        rows = self.choose(op_set)
+        return str(len(rows)) if rows == self.rows[: len(rows)] else ",".join(r.name for r in rows)
+
+    def smallest(self, op_set: str | int, ops: Iterable[int]) -> str:
+        """Returns the set that an architecture is of which a space with another set holds.
+
+        Ops have the same numbers in all sets of first rows, so that one architecture is the same
+        in all of them: it is of the default set, or of the first larger one that has its ops.
+        """
+        text = self.canonical(op_set)
+        return str(max(self.default, *(op + 1 for op in ops))) if text.isdecimal() else text
+
+
+class TableArc(Arc):
+    """An architecture whose ops are rows of a table.
+
+    A subclass is a frozen dataclass with a field `op_set`, the set that its ops' numbers are of.
+    """
+
+    table: ClassVar[OpTable]
+    op_set: str
+
+    def __post_init__(self) -> None:
+        """Has equal architectures be of equal sets."""
+        object.__setattr__(self, "op_set", self.table.smallest(self.op_set, self.ops))
+
+    @property
+    def rows(self) -> tuple[Any, ...]:
+        """The ops of its set by their numbers."""
+        return self.table.choose(self.op_set)
+
+    def _words(self) -> dict:
+        names = [row.name for row in self.rows]
+        known = self.op_set == str(self.table.default)
+        return super()._words() | ({} if known else {"ops": names})
+
+
+class TableSpace(Space):
+    """A space whose ops are rows of a table.
+
+    A subclass is a frozen dataclass with a field `op_set`, the set of ops to choose from.
+    """
+
+    table: ClassVar[OpTable]
+    op_set: str
+
+    def __post_init__(self) -> None:
+        """Raises UserError for a size or a set of ops that there is not."""
+        super().__post_init__()
+        object.__setattr__(self, "op_set", self.table.canonical(self.op_set))
+
+    @cached_property
+    def rows(self) -> tuple[Any, ...]:
+        """The ops to choose from by their numbers."""
+        return self.table.choose(self.op_set)
+
+    @property
+    def ops(self) -> tuple[str, ...]:
+        """The names of the ops to choose from."""
+        return tuple(row.name for row in self.rows)
+
+    @property
+    def op_options(self) -> str:
+        """The ops by their numbers, and what other sets have, as error messages put it."""
+        others = [name for name in self.table.names if name not in self.ops]
+        hint = f"; --space.ops can add {', '.join(others)}" if others else ""
+        return numbered(self.ops) + hint
+
+    @classmethod
+    def of(
+        cls, source: "str | Arc | Mapping | Iterable[int]", **options: object
+    ) -> tuple["TableSpace", Arc]:
+        """Reads an architecture of any size; what it says of its own ops comes first.
+
+        Args:
+            source: as for `parse`.
+            **options: the space's fields other than its size.
+        """
+        if isinstance(source, TableArc):
+            options["op_set"] = source.op_set
+        if isinstance(source, str) and source.strip().startswith("{"):
+            source = decode_json(source)
+        if isinstance(source, Mapping) and isinstance(source.get("ops"), Sequence):
+            options["op_set"] = ",".join(map(str, source["ops"]))
+        return super().of(source, **options)
+
+    @classmethod
+    def _read(cls, source: "str | Arc | Mapping | Iterable[int]") -> dict[str, object]:
+        values = super()._read(source)
+        # Ops stand by their names in JSON, whatever set it is of.
+        values.pop("ops", None)
+        return values
+
+    @abstractmethod
+    def _arc(self, tokens: Tokens) -> TableArc:
+        """The architecture of these tokens, which have been checked."""

@@ -1,0 +1,74 @@
+"""The shared weights of one op."""
+
+import keras
+import tensorflow as tf
+
+from enas_tf.layers.choice import Weights
+from enas_tf.layers.initializers import he_normal
+from enas_tf.layers.norm import MovingAverages, Statistics
+from enas_tf.layers.shared_op import SharedOp
+
+
+class OpBank(keras.layers.Layer):
+    """All sets of an op's weights, one for every place where the op may be chosen.
+
+    The sets lie along a leading axis of a few variables: a variable for each set would make a
+    tenfold number of them, and a slow start.
+
+    Args:
+        op: whose weights they are.
+        sets: how many.
+        channels: of the op's input and output.
+        moving: whether to keep moving averages of every set.
+    """
+
+    def __init__(self, op: SharedOp, sets: int, channels: int, moving: bool, **kwargs) -> None:
+        super().__init__(**{"name": op.name.replace(" ", "_"), **kwargs})
+        self.op = op
+        self.sets = sets
+        self.channels = channels
+        self.moving = moving and op.num_norms > 0
+
+    def build(self, input_shape: tuple | None = None) -> None:
+        """Makes kernels and, where there are batch norms, scales, offsets and averages."""
+        self.bank = {
+            name: self.add_weight(
+                shape=(self.sets, *kernel.shape), initializer=he_normal(kernel.fan_in), name=name
+            )
+            for name, kernel in self.op.kernel_shapes(self.channels).items()
+        }
+        if self.op.num_norms:
+            shape = (self.sets, self.op.num_norms, self.channels)
+            for name, initial in (("scale", "ones"), ("offset", "zeros")):
+                # Without autocast: the batch norm's kernel takes float32 for any input.
+                self.bank[name] = self.add_weight(
+                    shape=shape, initializer=initial, autocast=False, name=name
+                )
+            if self.moving:
+                self.averages = MovingAverages(shape, name="averages")
+        self.built = True
+
+    def read(self, training: bool = False) -> Weights:
+        """Returns the weights that the op takes, of all sets along axis 0.
+
+        Args:
+            training: whether to normalise by the batch's statistics though there are averages.
+        """
+        averages = self.averages.read() if self.moving and not training else ()
+        return *map(tf.convert_to_tensor, self.bank.values()), *averages
+
+    def update(self, rows: tf.Tensor, used: tf.Tensor, statistics: Statistics) -> None:
+        """Takes a batch's statistics into the moving averages of the sets that were used.
+
+        Args:
+            rows: `(n,)`, int32: sets, all different.
+            used: `(n,)`, bool: which of them.
+            statistics: means and variances of all of them, each `(n, norms, channels)`, of as many
+                norms as the op has, or more.
+        """
+        if not self.moving:
+            return
+        places, shape = rows[:, tf.newaxis], self.averages.mean.shape
+        own = [tf.scatter_nd(places, s[:, : self.op.num_norms], shape) for s in statistics]
+        mask = tf.scatter_nd(places, tf.cast(used, tf.float32), [self.sets])
+        self.averages.update(own, mask[:, tf.newaxis, tf.newaxis])
