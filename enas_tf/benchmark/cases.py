@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -12,7 +12,6 @@ import tensorflow as tf
 from enas_tf.benchmark.base import BenchmarkConfig
 from enas_tf.benchmark.measuring import WARM_UP, Work, measure
 from enas_tf.benchmark.subjects import SUBJECTS, Subject
-from enas_tf.core.config import overridden
 from enas_tf.core.space import Arc
 from enas_tf.data.base import ImageData
 from enas_tf.data.text import TextData
@@ -24,6 +23,7 @@ from enas_tf.search.search import Search
 from enas_tf.tasks.base import Task
 from enas_tf.training.child_trainer import Learner
 from enas_tf.training.distribution import compiles, make_strategy
+from enas_tf.training.final_training import ChildConfig, TrainConfig
 from enas_tf.zoo import resolve
 
 _BATCHES = 20
@@ -125,11 +125,19 @@ def run(case: str, config: BenchmarkConfig, started: float) -> dict[str, Any]:
     return {"case": case, **measure(work, config.steps, started)}
 
 
+@dataclass(frozen=True)
+class _SearchSizes(TrainConfig):
+    """A final network as large as the search's child."""
+
+    def child(self, search_child: ChildConfig) -> ChildConfig:
+        """Returns the search's configuration as it is."""
+        return search_child
+
+
 def _of_search_sizes(subject: Subject) -> Subject:
     """With a final network as large as the search's, and the same batches."""
     settings = subject.settings
-    train = overridden(settings.train, settings.child)
-    train = replace(train, batch_size=settings.search.batch_size)
+    train = _SearchSizes(batch_size=settings.search.batch_size)
     return replace(subject, settings=replace(settings, train=train))
 
 

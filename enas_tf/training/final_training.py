@@ -3,16 +3,17 @@
 Reference: Pham et al. 2018, sections 3.1 and 3.2.
 """
 
+from abc import abstractmethod
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 import tensorflow as tf
 
-from enas_tf.core.config import option, overridden
+from enas_tf.core.config import option
 from enas_tf.core.errors import UserError
-from enas_tf.core.network_config import ImageChildConfig, RnnChildConfig
+from enas_tf.core.network_config import CellChildConfig, ImageChildConfig, RnnChildConfig
 from enas_tf.layers.dropout import Clock, attempt_offset
 from enas_tf.tasks.base import Task
 from enas_tf.training.checkpoints import Checkpoints
@@ -52,16 +53,20 @@ class TrainConfig:
                 raise UserError(f"train.{name} must not be negative, got {getattr(self, name)}")
 
     def child(self, search_child: ChildConfig) -> ChildConfig:
-        """The final network's configuration: the search's, but for the fields that both have.
+        """Returns the final network's configuration: the search's, but for what this one sets.
 
         Raises:
             UserError: values that make no network.
         """
         try:
-            return overridden(search_child, self)
+            return self._final(search_child)
         except UserError as error:
             # The search's own values have passed, so that what is wrong is the training's.
             raise UserError("train." + str(error).removeprefix("child.")) from error
+
+    @abstractmethod
+    def _final(self, child: ChildConfig) -> ChildConfig:
+        """Returns a child's configuration with the values that are this one's."""
 
 
 @dataclass(frozen=True)
@@ -80,12 +85,28 @@ class ImageTrainConfig(TrainConfig):
         True, "train on the validation split too; there is then no best epoch, only the last"
     )
 
+    def _final(self, child: ImageChildConfig) -> ImageChildConfig:
+        return replace(
+            child,
+            out_filters=self.out_filters,
+            keep_prob=self.keep_prob,
+            drop_path_keep_prob=self.drop_path_keep_prob,
+            aux_head=self.aux_head,
+            l2=self.l2,
+            lr_max=self.lr_max,
+            lr_min=self.lr_min,
+            lr_period=self.lr_period,
+        )
+
 
 @dataclass(frozen=True)
 class CellTrainConfig(ImageTrainConfig):
     """The final training of a stack of cells; its network is larger than the search's."""
 
     num_layers: int = option(15, "as child.num_layers, of the final network")
+
+    def _final(self, child: CellChildConfig) -> CellChildConfig:
+        return replace(super()._final(child), num_layers=self.num_layers)
 
 
 @dataclass(frozen=True)
@@ -110,6 +131,22 @@ class RnnTrainConfig(TrainConfig):
         "epochs without a better validation perplexity after which the weights' average over the "
         "steps from then on is what is evaluated; 0: never",
     )
+
+    def _final(self, child: RnnChildConfig) -> RnnChildConfig:
+        return replace(
+            child,
+            hidden_size=self.hidden_size,
+            drop_word=self.drop_word,
+            drop_embedding=self.drop_embedding,
+            drop_input=self.drop_input,
+            drop_node=self.drop_node,
+            drop_output=self.drop_output,
+            init_range=self.init_range,
+            activation_l2=self.activation_l2,
+            slowness=self.slowness,
+            learning_rate=self.learning_rate,
+            grad_clip=self.grad_clip,
+        )
 
 
 class Training:
