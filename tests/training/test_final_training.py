@@ -9,7 +9,7 @@ from enas_tf.core.errors import UserError
 from enas_tf.core.network_config import CellChildConfig, ImageChildConfig, RnnChildConfig
 from enas_tf.training.final_training import CellTrainConfig, ImageTrainConfig, RnnTrainConfig
 from enas_tf.training.run_folder import Run
-from enas_tf.training.session import Loop
+from enas_tf.training.session import Session
 from tests import tiny
 
 KERNEL = "child/sequential/conv2d/kernel"
@@ -17,7 +17,7 @@ ARC, OTHER = "0 0 1 0 0 0 1 0", "0 0 1 0 0 0 1 1"
 
 
 def copies(training):
-    return tiny.values(training.learner.variables)
+    return tiny.values(training.trainer.variables)
 
 
 @pytest.fixture(scope="module")
@@ -129,18 +129,18 @@ def test_the_best_epoch_outlives_a_kill(tmp_path, monkeypatch):
 def test_a_best_epoch_that_was_not_saved_is_forgotten(tmp_path, monkeypatch):
     """Without determinism, the epoch that is done again may be a worse one."""
     run, training = Run(tmp_path), tiny.training(tiny.TRAIN)
-    asked, save = with_accuracies(monkeypatch, training, [0.5, 0.9]), Loop.save
+    asked, save = with_accuracies(monkeypatch, training, [0.5, 0.9]), Session.save
 
-    def killed_at_the_second(loop):
+    def killed_at_the_second(session):
         if len(asked) == 2:
             raise tiny.Killed
-        save(loop)
+        save(session)
 
-    monkeypatch.setattr(Loop, "save", killed_at_the_second)
+    monkeypatch.setattr(Session, "save", killed_at_the_second)
     with pytest.raises(tiny.Killed):
         training.run(run, ARC, params=1)
     assert len(list(run.path("train/checkpoints").glob("best_*"))) == 2
-    monkeypatch.setattr(Loop, "save", save)
+    monkeypatch.setattr(Session, "save", save)
     resumed = tiny.training(tiny.TRAIN)
     with_accuracies(monkeypatch, resumed, [0.2, 0.3])
     assert resumed.run(run, ARC, params=1)["best_valid"]["epoch"] == 0
@@ -220,7 +220,7 @@ def test_evaluates_with_moving_averages_and_without_dropout(unbroken):
     assert training.evaluate("test") == result["test"] == training.evaluate("test")
     # By hand: convolution, moving averages, no dropout, classifier.
     kernel, bias, scale, offset, mean, variance, weights, shift = (
-        variable.numpy() for variable in training.learner.child.variables
+        variable.numpy() for variable in training.trainer.child.variables
     )
     [(images, labels)] = training.task.eval_batches("test", 18, (0, 1))
     patches = np.lib.stride_tricks.sliding_window_view(images.numpy()[..., 0], (3, 3), (1, 2))
@@ -237,9 +237,9 @@ def test_replicas_keep_the_same_weights_and_moving_averages(tmp_path):
     training = tiny.training(config, strategy=tiny.two_devices())
     result = training.run(Run(tmp_path), ARC, params=1)
     assert result["images_seen"] == 30
-    for variable in training.learner.child.variables:
+    for variable in training.trainer.child.variables:
         copies = [
-            v.numpy() for v in training.learner.strategy.experimental_local_results(variable.value)
+            v.numpy() for v in training.trainer.strategy.experimental_local_results(variable.value)
         ]
         np.testing.assert_array_equal(copies[0], copies[1], err_msg=variable.path)
 
