@@ -27,7 +27,7 @@ from enas_tf.rnn.language_model import CarriedState, SequenceDropout
 from enas_tf.rnn.recipe import PTB_RNN
 from enas_tf.rnn.space import RnnSpace
 from enas_tf.tasks.language import RnnOutputs
-from enas_tf.training.child_trainer import Learner
+from enas_tf.training.child_trainer import ChildTrainer
 from enas_tf.training.final_training import Training
 from enas_tf.training.run_folder import Run
 
@@ -92,8 +92,8 @@ def train_lstm(settings: Settings, data: TextData, params: int, workdir: str) ->
     with tf.distribute.OneDeviceStrategy("CPU:0").scope():
         clock = Clock(steps, settings.common.seed)
         network = LstmNetwork(config, data.vocab_size, train.batch_size, clock)
-        learner = Learner(network, network, task, config)
-    training = Training(learner, task, train, clock, settings.common.seed)
+        trainer = ChildTrainer(network, network, task, config)
+    training = Training(trainer, task, train, clock, settings.common.seed)
     params = sum(math.prod(variable.shape) for variable in network.trainable_variables)
     return training.run(Run(workdir), "LSTM", params)
 

@@ -24,7 +24,7 @@ ALL_SPACES = {
     "--precision": ("float32", "mixed_bfloat16", "mixed_float16"),
     "--strategy": ("one", "mirrored"),
     "--search.arcs_per_step": ("one", "replica"),
-    "--controller.kind": ("lstm", "random"),
+    "--controller.kind": ("lstm", "ppo", "random"),
     "--controller.entropy": ("source", "true_entropy"),
 }
 IMAGES = ALL_SPACES | {

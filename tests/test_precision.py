@@ -25,7 +25,7 @@ from enas_tf.rnn.space import RnnSpace
 from enas_tf.rnn.supernet import RnnSupernet
 from enas_tf.tasks.images import ImageTask, NetworkForward
 from enas_tf.tasks.language import LanguageTask
-from enas_tf.training.child_trainer import Learner
+from enas_tf.training.child_trainer import ChildTrainer
 
 MICRO, MACRO, RNN = MicroSpace(2), MacroSpace(7, 7), RnnSpace(4)
 # Every op of each space.
@@ -54,14 +54,14 @@ def images(count=64):
 def image_learner(config: ImageChildConfig, make, wrap=lambda child: child):
     child = make(config, SHAPE, CLASSES, Clock(10, 0))
     task = ImageTask(images(), DataConfig(pad=0), config)
-    return Learner(child, wrap(child), task, config), task
+    return ChildTrainer(child, wrap(child), task, config), task
 
 
 def text_learner(child):
     words = np.random.default_rng(0).integers(0, WORDS, 400).astype(np.int32)
     data = TextData("noise", dict.fromkeys(("train", "valid", "test"), words), (*"ab",))
     task = LanguageTask(data, TextDataConfig(10), RNN_CONFIG)
-    return Learner(child, child, task, RNN_CONFIG), task
+    return ChildTrainer(child, child, task, RNN_CONFIG), task
 
 
 def micro_supernet():
@@ -98,7 +98,7 @@ CHILDREN = {
     rnn_supernet: RNN_ARC,
     rnn_final: None,
 }
-"""What makes a learner, and the architecture that its child takes beside a batch."""
+"""What makes a trainer, and the architecture that its child takes beside a batch."""
 
 
 def step(make, policy):
@@ -109,18 +109,18 @@ def step(make, policy):
     try:
         keras.utils.set_random_seed(0)
         with tf.distribute.OneDeviceStrategy("CPU:0").scope():
-            learner, task = make()
+            trainer, task = make()
         arc = CHILDREN[make]
         tokens = [tf.constant(arc.tokens)] if arc else []
-        before = [variable.numpy() for variable in learner.child.variables]
+        before = [variable.numpy() for variable in trainer.child.variables]
         batches = task.train_batches(BATCH, seed=0, steps=range(1), shard=(0, 1))
-        report = learner.train_step(next(iter(batches)), *tokens)
-        after = [variable.numpy() for variable in learner.child.variables]
-        metrics = learner.evaluate(task.eval_batches("valid", BATCH, (0, 1)), *tokens)
+        report = trainer.train_step(next(iter(batches)), *tokens)
+        after = [variable.numpy() for variable in trainer.child.variables]
+        metrics = trainer.evaluate(task.eval_batches("valid", BATCH, (0, 1)), *tokens)
     finally:
         tf.config.run_functions_eagerly(False)
         keras.mixed_precision.set_dtype_policy("float32")
-    assert {variable.dtype for variable in learner.child.variables} == {"float32"}
+    assert {variable.dtype for variable in trainer.child.variables} == {"float32"}
     changes = [new - old for new, old in zip(after, before, strict=True)]
     return {name: float(value) for name, value in report.items()}, changes, metrics
 

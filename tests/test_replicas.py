@@ -11,7 +11,7 @@ from enas_tf.layers.dropout import Clock
 from enas_tf.macro.recipe import CIFAR_MACRO
 from enas_tf.micro.recipe import CIFAR_MICRO
 from enas_tf.rnn.recipe import PTB_RNN
-from enas_tf.training.child_trainer import Learner
+from enas_tf.training.child_trainer import ChildTrainer
 from tests import tiny
 
 STEPS = 20
@@ -67,10 +67,10 @@ def trained(strategy, recipe, settings, sizes, jit_compile=False, steps=STEPS):
     with strategy.scope():
         supernet = recipe.domain.supernet(settings, sizes, Clock(STEPS, 0))
         task = recipe.domain.search_task(settings, None)
-        learner = Learner(supernet, supernet, task, settings.child, jit_compile)
+        trainer = ChildTrainer(supernet, supernet, task, settings.child, jit_compile)
     controller = recipe.controller(settings.space, settings.controller)
     tokens = controller.sample(STEPS, tf.constant([0, 0])).tokens
-    losses, before = [], [np.array(variable) for variable in learner.trained]
+    losses, before = [], [np.array(variable) for variable in trainer.trained]
     for step, batch in zip(range(steps), batches_of(sizes), strict=False):
         if strategy.num_replicas_in_sync == 1:
             given = doubled(batch)
@@ -79,8 +79,8 @@ def trained(strategy, recipe, settings, sizes, jit_compile=False, steps=STEPS):
                 strategy.experimental_distribute_values_from_function(lambda _, a=a: tf.constant(a))
                 for a in batch
             )
-        losses.append(float(learner.train_step(given, tokens[step])["loss"]))
-    return losses, before, [np.array(variable) for variable in learner.trained]
+        losses.append(float(trainer.train_step(given, tokens[step])["loss"]))
+    return losses, before, [np.array(variable) for variable in trainer.trained]
 
 
 def largest(some, others):
@@ -113,13 +113,13 @@ def test_one_program_serves_all_architectures(name):
     settings = settings_of(recipe, space, child)
     supernet = recipe.domain.supernet(settings, sizes, Clock(STEPS, 0))
     task = recipe.domain.search_task(settings, None)
-    learner = Learner(supernet, supernet, task, settings.child, jit_compile=True)
+    trainer = ChildTrainer(supernet, supernet, task, settings.child, jit_compile=True)
     controller = recipe.controller(settings.space, settings.controller)
     inputs, targets, *extra = doubled(next(batches_of(sizes)))
     inputs, targets = task.padded(inputs, targets)
     programs = set()
     for tokens in controller.sample(3, tf.constant([0, 0])).tokens:
-        compiler = learner._backward.experimental_get_compiler_ir(inputs, targets, *extra, tokens)
+        compiler = trainer._backward.experimental_get_compiler_ir(inputs, targets, *extra, tokens)
         # What XLA needs to know of the architecture would be a constant.
         programs.add(compiler(stage="hlo"))
     assert len(programs) == 1

@@ -15,12 +15,12 @@ from enas_tf.layers.dropout import Clock, Dropout
 from enas_tf.layers.norm import BatchNorm
 from enas_tf.layers.op_bank import OpBank
 from enas_tf.micro.space import MicroSpace
+from enas_tf.search.algorithms import make_algorithm
 from enas_tf.search.controller import Controller, ControllerConfig
-from enas_tf.search.reinforce import Reinforce
 from enas_tf.search.search import Search, SearchConfig
 from enas_tf.tasks.images import ImageTask
-from enas_tf.training import session as loops
-from enas_tf.training.child_trainer import Learner
+from enas_tf.training import session as sessions
+from enas_tf.training.child_trainer import ChildTrainer
 from enas_tf.training.distribution import make_strategy
 from enas_tf.training.final_training import ImageTrainConfig, Training
 
@@ -101,14 +101,13 @@ def search(strategy=None, child=CHILD, config=SEARCH, **controller):
     keras.utils.set_random_seed(1)
     strategy = strategy or tf.distribute.OneDeviceStrategy("CPU:0")
     task = ImageTask(data(), DataConfig(pad=1), child)
-    with tf.device("CPU:0"):
-        reinforce = Reinforce(TinyController(SPACE, ControllerConfig(lstm_size=4, **controller)))
+    algorithm = make_algorithm(TinyController, SPACE, ControllerConfig(lstm_size=4, **controller))
     with strategy.scope():
         clock = Clock(config.max_steps * config.num_epochs, seed=3)
         supernet = Supernet(clock, child.keep_prob)
         supernet(tf.zeros([1, 4, 4, 1]), tf.zeros([8], tf.int32))
-        learner = Learner(supernet, supernet, task, child)
-    return Search(learner, reinforce, task, config, clock, seed=3)
+        trainer = ChildTrainer(supernet, supernet, task, child)
+    return Search(trainer, algorithm, task, config, clock, seed=3)
 
 
 def training(config, child=CHILD, strategy=None):
@@ -129,13 +128,13 @@ def training(config, child=CHILD, strategy=None):
                 keras.layers.Dense(3),
             ]
         )
-        learner = Learner(
+        trainer = ChildTrainer(
             network,
             lambda images, training: (network(images, training=training), None),
             task,
             child,
         )
-    return Training(learner, task, config, clock, seed=3)
+    return Training(trainer, task, config, clock, seed=3)
 
 
 TRAIN = ImageTrainConfig(num_epochs=3, batch_size=6, max_steps=5, use_validation=False)
@@ -171,15 +170,15 @@ class Killed(BaseException):
 def many_checkpoints():
     """Records every two steps, with a checkpoint at each."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(loops, "LOG_EVERY", 2)
-        patch.setattr(loops, "_CHECKPOINT_SECONDS", 0)
+        patch.setattr(sessions, "LOG_EVERY", 2)
+        patch.setattr(sessions, "_CHECKPOINT_SECONDS", 0)
         yield
 
 
 @contextmanager
 def killed_at(step):
     """Ends the work when it has done a step, before it is counted."""
-    advance = loops.Loop.advance
+    advance = sessions.Session.advance
 
     def killing(self, *args, **kwargs):
         if self.step + 1 == step:
@@ -187,5 +186,5 @@ def killed_at(step):
         advance(self, *args, **kwargs)
 
     with pytest.MonkeyPatch.context() as patch, pytest.raises(Killed):
-        patch.setattr(loops.Loop, "advance", killing)
+        patch.setattr(sessions.Session, "advance", killing)
         yield

@@ -2,8 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import replace
-from functools import partial
+from dataclasses import dataclass, replace
 from typing import Any
 
 import keras
@@ -12,18 +11,18 @@ import tensorflow as tf
 from enas_tf.benchmark.base import BenchmarkConfig
 from enas_tf.benchmark.measuring import WARM_UP, Work, measure
 from enas_tf.benchmark.subjects import SUBJECTS, Subject
-from enas_tf.core.config import overridden
 from enas_tf.core.space import Arc
 from enas_tf.data.base import ImageData
 from enas_tf.data.text import TextData
 from enas_tf.experiment.domain import Domain
 from enas_tf.layers.cost import count_params
 from enas_tf.layers.dropout import Clock
+from enas_tf.search.evaluator import Evaluator
 from enas_tf.search.reinforce import Reinforce
-from enas_tf.search.search import Search
 from enas_tf.tasks.base import Task
-from enas_tf.training.child_trainer import Learner
+from enas_tf.training.child_trainer import ChildTrainer
 from enas_tf.training.distribution import compiles, make_strategy
+from enas_tf.training.final_training import ChildConfig, TrainConfig
 from enas_tf.zoo import PUBLISHED
 
 _BATCHES = 20
@@ -35,9 +34,9 @@ def search(subject: Subject, total: int) -> Work:
     """A step of the shared weights, on another architecture each time."""
     tokens = _draw(subject, total)
     task = subject.recipe.domain.search_task(subject.settings, subject.data())
-    clock, learner = _shared_weights(subject, task)
+    clock, trainer = _shared_weights(subject, task)
     size, compiled = subject.settings.search.batch_size, subject.jit_compile
-    return _training(learner, task, clock, size, compiled, lambda number: (tokens[number],))
+    return _training(trainer, task, clock, size, compiled, lambda number: (tokens[number],))
 
 
 def held(subject: Subject, total: int) -> Work:
@@ -45,9 +44,9 @@ def held(subject: Subject, total: int) -> Work:
     data = subject.data()
     tokens = tf.constant(_middle_arc(subject, data, total).tokens)
     task = subject.recipe.domain.search_task(subject.settings, data)
-    clock, learner = _shared_weights(subject, task)
+    clock, trainer = _shared_weights(subject, task)
     size, compiled = subject.settings.search.batch_size, subject.jit_compile
-    return _training(learner, task, clock, size, compiled, lambda _: (tokens,))
+    return _training(trainer, task, clock, size, compiled, lambda _: (tokens,))
 
 
 def static(subject: Subject, total: int) -> Work:
@@ -67,34 +66,35 @@ def final(subject: Subject, total: int) -> Work:
 
 def controller(subject: Subject, total: int) -> Work:
     """Draws architectures, rewards each on a validation batch of its own, and updates."""
-    search, batches = _rewarding(subject, total)
-    reinforce, count = search.reinforce, search.config.arcs_per_update
+    reinforce, count = _reinforce(subject), subject.settings.search.arcs_per_update
+    _, evaluator, batches = _rewarding(subject, total)
 
     def step(number: int) -> dict[str, tf.Tensor]:
-        tokens = search.sample_to_derive(count, number)
-        rewards = search.rewards(tokens, batches)
-        with tf.device("CPU:0"):
-            return reinforce.learn(tokens, tf.constant(rewards))
+        tokens = reinforce.propose(count, (0, number)).tokens
+        return reinforce.feedback(tokens, evaluator.rewards(tokens, batches))
 
     return Work(step, "arcs", count, count, _size(reinforce))
 
 
 def reward(subject: Subject, total: int) -> Work:
     """Rewards as many architectures as `controller`, the first time the same ones."""
-    search, batches = _rewarding(subject, total)
-    count = search.config.arcs_per_update
-    tokens = [search.sample_to_derive(count, number) for number in range(total)]
+    reinforce, count = _reinforce(subject), subject.settings.search.arcs_per_update
+    trainer, evaluator, batches = _rewarding(subject, total)
+    tokens = [reinforce.propose(count, (0, number)).tokens for number in range(total)]
 
     def step(number: int) -> list[float]:
-        return search.rewards(tokens[number], batches)
+        return evaluator.rewards(tokens[number], batches)
 
-    return Work(step, "arcs", count, count, count_params(search.learner.child))
+    return Work(step, "arcs", count, count, count_params(trainer.child))
 
 
 def sample(subject: Subject, total: int) -> Work:
     """Draws a hundred architectures at once."""
-    reinforce, draw = _sampler(subject)
-    step = partial(draw, _ARCS_AT_ONCE)
+    reinforce = _reinforce(subject)
+
+    def step(number: int) -> tf.Tensor:
+        return reinforce.propose(_ARCS_AT_ONCE, (0, number)).tokens
+
     return Work(step, "arcs", _ARCS_AT_ONCE, _ARCS_AT_ONCE, _size(reinforce))
 
 
@@ -110,7 +110,7 @@ def input_pipeline(subject: Subject, total: int) -> Work:
         for _ in range(_BATCHES_AT_ONCE):
             next(batches)
 
-    return Work(step, task.unit, batch_size, batch_size, 0, _BATCHES_AT_ONCE)
+    return Work(step, task.examples, batch_size, batch_size, 0, _BATCHES_AT_ONCE)
 
 
 def run(case: str, config: BenchmarkConfig, started: float) -> dict[str, Any]:
@@ -125,47 +125,43 @@ def run(case: str, config: BenchmarkConfig, started: float) -> dict[str, Any]:
     return {"case": case, **measure(work, config.steps, started)}
 
 
+@dataclass(frozen=True)
+class _SearchSizes(TrainConfig):
+    """A final network as large as the search's child."""
+
+    def child(self, search_child: ChildConfig) -> ChildConfig:
+        """Returns the search's configuration as it is."""
+        return search_child
+
+
 def _of_search_sizes(subject: Subject) -> Subject:
     """With a final network as large as the search's, and the same batches."""
     settings = subject.settings
-    train = overridden(settings.train, settings.child)
-    train = replace(train, batch_size=settings.search.batch_size)
+    train = _SearchSizes(batch_size=settings.search.batch_size)
     return replace(subject, settings=replace(settings, train=train))
 
 
 def _reinforce(subject: Subject) -> Reinforce:
+    settings = subject.settings
     with tf.device("CPU:0"):
-        return Reinforce(
-            subject.recipe.controller(subject.settings.space, subject.settings.controller)
-        )
+        return Reinforce.make(subject.recipe.controller, settings.space, settings.controller)
 
 
-def _sampler(subject: Subject) -> tuple[Reinforce, Callable[[int, int], tf.Tensor]]:
-    """A controller, and what draws tokens, `(n, num_tokens)`, from a count and a seed."""
-    reinforce = _reinforce(subject)
-    sample = tf.function(reinforce.controller.sample, autograph=False)
-
-    def draw(count: int, seed: int) -> tf.Tensor:
-        with tf.device("CPU:0"):
-            return sample(count, tf.constant([0, seed])).tokens
-
-    return reinforce, draw
-
-
-def _rewarding(subject: Subject, total: int) -> tuple[Search, Iterator]:
-    """A search, and two validation batches for each architecture of so many updates."""
-    settings, reinforce = subject.settings, _reinforce(subject)
+def _rewarding(subject: Subject, total: int) -> tuple[ChildTrainer, Evaluator, Iterator]:
+    """Shared weights, and two validation batches for each architecture of so many updates."""
+    settings = subject.settings
     task = subject.recipe.domain.search_task(settings, subject.data())
-    clock, learner = _shared_weights(subject, task)
-    search = Search(learner, reinforce, task, settings.search, clock, settings.common.seed)
+    _, trainer = _shared_weights(subject, task)
+    evaluator = Evaluator(trainer, task, settings.search.batch_size)
     # A compiled step is taken twice.
-    return search, search.reward_batches(0, 2 * search.config.arcs_per_update * total)
+    count = 2 * settings.search.arcs_per_update * total
+    return trainer, evaluator, evaluator.shuffled_batches(settings.common.seed, 0, count)
 
 
 def _draw(subject: Subject, count: int) -> tf.Tensor:
     """Tokens of an untrained controller, `(count, num_tokens)`, the same ones at each call."""
     keras.utils.set_random_seed(subject.settings.common.seed)
-    return _sampler(subject)[1](count, 0)
+    return _reinforce(subject).propose(count, (0, 0)).tokens
 
 
 def _middle_arc(subject: Subject, data: ImageData | TextData, total: int) -> Arc:
@@ -177,12 +173,12 @@ def _middle_arc(subject: Subject, data: ImageData | TextData, total: int) -> Arc
     return arcs[len(arcs) // 2]
 
 
-def _shared_weights(subject: Subject, task: Task) -> tuple[Clock, Learner]:
+def _shared_weights(subject: Subject, task: Task) -> tuple[Clock, ChildTrainer]:
     settings, domain = subject.settings, subject.recipe.domain
     with make_strategy("one").scope():
         clock = Clock(_BATCHES, settings.common.seed)
         supernet = domain.supernet(settings, domain.sizes(task.data), clock)
-        return clock, Learner(supernet, supernet, task, settings.child, subject.jit_compile)
+        return clock, ChildTrainer(supernet, supernet, task, settings.child, subject.jit_compile)
 
 
 def _single_training(subject: Subject, domain: Domain, arc: Arc, task: Task) -> Work:
@@ -192,33 +188,32 @@ def _single_training(subject: Subject, domain: Domain, arc: Arc, task: Task) -> 
         network = domain.network(arc, settings, domain.sizes(task.data), clock)
         config = settings.train.child(settings.child)
         forward = domain.forward(network)
-        learner = Learner(network, forward, task, config, subject.jit_compile)
+        trainer = ChildTrainer(network, forward, task, config, subject.jit_compile)
     size = settings.train.batch_size
-    return _training(learner, task, clock, size, subject.jit_compile, lambda number: ())
+    return _training(trainer, task, clock, size, subject.jit_compile, lambda number: ())
 
 
 def _training(
-    learner: Learner,
+    trainer: ChildTrainer,
     task: Task,
     clock: Clock,
     batch_size: int,
     compiled: bool,
     extra: Callable[[int], tuple],
 ) -> Work:
-    """Steps of a learner on batches that are made beforehand."""
+    """Steps of a trainer on batches that are made beforehand."""
     # Batches have a case of their own.
     steps = range(_BATCHES)
     batches = task.train_batches(batch_size, seed=0, steps=steps, shard=(0, 1))
-    learner.trace(batches, *extra(0))
+    trainer.trace(batches, *extra(0))
     batches = list(batches)
 
     def step(number: int) -> dict[str, tf.Tensor]:
         clock.step.assign(number)
-        return learner.train_step(batches[number % _BATCHES], *extra(number))
+        return trainer.train_step(batches[number % _BATCHES], *extra(number))
 
-    amount = task.units_per_step(batch_size)
-    params = count_params(learner.child)
-    return Work(step, task.unit, amount, batch_size, params, compiled=compiled)
+    num_examples, params = task.num_examples(batch_size), count_params(trainer.child)
+    return Work(step, task.examples, num_examples, batch_size, params, compiled=compiled)
 
 
 def _size(reinforce: Reinforce) -> int:

@@ -1,9 +1,7 @@
 """Fields of configs."""
 
-from dataclasses import field, fields, replace
-from typing import Any, TypeVar
-
-Config = TypeVar("Config")
+from dataclasses import field
+from typing import Any
 
 
 def option(default: Any, help: str, **metadata: Any) -> Any:
@@ -15,13 +13,3 @@ def option(default: Any, help: str, **metadata: Any) -> Any:
         metadata: what else launchers heed: `flag`, a name for the flag other than the field's.
     """
     return field(default=default, metadata={"help": help, **metadata})
-
-
-def overridden(config: Config, other: Any) -> Config:
-    """A config with another config's values in the fields that both have.
-
-    Raises:
-        UserError: values that the config refuses.
-    """
-    both = {field.name for field in fields(config)} & {field.name for field in fields(other)}
-    return replace(config, **{name: getattr(other, name) for name in both})

@@ -1,10 +1,10 @@
-"""The errors that a launcher tells in one line."""
+"""The errors that a launcher reports in one line."""
 
 import re
 
 
 class UserError(ValueError):
-    """A mistake of the user's, told in one line: what was wrong and what to do.
+    """A mistake of the user's, reported in one line: what was wrong and what to do.
 
     The launchers print it as `error: ...` on stderr and exit with status 2, without a traceback.
     """

@@ -21,7 +21,7 @@ class ImageChildConfig:
     drop_path_keep_prob: float = option(
         1.0, "drop path keeps this much of the last layer's ops at the end of the training"
     )
-    aux_head: bool = option(True, "add an auxiliary classifier behind the second reduction")
+    aux_head: bool = option(True, "add an auxiliary classifier after the second reduction")
     aux_weight: float = option(0.4, "weight of the auxiliary classifier's loss")
     train_aux_head: bool = option(
         True, "train the auxiliary classifier's own weights too; the authors' code does not"
@@ -59,7 +59,7 @@ class ImageChildConfig:
         """The network's size in words, as far as the configuration says."""
         return f"{self.out_filters} filters"
 
-    def rate(self, epoch: int) -> float:
+    def learning_rate_at(self, epoch: int) -> float:
         """The learning rate of an epoch, counted from 0."""
         periods = self.lr_period, self.lr_period_factor
         return CosineRestarts(self.lr_max, self.lr_min, *periods)(epoch)
@@ -115,7 +115,7 @@ class RnnChildConfig:
     """
 
     momentum: ClassVar[float] = 0.0
-    # The network reckons its own decay, which is not that of all weights.
+    # The network computes its own decay, which is not that of all weights.
     l2: ClassVar[float] = 0.0
 
     hidden_size: int = option(200, "width of the embedding, of the state and of every node")
@@ -156,7 +156,7 @@ class RnnChildConfig:
         """The network's size in words."""
         return f"hidden size {self.hidden_size}"
 
-    def rate(self, epoch: int) -> float:
+    def learning_rate_at(self, epoch: int) -> float:
         """The learning rate, the same in all epochs."""
         return self.learning_rate
 

@@ -1,5 +1,6 @@
 """A run from data to export: makes the parts of a recipe and runs its phases."""
 
+import hashlib
 from dataclasses import fields, replace
 from functools import cached_property, partial
 from pathlib import Path
@@ -14,14 +15,13 @@ from enas_tf.experiment.describe import describe
 from enas_tf.experiment.preflight import check_search, check_training
 from enas_tf.experiment.recipe import Recipe
 from enas_tf.experiment.settings import FREE, Settings, flags_of, run_config
-from enas_tf.export.base import versions
 from enas_tf.layers.cost import count_params
 from enas_tf.layers.dropout import Clock
+from enas_tf.search.algorithms import make_algorithm
 from enas_tf.search.compare import compare
-from enas_tf.search.derive import derive, is_derived
-from enas_tf.search.reinforce import Reinforce
-from enas_tf.search.search import Search, is_finished
-from enas_tf.training.child_trainer import Learner
+from enas_tf.search.derive import derive
+from enas_tf.search.search import Search
+from enas_tf.training.child_trainer import ChildTrainer
 from enas_tf.training.distribution import compiles, make_strategy
 from enas_tf.training.final_training import Training
 from enas_tf.training.run_folder import Run
@@ -110,13 +110,14 @@ class Experiment:
     def pipeline(self) -> None:
         """Search, derive, train and export, in turn; skips what is done."""
         given = self._given_arc
-        # What would stop the training is told now, not after the search.
+        # What would stop the training is raised now, not after the search.
         self._check_training(given and given[1])
         if not given:
             self.search_and_derive()
-        if not self.run.path("train/result.json").exists() or self._is_another_arc():
+        # Also where another architecture was trained, which train refuses.
+        if not self.run.is_done("train", arc=str(self._arc()[1])):
             self.train()
-        if not versions(self._export_folder):
+        if not self.run.is_done("export", result=self._result_digest()):
             self._report()
             self.export()
 
@@ -131,11 +132,8 @@ class Experiment:
 
     def _is_derived(self) -> bool:
         """Whether an architecture was derived from a search that had ended."""
-        return is_finished(self.run, self.settings.search) and is_derived(self.run)
-
-    def _is_another_arc(self) -> bool:
-        """Whether the trained architecture is not the one that is wanted, which train refuses."""
-        return self.run.read_json("train/result.json")["arc"] != str(self._arc()[1])
+        search = self.run.done_facts("search")
+        return search is not None and self.run.is_done("derive", **search)
 
     def _refuse_a_training(self) -> None:
         """Raises UserError where the search could not be followed by a training of its result."""
@@ -172,7 +170,9 @@ class Experiment:
             params = self.domain.count_cost(arc, short, self.domain.sizes(self.data)).params
             return training.run(run, str(arc), params, tests=False)
 
-        result = compare(search, settings.compare, settings.derive, self.run, train_alone)
+        result = compare(
+            search.searched(), settings.compare, settings.derive, self.run, train_alone
+        )
         self._report()
         return result
 
@@ -198,6 +198,8 @@ class Experiment:
         card = {"result": self.run.read_json("train/result.json")}
         card |= self.run.read_json("config.json")
         version = self.domain.export(network, training.task, self._export_folder, str(arc), card)
+        output = str(version.relative_to(self.run.folder))
+        self.run.mark_done("export", outputs=[output], result=self._result_digest())
         print(f"export: {version}")
         self.domain.show(version, self.data)
         return version
@@ -207,6 +209,10 @@ class Experiment:
         space, arc = self._arc()
         sizes = self.domain.known_sizes(self.settings) or self.domain.sizes(self.data)
         return describe(space, arc, self.settings, self.domain, sizes)
+
+    def _result_digest(self) -> str:
+        """Identifies a trained network: by its result, with the seconds that it took."""
+        return hashlib.sha256(self.run.path("train/result.json").read_bytes()).hexdigest()
 
     @property
     def _export_folder(self) -> Path:
@@ -247,14 +253,12 @@ class Experiment:
         settings, config = self.settings, self.settings.search
         task = self.domain.search_task(settings, self.data)
         steps = task.steps_per_epoch(config.batch_size, config.max_steps) * config.num_epochs
-        # The controller lives on the host and in no strategy.
-        with tf.device("CPU:0"):
-            reinforce = Reinforce(self.recipe.controller(settings.space, settings.controller))
+        algorithm = make_algorithm(self.recipe.controller, settings.space, settings.controller)
         with self.strategy.scope():
             clock = Clock(steps, settings.common.seed)
             supernet = self.domain.supernet(settings, self.domain.sizes(self.data), clock)
-            learner = Learner(supernet, supernet, task, settings.child, self._compiles())
-        return Search(learner, reinforce, task, config, clock, settings.common.seed)
+            trainer = ChildTrainer(supernet, supernet, task, settings.child, self._compiles())
+        return Search(trainer, algorithm, task, config, clock, settings.common.seed)
 
     def _searched(self) -> Search:
         """The search as its newest checkpoint holds it."""
@@ -271,7 +275,7 @@ class Experiment:
         def params(arc: Arc) -> int:
             return self.domain.count_cost(arc, settings, sizes).params
 
-        return derive(search, settings.space, settings.derive, self.run, params)
+        return derive(search.searched(), settings.derive, self.run, params)
 
     def _make_training(self, arc: Arc, settings: Settings) -> tuple[Training, keras.Model]:
         self._keep_labels()
@@ -284,8 +288,8 @@ class Experiment:
             clock = Clock(steps, settings.common.seed)
             network = self.domain.network(arc, settings, self.domain.sizes(self.data), clock)
             forward, child = self.domain.forward(network), config.child(settings.child)
-            learner = Learner(network, forward, task, child, compiled)
-        return Training(learner, task, config, clock, settings.common.seed), network
+            trainer = ChildTrainer(network, forward, task, child, compiled)
+        return Training(trainer, task, config, clock, settings.common.seed), network
 
     def _report(self) -> None:
         """Writes `report.html`, of what the run's folder holds by now."""
@@ -299,7 +303,7 @@ class Experiment:
 
     def _trained(self) -> tuple[Training, keras.Model, Arc]:
         """The training with its best weights restored."""
-        if not (self._folder / "train/result.json").exists():
+        if not Run(self._folder).is_done("train"):
             raise UserError(f"{self.workdir} holds no trained network; run the verb train first")
         run = self.run
         arc = self._read(run.read_json("train/result.json")["arc"])[1]

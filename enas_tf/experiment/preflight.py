@@ -1,4 +1,4 @@
-"""What would stop a run later, told before its folder is made or a search has taken its time."""
+"""What would stop a run later, raised before its folder is made or a search has taken its time."""
 
 import random
 from typing import Any

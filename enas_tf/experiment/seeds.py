@@ -32,7 +32,7 @@ def repeat(recipe: Recipe, settings: Settings, work: Callable[[Experiment], obje
         own = replace(common, seed=seed, seeds=1, workdir=workdir)
         experiment = Experiment(recipe, replace(settings, common=own), strategy=whole.strategy)
         work(experiment)
-        found[seed] = numbers_of(experiment.run)
+        found[seed] = metrics_of(experiment.run)
     result = summary(found)
     if is_chief(whole.strategy):
         Run(whole.workdir).write_json("seeds.json", result)
@@ -41,39 +41,39 @@ def repeat(recipe: Recipe, settings: Settings, work: Callable[[Experiment], obje
         print(f"seeds: {name} {mean:.4f}, deviation {deviation:.4f} ({common.seeds} seeds)")
 
 
-def numbers_of(run: Run) -> dict[str, float]:
-    """What counts of a run, as far as it has got.
+def metrics_of(run: Run) -> dict[str, float]:
+    """Collects what counts of a run, as far as it has got.
 
     Returns:
         Of the derived architectures, all rewarded on the same data, the `best_reward` and the
         `mean_reward`; the `gap` to uniform draws, as the mean over the last quarter of the
         search's epochs; and the trained network's `test_` metrics.
     """
-    numbers = {}
+    metrics = {}
     if run.path("arcs.json").exists():
         rewards = [one["reward"] for one in run.read_json("arcs.json")]
-        numbers |= {"best_reward": max(rewards), "mean_reward": statistics.fmean(rewards)}
+        metrics |= {"best_reward": max(rewards), "mean_reward": statistics.fmean(rewards)}
     gaps = [r["gap"] for r in read_metrics(run.path("search")) if r.get("gap") is not None]
     if gaps:
-        numbers["gap"] = statistics.fmean(gaps[-math.ceil(len(gaps) / 4) :])
+        metrics["gap"] = statistics.fmean(gaps[-math.ceil(len(gaps) / 4) :])
     if run.path("train/result.json").exists():
         test = run.read_json("train/result.json")["test"]
-        numbers |= {f"test_{name}": value for name, value in test.items()}
-    return numbers
+        metrics |= {f"test_{name}": value for name, value in test.items()}
+    return metrics
 
 
 def summary(found: Mapping[int, Mapping[str, float]]) -> dict:
-    """The numbers of several runs, by their seeds, together.
+    """Summarises the metrics of several runs, by their seeds.
 
     Returns:
-        `seeds`, a list of all runs' numbers with their `seed`; and the `mean` and the sample's
-        `deviation` of each number that all of them have.
+        `seeds`, a list of all runs' metrics with their `seed`; and the `mean` and the sample's
+        `deviation` of each metric that all of them have.
     """
     runs: Sequence[Mapping] = list(found.values())
     common = [name for name in runs[0] if all(name in run for run in runs)]
     columns = {name: [run[name] for run in runs] for name in common}
     return {
-        "seeds": [{"seed": seed, **numbers} for seed, numbers in found.items()],
+        "seeds": [{"seed": seed, **metrics} for seed, metrics in found.items()],
         "mean": {name: statistics.fmean(values) for name, values in columns.items()},
         "deviation": {name: statistics.stdev(values) for name, values in columns.items()},
     }

@@ -25,8 +25,9 @@ class CommonConfig:
     workdir: str | None = option(None, "the run's folder; unset: runs/ and the launcher's name")
     preset: Literal["paper", "paper_text", "tiny"] = option(
         "paper",
-        "paper: the authors' settings, mended; paper_text: some of them as in the paper's text "
-        "(docs/sources.md lists them); tiny: the whole pipeline in minutes on two CPU cores",
+        "paper: the authors' settings, their mistakes fixed; paper_text: some of them as in the "
+        "paper's text (docs/sources.md lists them); tiny: the whole pipeline in minutes on two CPU "
+        "cores",
     )
     dataset: str = option(
         "cifar10",

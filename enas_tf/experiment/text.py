@@ -101,12 +101,12 @@ class TextDomain:
         return export_text(self._deployable(network), task.data, folder, arc, card)
 
     def show(self, version: Path, data: TextData) -> None:
-        """The likeliest words behind some of the first test words."""
+        """Prints the likeliest words after some of the first test words."""
         words = data.splits["test"][: _READ_WORDS + 1]
         predictions = next_words(version, words[:-1], _SHOWN_WORDS)
         for place, (word, probability) in enumerate(predictions, len(words) - _SHOWN_WORDS):
             read = " ".join(data.vocabulary[w] for w in words[max(0, place - 4) : place])
             print(
-                f"prediction: behind {read!r} comes {data.vocabulary[word]!r} with probability "
+                f"prediction: after {read!r} comes {data.vocabulary[word]!r} with probability "
                 f"{probability:.3f} (the text has {data.vocabulary[words[place]]!r})"
             )

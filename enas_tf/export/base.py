@@ -6,38 +6,21 @@ import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import keras
 import tensorflow as tf
 
 from enas_tf.core.errors import UserError, one_line
-from enas_tf.export.serving_files import WARMUP, Requests, server_configs, write_warmup
-
-Signatures = Mapping[str, "tf.types.experimental.ConcreteFunction"]
+from enas_tf.export.exporters import EXPORTERS, VERSION, ExportedModel, Exporter
 
 
-def write_version(
-    folder: Path,
-    model: keras.Model,
-    signatures: Signatures,
-    extra: Mapping[str, str],
-    warmup: Requests,
-    tables: Sequence = (),
-) -> Path:
+def write_version(model: ExportedModel, exporters: Sequence[Exporter] = EXPORTERS) -> Path:
     """Writes the next version of a model, and beside the versions what belongs to all of them.
 
-    That is `model.keras`, of the newest version; and `models.config` and `batching_params.pbtxt`,
-    which are left as they are where they exist, since users change them.
-
-    Reference for the layout: TensorFlow Serving's model server, which polls `folder` and takes
-    the highest version; it never sees half of one.
+    Reference for the layout: TensorFlow Serving's model server, which polls the model's folder and
+    takes the highest version; it never sees half of one.
 
     Args:
-        folder: of the model; its versions are folders named by integers.
-        model: what `signatures` run.
-        signatures: by their names.
-        extra: texts for `assets.extra`, which TensorFlow Serving leaves alone, by file name.
-        warmup: for each signature a request that a server runs before it serves.
-        tables: lookup tables that the signatures use.
+        model: what is exported.
+        exporters: what writes it, in turn.
 
     Returns:
         The version's folder.
@@ -45,22 +28,14 @@ def write_version(
     Raises:
         UserError: the folder cannot be written.
     """
+    folder = model.folder
     aside = folder / f".aside.{os.getpid()}"
     try:
         shutil.rmtree(aside, ignore_errors=True)
-        aside.mkdir(parents=True)
-        module = _Served(model, tables)
-        tf.saved_model.save(module, str(aside / "version"), dict(signatures))
-        extra_folder = aside / "version" / "assets.extra"
-        extra_folder.mkdir()
-        for name, text in extra.items():
-            (extra_folder / name).write_text(text, encoding="utf-8")
-        write_warmup(extra_folder / WARMUP, folder.name, warmup)
-        model.save(aside / "model.keras")
-        (aside / "model.keras").replace(folder / "model.keras")
-        _add_server_configs(folder, aside)
-        version = folder / str(1 + max(map(int, versions(folder)), default=0))
-        (aside / "version").rename(version)
+        (aside / VERSION).mkdir(parents=True)
+        for exporter in exporters:
+            exporter.write(model, aside)
+        return _publish(aside, folder)
     except (OSError, tf.errors.OpError) as error:
         reason = getattr(error, "strerror", None) or one_line(error)
         raise UserError(
@@ -69,15 +44,16 @@ def write_version(
         ) from error
     finally:
         shutil.rmtree(aside, ignore_errors=True)
+
+
+def _publish(aside: Path, folder: Path) -> Path:
+    """Renames what was written aside into place, the version last; returns the version's folder."""
+    for path in sorted(aside.iterdir()):
+        if path.name != VERSION:
+            path.replace(folder / path.name)
+    version = folder / str(1 + max(map(int, versions(folder)), default=0))
+    (aside / VERSION).rename(version)
     return version
-
-
-def _add_server_configs(folder: Path, aside: Path) -> None:
-    """Writes a server's configurations where there are none yet."""
-    for name, text in server_configs(folder).items():
-        if not (folder / name).exists():
-            (aside / name).write_text(text, encoding="utf-8")
-            (aside / name).replace(folder / name)
 
 
 def extra_texts(arc: str, card: dict, lists: Mapping[str, Sequence[str]]) -> dict[str, str]:
@@ -96,16 +72,3 @@ def versions(folder: Path) -> list[str]:
     """The versions of an exported model, oldest first."""
     names = [path.name for path in folder.glob("*") if path.name.isdigit()]
     return sorted(names, key=int)
-
-
-class _Served(tf.Module):
-    """What a SavedModel holds.
-
-    TensorFlow's own variables: its C++ runtime does not find those inside Keras' objects, and
-    Keras' ExportArchive writes each of them twice.
-    """
-
-    def __init__(self, model: keras.Model, tables: Sequence) -> None:
-        super().__init__()
-        self.weights = [variable.value for variable in model.variables]
-        self.tables = list(tables)

@@ -8,7 +8,8 @@ import numpy as np
 import tensorflow as tf
 
 from enas_tf.data.base import ImageData
-from enas_tf.export.base import Signatures, extra_texts, write_version
+from enas_tf.export.base import extra_texts, write_version
+from enas_tf.export.exporters import ExportedModel, Signatures
 from enas_tf.export.serving_files import Requests
 from enas_tf.layers.dropout import Dropout, DropPath
 from enas_tf.layers.norm import BatchNorm
@@ -76,7 +77,7 @@ def export_images(
     model = deployable(network, data)
     extra = extra_texts(arc, card, {"labels.txt": data.class_names})
     signatures = _signatures(model, data.class_names)
-    return write_version(folder, model, signatures, extra, _warmup(data))
+    return write_version(ExportedModel(folder, model, signatures, extra, _warmup(data)))
 
 
 def predict(version: Path, images: np.ndarray) -> list[tuple[str, float]]:

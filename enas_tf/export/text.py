@@ -8,7 +8,8 @@ import tensorflow as tf
 
 from enas_tf.core.errors import UserError
 from enas_tf.data.text import END, UNKNOWN, TextData
-from enas_tf.export.base import Signatures, extra_texts, write_version
+from enas_tf.export.base import extra_texts, write_version
+from enas_tf.export.exporters import ExportedModel, Signatures
 from enas_tf.export.serving_files import Requests
 
 _WARMUP_WORDS = 20
@@ -39,11 +40,12 @@ def export_text(model: keras.Model, data: TextData, folder: Path, arc: str, card
     table = _table(data)
     extra = extra_texts(arc, card, {"labels.txt": data.vocabulary})
     signatures = _signatures(model, data, table)
-    return write_version(folder, model, signatures, extra, _warmup(model, data), [table])
+    warmup = _warmup(model, data)
+    return write_version(ExportedModel(folder, model, signatures, extra, warmup, [table]))
 
 
 def next_words(version: Path, words: np.ndarray, count: int) -> list[tuple[int, float]]:
-    """The likeliest word behind each of the last `count` words, by the export alone.
+    """The likeliest word after each of the last `count` words, by the export alone.
 
     Args:
         version: the folder of a version.

@@ -38,7 +38,7 @@ class MacroControllerConfig(ControllerConfig):
 class MacroController(Controller):
     """For each layer chooses an op, then by attention which earlier outputs to join to it.
 
-    Beside its tokens it hands out the weighted skip penalty, and the numbers `skip_penalty`
+    Beside its tokens it hands out the weighted skip penalty, and the metrics `skip_penalty`
     (without the weight) and `skip_rate` (the part of all skip connections that is there).
     """
 
@@ -93,7 +93,7 @@ class MacroController(Controller):
         penalty = tf.add_n(penalties) / layers
         pick.penalty = self.config.skip_weight * penalty
         possible = layers * (layers + 1) / 2
-        pick.numbers |= {
+        pick.metrics |= {
             "skip_penalty": penalty,
             "skip_rate": tf.squeeze(tf.add_n(counts), axis=1) / possible,
         }

@@ -17,12 +17,6 @@ def write_epoch(run: Run, epoch: int, arcs: Sequence[Arc], rewards: Sequence[flo
     run.write_text(_FILE, "\n".join(lines) + "\n")
 
 
-def last_epoch(run: Run) -> int | None:
-    """The last epoch that has ended; None where none has."""
-    lines = _lines(run)
-    return json.loads(lines[-1])["epoch"] if lines else None
-
-
 def _lines(run: Run) -> list[str]:
     path = run.path(_FILE)
     return path.read_text(encoding="utf-8").splitlines() if path.exists() else []

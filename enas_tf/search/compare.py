@@ -21,10 +21,11 @@ import tensorflow as tf
 from enas_tf.core.config import option
 from enas_tf.core.errors import UserError
 from enas_tf.core.space import Arc, Space
-from enas_tf.search.controller import Controller
-from enas_tf.search.derive import DeriveConfig, rewards_of
+from enas_tf.search.algorithm import Algorithm
+from enas_tf.search.derive import DeriveConfig
+from enas_tf.search.evaluator import KeptRewards
 from enas_tf.search.monitor import count_ops
-from enas_tf.search.search import Search, draw_uniformly
+from enas_tf.search.searched import Searched, draw_uniformly
 from enas_tf.search.statistics import (
     Rewards,
     difference,
@@ -36,8 +37,8 @@ from enas_tf.training.progress import format_duration
 from enas_tf.training.run_folder import Run
 from enas_tf.training.session import NotFinite
 
-TrainAlone = Callable[[Arc, Run], dict]
-"""Trains an architecture from scratch in a folder; returns what its `train/result.json` holds."""
+TrainAlone = Callable[[Arc, Run], object]
+"""Trains an architecture from scratch in a folder, where it leaves `train/result.json`."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,7 @@ class CompareConfig:
 
 
 def compare(
-    search: Search,
+    searched: Searched,
     config: CompareConfig,
     derive_config: DeriveConfig,
     run: Run,
@@ -76,37 +77,37 @@ def compare(
     killed call has done is not done again.
 
     Args:
-        search: restored to its end.
+        searched: the search at its end.
         config: how many architectures, and how long a training.
         derive_config: says on how much validation data architectures are rewarded.
         run: where the results go, and in `compare/` what they are made of.
         train_alone: must hold the validation split out.
 
     Returns:
-        What `compare.json` holds: the controller's `kind`; `controller` and `uniform`, as
+        What `compare.json` holds: the algorithm's `kind`; `controller` and `uniform`, as
         `summary` gives them; `difference`, `entropy` (of `entropies`) and `rank_correlation`;
         `trained`, the architectures trained from scratch, and `failed`, those whose loss was not
         finite; the `config`; and a `verdict` in words.
     """
-    controller = search.reinforce.controller
-    space, number = controller.space, config.num_samples
-    drawn = search.sample_to_derive(number, 0)
-    uniform = draw_uniformly(space, number, random.Random(search.seed))
+    algorithm, seed, number = searched.algorithm, searched.seed, config.num_samples
+    space = algorithm.space
+    drawn, uniform = searched.draw(number, 0), draw_uniformly(space, number, random.Random(seed))
     sets = [_texts(tokens) for tokens in (drawn, uniform)]
     arcs = dict(zip(itertools.chain(*sets), itertools.chain(drawn, uniform), strict=True))
-    known = rewards_of(search, arcs, derive_config, run, "compare/rewards.jsonl", "compare")
+    kept = KeptRewards(run, "compare/rewards.jsonl", searched.step)
+    known = searched.evaluator.rewards_on_split(arcs, derive_config.num_batches, kept, "compare")
     result = {
-        "kind": controller.config.kind,
+        "kind": algorithm.config.kind,
         "controller": summary(space, sets[0], known),
         "uniform": summary(space, sets[1], known),
-        "difference": difference(*([known[text] for text in texts] for texts in sets), search.seed),
-        "entropy": entropies(controller, drawn),
+        "difference": difference(*([known[text] for text in texts] for texts in sets), seed),
+        "entropy": entropies(algorithm, drawn),
         "config": asdict(config),
     }
     print(f"compare: {difference_in_words(result)}")
     chosen = choose(*({text: known[text] for text in texts} for texts in sets), config.num_trained)
     _remove_others(run, {"epochs": config.epochs, "arcs": list(chosen)})
-    trained, failed = _train(chosen, known, search, run, train_alone)
+    trained, failed = _train(chosen, known, searched, run, train_alone)
     result |= {"trained": trained, "failed": failed, "rank_correlation": rank_correlation(trained)}
     result["verdict"] = f"{difference_in_words(result)} {ranks_in_words(result)}"
     run.write_json("compare.json", result)
@@ -115,7 +116,7 @@ def compare(
 
 
 def summary(space: Space, drawn: Sequence[str], rewards: Rewards) -> dict:
-    """A set of draws in numbers.
+    """Summarises a set of draws.
 
     Args:
         space: of the architectures.
@@ -155,16 +156,16 @@ def choose(controller: Rewards, uniform: Rewards, number: int) -> dict[str, str]
     return dict.fromkeys(drawn, "controller") | dict.fromkeys(random_ones, "uniform")
 
 
-def entropies(controller: Controller, tokens: tf.Tensor) -> dict[str, float]:
-    """How settled a controller is, by architectures that it has drawn, `(n, num_tokens)`.
+def entropies(algorithm: Algorithm, tokens: tf.Tensor) -> dict[str, float]:
+    """Measures how settled an algorithm is, by architectures that it has drawn, `(n, num_tokens)`.
 
     Returns:
-        The `controller`'s, that of its distribution of architectures in nats, estimated by the
-        mean of `-log p`; and the `uniform` distribution's, the largest that there can be.
+        As `controller` that of its distribution of architectures in nats, estimated by the mean of
+        `-log p`; and the `uniform` distribution's, the largest that there can be.
     """
     with tf.device("CPU:0"):
-        entropy = -tf.reduce_mean(controller.score(tokens).log_prob)
-    return {"controller": float(entropy), "uniform": math.log(controller.space.count())}
+        entropy = -tf.reduce_mean(algorithm.log_prob(tokens))
+    return {"controller": float(entropy), "uniform": math.log(algorithm.space.count())}
 
 
 def _texts(tokens: tf.Tensor) -> list[str]:
@@ -185,14 +186,18 @@ def _spread(rewards: Rewards, number: int) -> list[str]:
 
 
 def _train(
-    chosen: Mapping[str, str], rewards: Rewards, search: Search, run: Run, train_alone: TrainAlone
+    chosen: Mapping[str, str],
+    rewards: Rewards,
+    searched: Searched,
+    run: Run,
+    train_alone: TrainAlone,
 ) -> tuple[list[dict], list[dict]]:
     """Trains the chosen that are left, each in its own folder; returns the good and the failed."""
-    space, trained, failed = search.reinforce.controller.space, [], []
+    space, task, trained, failed = searched.algorithm.space, searched.evaluator.task, [], []
     for number, (text, origin) in enumerate(chosen.items()):
         folder = Run(run.path(f"compare/arc_{number:02d}"))
         record = {"arc": text, "from": origin, "reward": rewards[text]}
-        if not folder.path("train/result.json").exists():
+        if not folder.is_done("train", arc=text):
             print(f"compare: training {number + 1} of {len(chosen)}{_left(trained, len(chosen))}")
             try:
                 train_alone(space.parse(text), folder)
@@ -201,7 +206,7 @@ def _train(
                 failed.append(record | {"error": str(error)})
                 continue
         result = folder.read_json("train/result.json")
-        record["stand_alone_reward"] = search.task.reward(result["best_valid"])
+        record["stand_alone_reward"] = task.reward(result["best_valid"])
         trained.append(
             record | {name: result[name] for name in ("best_valid", "params", "seconds")}
         )
@@ -209,7 +214,7 @@ def _train(
 
 
 def _left(trained: list[dict], number: int) -> str:
-    """The time left, once there is a training to reckon it from."""
+    """The time left, once there is a training to compute it from."""
     if not trained:
         return ""
     mean = statistics.fmean(one["seconds"] for one in trained)

@@ -16,17 +16,28 @@ from enas_tf.layers.graph_function import graph_function
 
 @dataclass(frozen=True)
 class ControllerConfig:
-    """The controller, and how REINFORCE trains it."""
+    """The controller, and the algorithm that trains it."""
 
-    kind: Literal["lstm", "random"] = option(
-        "lstm", "random: draw uniformly and never learn, the baseline of equal budget"
+    kind: Literal["lstm", "ppo", "random"] = option(
+        "lstm",
+        "what proposes architectures: lstm, an LSTM that REINFORCE trains, as in the paper; ppo, "
+        "the same LSTM trained by PPO, which takes several bounded steps on each batch of rewarded "
+        "architectures; random, uniform draws that never learn, the baseline of equal budget",
+    )
+    ppo_clip: float = option(
+        0.2,
+        "for kind=ppo: a choice whose probability has changed by more than this share since it was "
+        "drawn is pushed no further",
+    )
+    ppo_epochs: int = option(
+        4, "for kind=ppo: steps of Adam on the same architectures in an update; 1 is REINFORCE"
     )
     lstm_size: int = option(64, "hidden size of the LSTM")
     temperature: float = option(0.0, "divides logits before the tanh; 0 leaves them")
     tanh_constant: float = option(1.1, "logits become this times their tanh; 0 leaves them")
     op_tanh_reduce: float = option(2.5, "divides the tanh constant of the ops' logits")
     entropy: Literal["source", "true_entropy"] = option(
-        "source", "source: as the authors reckon it; true_entropy: of each choice's distribution"
+        "source", "source: as the authors compute it; true_entropy: of each choice's distribution"
     )
     entropy_weight: float = option(1e-4, "weight of the entropy in the reward")
     learning_rate: float = option(0.0035, "Adam's learning rate")
@@ -52,6 +63,10 @@ class ControllerConfig:
                 raise UserError(f"controller.{name} must not be negative, got {value}")
         if self.op_tanh_reduce <= 0:
             raise UserError(f"controller.op_tanh_reduce must be over 0, got {self.op_tanh_reduce}")
+        if not 0 < self.ppo_clip < 1:
+            raise UserError(f"controller.ppo_clip must be over 0 and below 1, got {self.ppo_clip}")
+        if self.ppo_epochs < 1:
+            raise UserError(f"controller.ppo_epochs must be at least 1, got {self.ppo_epochs}")
 
 
 class Draws(NamedTuple):
@@ -60,16 +75,18 @@ class Draws(NamedTuple):
     Attributes:
         tokens: `(n, num_tokens)`, int32.
         log_prob: `(n,)`, float32, the sum over all choices.
+        log_probs: `(n, num_tokens)`, float32, of each token, given those chosen before it.
         entropy: `(n,)`, float32, the sum over all choices; no gradient flows through it.
         penalty: `(n,)`, float32, to be added to the loss as it is; 0 where a space has none.
-        numbers: further numbers worth a report, each `(n,)`, float32, by name.
+        metrics: more that is worth a report, each `(n,)`, float32, by name.
     """
 
     tokens: tf.Tensor
     log_prob: tf.Tensor
+    log_probs: tf.Tensor
     entropy: tf.Tensor
     penalty: tf.Tensor
-    numbers: dict[str, tf.Tensor]
+    metrics: dict[str, tf.Tensor]
 
 
 # A logit; minus infinity times a probability of zero would be no number.
@@ -89,7 +106,7 @@ class Pick:
 
     Attributes:
         penalty: as in `Draws`; a sampling procedure may set it.
-        numbers: as in `Draws`; a sampling procedure may add to it.
+        metrics: as in `Draws`; a sampling procedure may add to it.
     """
 
     def __init__(
@@ -109,7 +126,7 @@ class Pick:
         self._values: list[tf.Tensor] = []
         self._logits: list[tf.Tensor] = []
         self.penalty = tf.zeros([batch])
-        self.numbers: dict[str, tf.Tensor] = {}
+        self.metrics: dict[str, tf.Tensor] = {}
 
     def __call__(self, slot: int, logits: tf.Tensor) -> tf.Tensor:
         """Makes one choice.
@@ -157,7 +174,7 @@ class Pick:
     def draws(self) -> Draws:
         """All choices together; every slot must have been decided."""
         values = tf.concat(self._values, axis=1)
-        # What a slot has fewer options than another is filled up with options of no probability.
+        # A slot of fewer options than another is filled up with options of no probability.
         most = max(logits.shape[-1] for logits in self._logits)
         padded = [
             tf.pad(logits, [[0, 0], [0, 0], [0, most - logits.shape[-1]]], constant_values=_NEVER)
@@ -173,9 +190,10 @@ class Pick:
         return Draws(
             tf.gather(values, order, axis=1),
             tf.reduce_sum(log_prob, axis=1),
+            tf.gather(log_prob, order, axis=1),
             tf.stop_gradient(tf.reduce_sum(entropy, axis=1)),
             self.penalty,
-            self.numbers,
+            self.metrics,
         )
 
 
@@ -226,11 +244,7 @@ class Controller(keras.layers.Layer):
     def _run(self, batch: int | tf.Tensor, tokens: tf.Tensor | None, seed: tf.Tensor) -> Draws:
         true_entropy = self.true_entropy or self.config.entropy == "true_entropy"
         pick = Pick(self.num_tokens, batch, tokens, seed, true_entropy)
-        if self.config.kind == "random":
-            for slot, size in enumerate(self.space.sizes):
-                pick(slot, tf.zeros([batch, size]))
-        else:
-            self.decide(pick)
+        self.decide(pick)
         return pick.draws()
 
     def step(self, x: tf.Tensor, state: list[tf.Tensor]) -> tuple[tf.Tensor, list[tf.Tensor]]:

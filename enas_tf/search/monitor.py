@@ -6,11 +6,11 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
-import tensorflow as tf
 
 from enas_tf.core.space import Arc, Space
-from enas_tf.search.controller import Controller, Draws
-from enas_tf.training.session import Loop
+from enas_tf.search.algorithm import Algorithm
+from enas_tf.search.controller import Draws
+from enas_tf.training.session import Session
 
 # Of all drawn ops. A hundred draws hold a hundred ops at least: chance does not come near it.
 _COLLAPSED_SHARE = 0.95
@@ -20,25 +20,25 @@ _COLLAPSED_SHARE = 0.95
 _UNMOVED_DIVERGENCE = 0.02
 
 
-class Watch:
-    """Follows what a controller comes to draw, and warns of what should not be.
+class ControllerMonitor:
+    """Follows what an algorithm comes to draw, and warns of what should not be.
 
     Args:
-        controller: before anything has trained it.
+        algorithm: before it has learnt anything.
         start: what it drew then; a hundred architectures at least.
         num_epochs: of the search.
     """
 
-    def __init__(self, controller: Controller, start: Draws, num_epochs: int) -> None:
-        self._controller = controller
+    def __init__(self, algorithm: Algorithm, start: Draws, num_epochs: int) -> None:
+        self._algorithm = algorithm
         self._start = start
         # A controller may need most of a search to leave the start, and then be quick.
         self._late_epoch = math.ceil(0.75 * num_epochs) - 1
         self._drawn: Arc | None = None
 
-    def tell(
+    def report(
         self,
-        loop: Loop,
+        session: Session,
         epoch: int,
         arcs: Sequence[Arc],
         rewards: Sequence[float],
@@ -51,18 +51,17 @@ class Watch:
         that at the start, and how often `ops` and `inputs` stand in the architectures.
 
         Args:
-            loop: the search's.
+            session: the search's.
             epoch: the one that ends.
             arcs: drawn just now; a hundred at least.
             rewards: of the first of them.
             uniform: as many rewards of uniform draws, as `gap` takes them.
         """
-        with tf.device("CPU:0"):
-            now = self._controller.score(self._start.tokens)
-        moved = divergence(self._start.log_prob.numpy(), now.log_prob.numpy())
-        space = self._controller.space
+        now = self._algorithm.log_prob(self._start.tokens)
+        moved = divergence(self._start.log_prob.numpy(), now.numpy())
+        space = self._algorithm.space
         counts = {"ops": count_ops(space, arcs), "inputs": count_inputs(space, arcs)}
-        loop.record(
+        session.record(
             "valid",
             epoch,
             counts,
@@ -73,22 +72,24 @@ class Watch:
             distinct=len(set(arcs)),
             divergence=moved,
         )
-        for warning in self._warnings(epoch, moved, counts["ops"], loop.state):
-            loop.progress.note(warning)
+        for warning in self._warnings(epoch, moved, counts["ops"], session.state):
+            session.progress.note(warning)
         best = arcs[rewards.index(max(rewards))]
         if best != self._drawn:
             from enas_tf.reporting.drawing import (
                 figure,  # matplotlib, half a second of a search's start
             )
 
-            loop.metrics.draw("valid/best_architecture", figure(space.graphs(best)), loop.step)
+            session.metrics.draw(
+                "valid/best_architecture", figure(space.graphs(best)), session.step
+            )
             self._drawn = best
 
     def _warnings(
         self, epoch: int, moved: float, ops: Mapping[str, int], state: dict
     ) -> Iterator[str]:
-        """What a user should know of a controller that is not random on purpose, each once."""
-        if self._controller.config.kind == "random":
+        """What a user should know of a controller that is meant to learn, each once."""
+        if not self._algorithm.learns:
             return
         op = max(ops, key=ops.get)
         share = ops[op] / sum(ops.values())

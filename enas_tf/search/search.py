@@ -4,26 +4,28 @@ Reference: Pham et al. 2018, section 2.2.
 """
 
 import random
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 import tensorflow as tf
 
 from enas_tf.core.config import option
 from enas_tf.core.errors import UserError
-from enas_tf.core.space import Space
-from enas_tf.layers.dropout import Clock, attempt_offset
+from enas_tf.layers.dropout import Clock
 from enas_tf.search import arcs_log
+from enas_tf.search.algorithm import Algorithm
 from enas_tf.search.controller import Draws
-from enas_tf.search.monitor import Watch
-from enas_tf.search.reinforce import Reinforce
+from enas_tf.search.evaluator import Evaluator, per_replica
+from enas_tf.search.monitor import ControllerMonitor
+from enas_tf.search.searched import Searched, draw_uniformly
 from enas_tf.tasks.base import Task
 from enas_tf.training.checkpoints import Checkpoints
-from enas_tf.training.child_trainer import Learner
-from enas_tf.training.distribution import distribute
+from enas_tf.training.child_trainer import ChildTrainer
+from enas_tf.training.epochs import TrainingEpochs
 from enas_tf.training.run_folder import Run
-from enas_tf.training.session import Loop
+from enas_tf.training.session import Schedule, Session, Stage
 
 # Draws after each epoch: so many are rewarded, and more, which cost nothing, are counted.
 _REPORTED_ARCS = 10
@@ -72,7 +74,7 @@ class ImageSearchConfig(SearchConfig):
 
     reward_bn: Literal["batch", "moving"] = option(
         "batch",
-        "what batch norm goes by in rewards: the batch's own statistics, or moving averages over "
+        "what batch norm uses in rewards: the batch's own statistics, or moving averages over "
         "all architectures, as in the authors' macro search",
     )
     cutout: int = option(0, "side of the cutout square in the search, in pixels; 0: none")
@@ -85,13 +87,11 @@ class ImageSearchConfig(SearchConfig):
 
 
 class Search:
-    """A search's parts, and the loop that trains them.
-
-    Its `steps_done` tell how far the search has come whose weights it holds.
+    """A search's parts, and what they do in each epoch.
 
     Args:
-        learner: trains the shared weights; its child takes inputs, tokens and `training`.
-        reinforce: trains the controller, which lives on the host and in no strategy.
+        trainer: of the shared weights; its child takes inputs, tokens and `training`.
+        algorithm: proposes architectures and learns from their rewards.
         task: the data, losses and rewards.
         config: the search's.
         clock: the supernet's.
@@ -100,59 +100,56 @@ class Search:
 
     def __init__(
         self,
-        learner: Learner,
-        reinforce: Reinforce,
+        trainer: ChildTrainer,
+        algorithm: Algorithm,
         task: Task,
         config: SearchConfig,
         clock: Clock,
         seed: int,
     ) -> None:
-        self.learner = learner
-        self.reinforce = reinforce
+        self.trainer = trainer
+        self.algorithm = algorithm
         self.task = task
         self.config = config
-        self.clock = clock
-        self.seed = seed
-        self._strategy = learner.strategy
+        self._strategy = trainer.strategy
         self._replicas = self._strategy.num_replicas_in_sync
         config.check_replicas(self._replicas)
-        self._start_attempt(0)
-        # Tells of a validation split that is too small now, not after an epoch.
-        self.reward_batches(0, 1)
-        self._sample = tf.function(reinforce.controller.sample, autograph=False)
-        self._sums_by_replica = tf.function(self._sums_by_replica, autograph=False)
-        self.steps_per_epoch = task.steps_per_epoch(config.batch_size, config.max_steps)
-        self.steps_done = 0
+        self._first_seed = seed
+        self.epochs = TrainingEpochs(trainer, task, config, clock, seed)
+        self.evaluator = Evaluator(trainer, task, config.batch_size)
+        # Raises now, not after an epoch, where the validation split is too small.
+        self.evaluator.shuffled_batches(self.epochs.seed, 0, 1)
+        self._steps_done = 0
 
     @property
     def variables(self) -> Mapping[str, tf.Variable]:
         """All that an exact resume needs, by name."""
-        return {**self.learner.variables, **self.reinforce.variables}
+        return {**self.trainer.variables, **self.algorithm.variables}
 
     def run(self, run: Run) -> None:
         """Searches to the end, from the last checkpoint on; leaves all in `search/`."""
-        per_epoch = self.steps_per_epoch + self.config.updates_per_epoch
-        total = self.config.num_epochs * per_epoch
-        loop = Loop(run.path("search"), self.variables, total, self.task.unit, "search")
-        # Before a checkpoint is restored: what the controller draws that knows nothing yet.
+        # Before a checkpoint is restored: what is proposed before anything is learnt.
         start = self._draw(_COUNTED_ARCS, _REPORT_DRAWS, 0)
-        watch = Watch(self.reinforce.controller, start, self.config.num_epochs)
-
-        def search() -> None:
-            self._start_attempt(loop.attempt)
-            for epoch in range(loop.step // per_epoch, self.config.num_epochs):
-                done = loop.step - epoch * per_epoch
-                self._train_child(loop, epoch, range(done, self.steps_per_epoch))
-                done = max(0, done - self.steps_per_epoch)
-                self._train_controller(loop, epoch, range(done, self.config.updates_per_epoch))
-                self._report(loop, epoch, run, watch)
-                loop.save()
-
+        monitor = ControllerMonitor(self.algorithm, start, self.config.num_epochs)
+        schedule = Schedule(
+            self.config.num_epochs,
+            (
+                Stage(self.epochs.steps_per_epoch, self._train_child),
+                Stage(self.config.updates_per_epoch, self._train_controller),
+            ),
+            partial(self._report, run=run, monitor=monitor),
+            self.epochs.start,
+            self.task.max_rollbacks,
+        )
+        session = Session(
+            run.path("search"), self.variables, schedule, self.task.examples, "search"
+        )
         try:
-            loop.run(search, self.task.max_rollbacks)
+            session.run()
         finally:
-            loop.close()
-        self.steps_done = loop.step
+            session.close()
+        self._steps_done = session.step
+        run.mark_done("search", outputs=["search/arcs.jsonl"], step=session.step)
 
     def restore(self, run: Run) -> None:
         """Restores the newest checkpoint of a search.
@@ -163,136 +160,68 @@ class Search:
         stored = Checkpoints(run.path("search/checkpoints"), self.variables).restore()
         if stored is None:
             raise UserError(f"{run.folder} holds no search; run the verb search first")
-        self._start_attempt(stored["state"].get("rollbacks", 0))
-        self.steps_done = stored["step"]
+        self.epochs.start(stored["state"].get("rollbacks", 0))
+        self._steps_done = stored["step"]
 
-    def _start_attempt(self, attempt: int) -> None:
-        self.clock.attempt.assign(attempt)
-        self._attempt_seed = self.seed + attempt_offset(attempt)
-
-    def sample_to_derive(self, n: int, block: int) -> tf.Tensor:
-        """Tokens of `n` architectures that the search has not drawn, `(n, num_tokens)`."""
-        return self._draw(n, _DERIVE_DRAWS, block).tokens
+    def searched(self) -> Searched:
+        """Returns what the search has come to, after `run` or `restore`."""
+        return Searched(
+            self.algorithm,
+            self.evaluator,
+            lambda n, block: self._draw(n, _DERIVE_DRAWS, block).tokens,
+            self._steps_done,
+            self._first_seed,
+        )
 
     def _draw(self, n: int, stream: int, count: int) -> Draws:
-        """Draws `n` architectures on the host, where switch_case asks for their tokens."""
-        seed = [4 * self._attempt_seed + stream, count]
-        with tf.device("CPU:0"):
-            # The number is a tensor, so that the function is traced once.
-            return self._sample(tf.constant(n), tf.constant(seed))
+        """Proposes `n` architectures, others for each stream and count."""
+        return self.algorithm.propose(n, [4 * self.epochs.seed + stream, count])
 
-    def rewards(self, tokens: tf.Tensor, batches: Iterator) -> list[float]:
-        """The rewards of architectures, each on the next validation batch.
-
-        Args:
-            tokens: `(n, num_tokens)`; `n` must be a multiple of the number of replicas.
-            batches: of `reward_batches`.
-        """
-        sums = []
-        for first in range(0, len(tokens), self._replicas):
-            mine = self._per_replica(tokens[first : first + self._replicas])
-            sums.append(self._sums_by_replica(next(batches), mine))
-        rewards = []
-        # Only now: devices need not wait for the host between two architectures.
-        for one in ({name: values.numpy() for name, values in s.items()} for s in sums):
-            for replica in range(self._replicas):
-                mine = {name: float(values[replica]) for name, values in one.items()}
-                rewards.append(self.task.reward(self.task.metrics(mine)))
-        return rewards
-
-    def reward_batches(self, first: int, count: int) -> Iterator:
-        """Shuffled validation batches number `first` to `first + count - 1`, for `rewards`."""
-        batches = self.task.reward_batches(
-            self.config.batch_size, seed=self._attempt_seed, steps=range(first, first + count)
-        )
-        return iter(distribute(self._strategy, lambda shard: batches.shard(shard[1], shard[0])))
-
-    def _train_child(self, loop: Loop, epoch: int, steps: range) -> None:
+    def _train_child(self, session: Session, epoch: int, steps: range) -> None:
         """Trains the shared weights for the steps of an epoch that are left."""
-        if not steps:
-            return
-        rate = self.learner.config.rate(epoch)
-        self.learner.optimizer.learning_rate = rate
-        first = epoch * self.steps_per_epoch
         arcs = self._replicas if self.config.arcs_per_step == "replica" else 1
-        tokens = self._draw(self.steps_per_epoch * arcs, _CHILD_DRAWS, epoch).tokens
+        tokens = self._draw(self.epochs.steps_per_epoch * arcs, _CHILD_DRAWS, epoch).tokens
 
-        def of_step(step: int):
+        def of_step(step: int) -> tuple:
             mine = tokens[step * arcs : (step + 1) * arcs]
-            return mine[0] if arcs == 1 else self._per_replica(mine)
+            return (mine[0] if arcs == 1 else per_replica(self._strategy, mine),)
 
-        batches = self._train_batches(first, steps)
-        self.learner.trace(batches, of_step(steps[0]))
-        for step, batch in zip(steps, batches, strict=True):
-            self.clock.step.assign(first + step)
-            numbers = self.learner.train_step(batch, of_step(step))
-            last = step == steps[-1]
-            amount = self.task.units_per_step(self.config.batch_size)
-            loop.advance("child", epoch, amount, numbers, last, learning_rate=rate)
+        self.epochs.run(session, "child", epoch, steps, of_step)
 
-    def _train_batches(self, first: int, steps: range):
-        wanted = range(first + steps.start, first + steps.stop)
-        return distribute(
-            self._strategy,
-            lambda shard: self.task.train_batches(
-                self.config.batch_size, seed=self._attempt_seed, steps=wanted, shard=shard
-            ),
-        )
-
-    def _train_controller(self, loop: Loop, epoch: int, updates: range) -> None:
+    def _train_controller(self, session: Session, epoch: int, updates: range) -> None:
         """Makes the controller's updates of an epoch that are left."""
         n = self.config.arcs_per_update
         # The report at each epoch's end takes batches of its own.
         first = (epoch * self.config.updates_per_epoch + updates.start) * n
-        batches = self.reward_batches(first + epoch * _REPORTED_ARCS, n * len(updates))
-        for number in updates:
-            count = epoch * self.config.updates_per_epoch + number
+        first += epoch * _REPORTED_ARCS
+        batches = self.evaluator.shuffled_batches(self.epochs.seed, first, n * len(updates))
+        num_examples = n * self.task.num_examples(self.config.batch_size)
+        learning_rate = self.algorithm.config.learning_rate
+        for update in updates:
+            count = epoch * self.config.updates_per_epoch + update
             tokens = self._draw(n, _UPDATE_DRAWS, count).tokens
-            rewards = self.rewards(tokens, batches)
-            with tf.device("CPU:0"):
-                numbers = self.reinforce.learn(tokens, tf.constant(rewards))
-            amount = n * self.task.units_per_step(self.config.batch_size)
-            last = number == updates[-1]
-            rate = self.reinforce.controller.config.learning_rate
-            loop.advance("controller", epoch, amount, numbers, last, learning_rate=rate)
+            metrics = self.algorithm.feedback(tokens, self.evaluator.rewards(tokens, batches))
+            is_last = update == updates[-1]
+            session.advance(
+                "controller", epoch, num_examples, metrics, is_last, learning_rate=learning_rate
+            )
 
-    def _report(self, loop: Loop, epoch: int, run: Run, watch: Watch) -> None:
-        """Tells how the controller does, beside uniform draws.
+    def _report(self, session: Session, epoch: int, run: Run, monitor: ControllerMonitor) -> None:
+        """Reports how the controller does, beside uniform draws.
 
         Adds ten of its architectures and their rewards to `search/arcs.jsonl`.
         """
         n = -(-_REPORTED_ARCS // self._replicas) * self._replicas
+        seed, space = self.epochs.seed, self.algorithm.space
         tokens = self._draw(max(n, _COUNTED_ARCS), _REPORT_DRAWS, epoch).tokens
         updates = (epoch + 1) * self.config.updates_per_epoch
         first = updates * self.config.arcs_per_update + epoch * _REPORTED_ARCS
-        space, rng = self.reinforce.controller.space, random.Random(f"{self._attempt_seed} {epoch}")
         # Both on the same batches, so that the gap does not depend on how hard these are.
         rewards, uniform = (
-            self.rewards(some, self.reward_batches(first, n))[:_REPORTED_ARCS]
-            for some in (tokens[:n], draw_uniformly(space, n, rng))
+            self.evaluator.rewards(some, self.evaluator.shuffled_batches(seed, first, n))
+            for some in (tokens[:n], draw_uniformly(space, n, random.Random(f"{seed} {epoch}")))
         )
         arcs = [space.parse(one) for one in tokens.numpy().tolist()]
-        watch.tell(loop, epoch, arcs, rewards, uniform)
-        arcs_log.write_epoch(run, epoch, arcs, rewards)
-
-    def _sums_by_replica(self, batch: tuple, tokens) -> dict[str, tf.Tensor]:
-        """The task's sums of each replica's batch and architecture, `(replicas,)`."""
-        sums = self._strategy.run(self.learner.sums, args=(*batch, tokens))
-        return {name: self._strategy.gather(value, axis=0) for name, value in sums.items()}
-
-    def _per_replica(self, tokens: tf.Tensor):
-        """One architecture for each replica."""
-        return self._strategy.experimental_distribute_values_from_function(
-            lambda context: tokens[context.replica_id_in_sync_group]
-        )
-
-
-def draw_uniformly(space: Space, n: int, rng: random.Random) -> tf.Tensor:
-    """Tokens of `n` architectures of a space, all equally likely, `(n, num_tokens)`, int32."""
-    with tf.device("CPU:0"):
-        return tf.constant([space.random(rng).tokens for _ in range(n)], tf.int32)
-
-
-def is_finished(run: Run, config: SearchConfig) -> bool:
-    """Whether a run's folder holds all epochs of a search."""
-    return arcs_log.last_epoch(run) == config.num_epochs - 1
+        reported = slice(_REPORTED_ARCS)
+        monitor.report(session, epoch, arcs, rewards[reported], uniform[reported])
+        arcs_log.write_epoch(run, epoch, arcs, rewards[reported])

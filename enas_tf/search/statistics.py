@@ -1,11 +1,11 @@
-"""What the numbers of a comparison with chance say, and how surely."""
+"""What the rewards of a comparison with chance say, and how surely."""
 
 import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-# Of the interval of the difference; a correlation is told from chance by the same measure.
+# Of the interval of the difference; a correlation counts as more than chance by the same measure.
 _LEVEL = 0.95
 
 Rewards = Mapping[str, float]
@@ -29,17 +29,17 @@ def difference(
 
     samples = [np.array(rewards) for rewards in (controller, uniform)]
 
-    def of_means(a: np.ndarray, b: np.ndarray, axis: int) -> np.ndarray:
+    def difference_of_means(a: np.ndarray, b: np.ndarray, axis: int) -> np.ndarray:
         return np.mean(a, axis=axis) - np.mean(b, axis=axis)
 
     interval = stats.bootstrap(
         samples,
-        of_means,
+        difference_of_means,
         confidence_level=_LEVEL,
         method="percentile",
         random_state=np.random.default_rng(seed),
     ).confidence_interval
-    mean = of_means(*samples, axis=0)
+    mean = difference_of_means(*samples, axis=0)
     return {"mean": float(mean), "low": float(interval.low), "high": float(interval.high)}
 
 

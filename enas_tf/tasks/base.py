@@ -17,14 +17,14 @@ class Task(Protocol):
     A batch is a tuple of inputs, targets and, where the child takes them, further arguments.
 
     Attributes:
-        unit: what is counted a second, such as `images`.
+        examples: what is counted a second, such as `images`.
         max_rollbacks: how often in a row a loss that is not finite is answered by going back to
             the last checkpoint.
         carries_state: whether an evaluation's batches follow from each other, by a state of as
             many rows as each has; XLA, which wants sizes that do not change, cannot compile that.
     """
 
-    unit: str
+    examples: str
     max_rollbacks: int
     carries_state: bool
 
@@ -49,11 +49,11 @@ class Task(Protocol):
     def steps_per_epoch(self, batch_size: int, at_most: int = 0) -> int:
         """Steps of the training split, or as many as allowed where that is not 0."""
 
-    def units_per_step(self, batch_size: int) -> float:
-        """How many units a step works on, on average."""
+    def num_examples(self, batch_size: int) -> float:
+        """How many of what `examples` names a step works on, on average."""
 
-    def rate_scale(self, inputs: tf.Tensor) -> float | tf.Tensor:
-        """By what a step on these inputs multiplies the learning rate."""
+    def lr_scale(self, inputs: tf.Tensor) -> float | tf.Tensor:
+        """Returns what a step on these inputs multiplies the learning rate by."""
 
     def padded(self, inputs: tf.Tensor, targets: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Brings a training batch to one of a few sizes, for each of which XLA compiles a step."""
@@ -61,11 +61,11 @@ class Task(Protocol):
     def loss(self, outputs: Any, targets: tf.Tensor) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
         """The loss to minimise, and what to report, as means over the batch."""
 
-    def sums(self, outputs: Any, targets: tf.Tensor) -> dict[str, tf.Tensor]:
-        """What to add up over batches, from which `metrics` makes means."""
+    def totals(self, outputs: Any, targets: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Computes what to add up over batches, from which `metrics` makes means."""
 
-    def metrics(self, sums: dict[str, float]) -> dict[str, float]:
-        """What to report of summed `sums`."""
+    def metrics(self, totals: dict[str, float]) -> dict[str, float]:
+        """Computes what to report of summed `totals`."""
 
     def reward(self, metrics: dict[str, float]) -> float:
         """An architecture's reward, the higher the better, of its `metrics`."""

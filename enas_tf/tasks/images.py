@@ -23,7 +23,7 @@ class ImageTask:
         cutout: side in pixels of the square set to zero in training images; 0 for none.
     """
 
-    unit = "images"
+    examples = "images"
     max_rollbacks = 0
     carries_state = False
 
@@ -69,12 +69,12 @@ class ImageTask:
         return min(steps, at_most) if at_most else steps
 
     @staticmethod
-    def units_per_step(batch_size: int) -> int:
+    def num_examples(batch_size: int) -> int:
         """A batch of images."""
         return batch_size
 
     @staticmethod
-    def rate_scale(inputs: tf.Tensor) -> float:
+    def lr_scale(inputs: tf.Tensor) -> float:
         """The learning rate is the same for all steps of an epoch."""
         return 1.0
 
@@ -102,8 +102,8 @@ class ImageTask:
         aux_loss = tf.reduce_mean(_cross_entropy(aux_logits, labels))
         return loss + self._aux_weight * aux_loss, metrics | {"aux_loss": aux_loss}
 
-    def sums(self, outputs: Outputs, labels: tf.Tensor) -> dict[str, tf.Tensor]:
-        """Sums over a batch, from which `metrics` makes means: `loss`, `correct`, `count`."""
+    def totals(self, outputs: Outputs, labels: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Computes totals over a batch: `loss`, `correct` and `count`, for `metrics`."""
         logits, _ = outputs
         return {
             "loss": tf.reduce_sum(_cross_entropy(logits, labels)),
@@ -112,11 +112,11 @@ class ImageTask:
         }
 
     @staticmethod
-    def metrics(sums: dict[str, float]) -> dict[str, float]:
-        """`loss`, mean cross-entropy in nats, and `accuracy` of summed `sums`."""
+    def metrics(totals: dict[str, float]) -> dict[str, float]:
+        """`loss`, mean cross-entropy in nats, and `accuracy` of summed `totals`."""
         return {
-            "loss": sums["loss"] / sums["count"],
-            "accuracy": sums["correct"] / sums["count"],
+            "loss": totals["loss"] / totals["count"],
+            "accuracy": totals["correct"] / totals["count"],
         }
 
     @staticmethod

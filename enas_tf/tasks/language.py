@@ -51,7 +51,7 @@ class LanguageTask:
         child_config: the child's; gives the weights of the loss's parts.
     """
 
-    unit = "tokens"
+    examples = "tokens"
     max_rollbacks = 3
     carries_state = True
 
@@ -91,12 +91,12 @@ class LanguageTask:
         steps = self.data.steps_per_epoch(batch_size, self._data_config)
         return min(steps, at_most) if at_most else steps
 
-    def units_per_step(self, batch_size: int) -> float:
+    def num_examples(self, batch_size: int) -> float:
         """Words in a batch, on average."""
         row = (len(self.data.splits["train"]) - 1) // batch_size
         return batch_size * row / self.steps_per_epoch(batch_size)
 
-    def rate_scale(self, inputs: tf.Tensor) -> tf.Tensor:
+    def lr_scale(self, inputs: tf.Tensor) -> tf.Tensor:
         """The learning rate is for sequences of average length, and lower for shorter ones."""
         return tf.cast(tf.shape(inputs)[1], tf.float32) / self._data_config.sequence_length
 
@@ -130,16 +130,16 @@ class LanguageTask:
             total += config.slowness * _mean(changes, is_word[:, 1:])
         return total, {"loss": loss, "perplexity": tf.exp(loss)}
 
-    def sums(self, outputs: RnnOutputs, targets: tf.Tensor) -> dict[str, tf.Tensor]:
-        """Sums over a batch, from which `metrics` makes means: `loss` and `count`."""
+    def totals(self, outputs: RnnOutputs, targets: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Computes totals over a batch: `loss` and `count`, for `metrics`."""
         losses = tf.nn.sparse_softmax_cross_entropy_with_logits(targets, outputs.logits)
         loss = tf.reduce_sum(losses)
         return {"loss": loss, "count": tf.cast(tf.size(targets), tf.float32)}
 
     @staticmethod
-    def metrics(sums: dict[str, float]) -> dict[str, float]:
-        """`loss`, mean cross-entropy in nats, and `perplexity` of summed `sums`."""
-        loss = sums["loss"] / sums["count"]
+    def metrics(totals: dict[str, float]) -> dict[str, float]:
+        """`loss`, mean cross-entropy in nats, and `perplexity` of summed `totals`."""
+        loss = totals["loss"] / totals["count"]
         return {"loss": loss, "perplexity": math.exp(min(loss, _LARGEST_LOSS))}
 
     @staticmethod

@@ -93,7 +93,7 @@ def named_slots(
 
 
 def _split_number(name: str) -> tuple[str, int]:
-    """A name and the number behind it, 0 where there is none."""
+    """Splits a name from the number after it, 0 where there is none."""
     base, number = re.fullmatch(r"(.+?)(?:_(\d+))?", name).groups()
     return base, int(number or 0)
 

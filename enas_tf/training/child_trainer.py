@@ -21,10 +21,10 @@ Forward = Callable[..., Any]
 """`forward(inputs, *extra, training=...)`: a child's outputs as its task takes them."""
 
 
-class Learner:
+class ChildTrainer:
     """Trains a child's weights on all replicas of a strategy.
 
-    To be made within the strategy's scope, behind the child.
+    To be made within the strategy's scope, after the child.
 
     Args:
         child: whose weights are trained.
@@ -49,7 +49,7 @@ class Learner:
         self.strategy = tf.distribute.get_strategy()
         self.trained = config.trained(child)
         self._carried = {str(n): v for n, v in enumerate(child.non_trainable_variables)}
-        self.optimizer = NesterovSGD(config.rate(0), config.momentum)
+        self.optimizer = NesterovSGD(config.learning_rate_at(0), config.momentum)
         self.optimizer.build(self.trained)
         if keras.mixed_precision.dtype_policy().name == "mixed_float16":
             self.optimizer = keras.optimizers.LossScaleOptimizer(self.optimizer)
@@ -65,7 +65,7 @@ class Learner:
                 # Elsewhere Keras' count of steps is a matter of all replicas.
                 self._descend = compiled(self._descend)
             if not task.carries_state:
-                self.sums = compiled(self.sums)
+                self.totals = compiled(self.totals)
 
     @property
     def variables(self) -> Mapping[str, tf.Variable]:
@@ -86,9 +86,8 @@ class Learner:
         return self._reduce("mean", metrics)
 
     def _eval_step(self, batch: tuple, *extra: tf.Tensor) -> dict[str, tf.Tensor]:
-        """The task's sums over a batch, of all replicas together."""
-        sums = self.strategy.run(self.sums, args=(*batch, *extra))
-        totals = self._reduce("sum", sums)
+        """Computes the task's totals over a batch, of all replicas together."""
+        totals = self._reduce("sum", self.strategy.run(self.totals, args=(*batch, *extra)))
         return {name: tf.reduce_sum(total) for name, total in totals.items()}
 
     def trace(self, batches: Batches, *extra: tf.Tensor) -> None:
@@ -111,20 +110,22 @@ class Learner:
             *extra: further arguments of the child, the same for all batches.
         """
         self.eval_step.get_concrete_function(batches.element_spec, *extra)
-        sums = [self.eval_step(batch, *extra) for batch in batches]
+        totals = [self.eval_step(batch, *extra) for batch in batches]
         # Only now: devices need not wait for the host between two batches.
-        return self._task.metrics({n: math.fsum(float(one[n]) for one in sums) for n in sums[0]})
+        return self._task.metrics(
+            {n: math.fsum(float(one[n]) for one in totals) for n in totals[0]}
+        )
 
-    def sums(self, inputs: tf.Tensor, targets: tf.Tensor, *extra: tf.Tensor) -> dict:
-        """Returns the task's sums over one replica's batch, each `(1,)`."""
+    def totals(self, inputs: tf.Tensor, targets: tf.Tensor, *extra: tf.Tensor) -> dict:
+        """Computes the task's totals over one replica's batch, each `(1,)`."""
         with traced_for(self._form):
-            sums = self._task.sums(self._forward(inputs, *extra, training=False), targets)
-        return {name: value[tf.newaxis] for name, value in sums.items()}
+            totals = self._task.totals(self._forward(inputs, *extra, training=False), targets)
+        return {name: value[tf.newaxis] for name, value in totals.items()}
 
     def _step(self, inputs: tf.Tensor, targets: tf.Tensor, *extra: tf.Tensor) -> dict:
         """Takes one replica's part of a step."""
         gradients, metrics, updates = self.gradients(inputs, targets, *extra)
-        grad_norm = self._descend(gradients, self._task.rate_scale(inputs))
+        grad_norm = self._descend(gradients, self._task.lr_scale(inputs))
         for name, value in updates.items():
             self._carried[name].assign(value)
         return metrics | {"grad_norm": grad_norm}
@@ -148,10 +149,10 @@ class Learner:
             gradients = context.all_reduce(tf.distribute.ReduceOp.MEAN, gradients)
         return gradients, metrics, updates
 
-    def _descend(self, gradients: list[tf.Tensor], rate_scale: float | tf.Tensor) -> tf.Tensor:
+    def _descend(self, gradients: list[tf.Tensor], lr_scale: float | tf.Tensor) -> tf.Tensor:
         """Takes the step; returns the gradients' global norm before any scaling or clipping."""
         norm = tf.linalg.global_norm(gradients) / self.optimizer.scale_loss(1.0)
-        factor = rate_scale
+        factor = lr_scale
         if self.config.grad_clip:
             factor *= tf.minimum(1.0, self.config.grad_clip / norm)
         if tf.is_tensor(factor) or factor != 1:

@@ -31,7 +31,7 @@ def make_strategy(name: StrategyName, logical_devices: int = 0) -> tf.distribute
 
     Raises:
         UserError: devices that cannot be split, since TensorFlow has started, or since nothing
-            tells a GPU's free memory; or a TF_CONFIG that names no cluster.
+            reports a GPU's free memory; or a TF_CONFIG that names no cluster.
 
     Without a GPU, TensorFlow's remapping of graphs is turned off for the whole process.
     """
@@ -103,7 +103,7 @@ def _split_devices(count: int) -> None:
 
 
 def _free_gpu_mib() -> int:
-    """The free memory of the GPU with the least, in MiB; TensorFlow tells none before it starts."""
+    """The free memory of the GPU with the least, in MiB, which TensorFlow reports too late."""
     command = ["nvidia-smi", "--query-gpu=memory.free", "--format=csv,noheader,nounits"]
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     if visible:
@@ -113,7 +113,7 @@ def _free_gpu_mib() -> int:
         return min(int(line) for line in done.stdout.splitlines())
     except (OSError, subprocess.SubprocessError, ValueError) as error:
         raise UserError(
-            "--logical_devices splits a GPU by its free memory, which nvidia-smi does not tell "
+            "--logical_devices splits a GPU by its free memory, which nvidia-smi does not report "
             "here; leave the flag out, or hide the GPUs by CUDA_VISIBLE_DEVICES=-1 to split the CPU"
         ) from error
 

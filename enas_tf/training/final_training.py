@@ -3,24 +3,26 @@
 Reference: Pham et al. 2018, sections 3.1 and 3.2.
 """
 
+from abc import abstractmethod
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 import tensorflow as tf
 
-from enas_tf.core.config import option, overridden
+from enas_tf.core.config import option
 from enas_tf.core.errors import UserError
-from enas_tf.core.network_config import ImageChildConfig, RnnChildConfig
-from enas_tf.layers.dropout import Clock, attempt_offset
+from enas_tf.core.network_config import CellChildConfig, ImageChildConfig, RnnChildConfig
+from enas_tf.layers.dropout import Clock
 from enas_tf.tasks.base import Task
 from enas_tf.training.checkpoints import Checkpoints
-from enas_tf.training.child_trainer import Learner
+from enas_tf.training.child_trainer import ChildTrainer
 from enas_tf.training.distribution import distribute
+from enas_tf.training.epochs import TrainingEpochs
 from enas_tf.training.metric_writer import read_metrics
 from enas_tf.training.run_folder import Run
-from enas_tf.training.session import Loop
+from enas_tf.training.session import Schedule, Session, Stage
 from enas_tf.training.weight_average import WeightAverage
 
 _RESULT = "train/result.json"
@@ -52,16 +54,20 @@ class TrainConfig:
                 raise UserError(f"train.{name} must not be negative, got {getattr(self, name)}")
 
     def child(self, search_child: ChildConfig) -> ChildConfig:
-        """The final network's configuration: the search's, but for the fields that both have.
+        """Returns the final network's configuration: the search's, but for what this one sets.
 
         Raises:
             UserError: values that make no network.
         """
         try:
-            return overridden(search_child, self)
+            return self._final(search_child)
         except UserError as error:
             # The search's own values have passed, so that what is wrong is the training's.
             raise UserError("train." + str(error).removeprefix("child.")) from error
+
+    @abstractmethod
+    def _final(self, child: ChildConfig) -> ChildConfig:
+        """Returns a child's configuration with the values that are this one's."""
 
 
 @dataclass(frozen=True)
@@ -80,12 +86,28 @@ class ImageTrainConfig(TrainConfig):
         True, "train on the validation split too; there is then no best epoch, only the last"
     )
 
+    def _final(self, child: ImageChildConfig) -> ImageChildConfig:
+        return replace(
+            child,
+            out_filters=self.out_filters,
+            keep_prob=self.keep_prob,
+            drop_path_keep_prob=self.drop_path_keep_prob,
+            aux_head=self.aux_head,
+            l2=self.l2,
+            lr_max=self.lr_max,
+            lr_min=self.lr_min,
+            lr_period=self.lr_period,
+        )
+
 
 @dataclass(frozen=True)
 class CellTrainConfig(ImageTrainConfig):
     """The final training of a stack of cells; its network is larger than the search's."""
 
     num_layers: int = option(15, "as child.num_layers, of the final network")
+
+    def _final(self, child: CellChildConfig) -> CellChildConfig:
+        return replace(super()._final(child), num_layers=self.num_layers)
 
 
 @dataclass(frozen=True)
@@ -111,12 +133,28 @@ class RnnTrainConfig(TrainConfig):
         "steps from then on is what is evaluated; 0: never",
     )
 
+    def _final(self, child: RnnChildConfig) -> RnnChildConfig:
+        return replace(
+            child,
+            hidden_size=self.hidden_size,
+            drop_word=self.drop_word,
+            drop_embedding=self.drop_embedding,
+            drop_input=self.drop_input,
+            drop_node=self.drop_node,
+            drop_output=self.drop_output,
+            init_range=self.init_range,
+            activation_l2=self.activation_l2,
+            slowness=self.slowness,
+            learning_rate=self.learning_rate,
+            grad_clip=self.grad_clip,
+        )
+
 
 class Training:
     """A final training's parts, and its loop.
 
     Args:
-        learner: trains the network.
+        trainer: trains the network.
         task: the data, losses and metrics; its training split is what is trained on.
         config: the training's.
         clock: the network's.
@@ -125,28 +163,26 @@ class Training:
 
     def __init__(
         self,
-        learner: Learner,
+        trainer: ChildTrainer,
         task: Task,
         config: TrainConfig,
         clock: Clock,
         seed: int,
     ) -> None:
-        self.learner = learner
+        self.trainer = trainer
         self.task = task
         self.config = config
-        self.clock = clock
-        self.seed = seed
+        self.epochs = TrainingEpochs(trainer, task, config, clock, seed)
         self.average = None
         if config.average_after:
-            with learner.strategy.scope():
-                self.average = WeightAverage(learner.trained)
-        self.steps_per_epoch = task.steps_per_epoch(config.batch_size, config.max_steps)
+            with trainer.strategy.scope():
+                self.average = WeightAverage(trainer.trained)
 
     @property
     def variables(self) -> Mapping[str, tf.Variable]:
         """All that an exact resume needs, by name."""
         averages = self.average.variables if self.average else {}
-        return {**self.learner.variables, **averages}
+        return {**self.trainer.variables, **averages}
 
     def run(self, run: Run, arc: str, params: int, tests: bool = True) -> dict:
         """Trains to the end, from the last checkpoint on, then tests once; is done only once.
@@ -161,37 +197,39 @@ class Training:
             What `train/result.json` holds.
         """
         self._refuse_another(run, arc)
-        if run.path(_RESULT).exists():
+        if run.is_done("train", arc=arc):
             return run.read_json(_RESULT)
-        total = self.config.num_epochs * self.steps_per_epoch
-        loop = Loop(run.path("train"), self.variables, total, self.task.unit, "train")
-
-        def train() -> None:
-            for epoch in range(loop.step // self.steps_per_epoch, self.config.num_epochs):
-                done = loop.step - epoch * self.steps_per_epoch
-                self._train_epoch(loop, epoch, range(done, self.steps_per_epoch))
-                self._end_epoch(loop, epoch)
-
+        schedule = Schedule(
+            self.config.num_epochs,
+            (Stage(self.epochs.steps_per_epoch, self._train),),
+            self._end_epoch,
+            self.epochs.start,
+            self.task.max_rollbacks,
+        )
+        session = Session(run.path("train"), self.variables, schedule, self.task.examples, "train")
         try:
-            loop.run(train, self.task.max_rollbacks)
-            return self._finish(loop, run, arc, params, tests)
+            session.run()
+            result = self._finish(session, run, arc, params, tests)
         finally:
-            loop.close()
+            session.close()
+        run.write_json(_RESULT, result)
+        run.mark_done("train", outputs=[_RESULT], arc=arc)
+        return result
 
     def evaluate(self, split: str) -> dict[str, float]:
         """The task's metrics on a split, with the weights as they are."""
         batches = distribute(
-            self.learner.strategy,
+            self.trainer.strategy,
             lambda shard: self.task.eval_batches(split, self.config.batch_size, shard),
         )
-        return self.learner.evaluate(batches)
+        return self.trainer.evaluate(batches)
 
     def restore_best(self, run: Run) -> dict:
         """Restores the weights that are evaluated and exported; returns their state."""
         return Checkpoints(run.path("train/checkpoints"), self.variables).read_newest(BEST)
 
     def _refuse_another(self, run: Run, arc: str) -> None:
-        """Tells another architecture's checkpoints from damaged ones, before they are read."""
+        """Raises UserError for another architecture's checkpoints, before they seem damaged."""
         path = run.path("train/arc.txt")
         trained = path.read_text().strip() if path.exists() else arc
         if trained != arc:
@@ -201,95 +239,80 @@ class Training:
             )
         run.write_text("train/arc.txt", arc + "\n")
 
-    def _train_epoch(self, loop: Loop, epoch: int, steps: range) -> None:
-        rate = self.learner.config.rate(epoch)
-        self.learner.optimizer.learning_rate = rate
-        self.clock.attempt.assign(loop.attempt)
-        seed = self.seed + attempt_offset(loop.attempt)
-        first = epoch * self.steps_per_epoch
-        wanted = range(first + steps.start, first + steps.stop)
-        batches = distribute(
-            self.learner.strategy,
-            lambda shard: self.task.train_batches(
-                self.config.batch_size,
-                seed=seed,
-                steps=wanted,
-                shard=shard,
-            ),
-        )
-        self.learner.trace(batches)
-        for step, batch in zip(wanted, batches, strict=True):
-            self.clock.step.assign(step)
-            numbers = self.learner.train_step(batch)
-            if loop.state.get("averaging"):
+    def _train(self, session: Session, epoch: int, steps: range) -> None:
+        """Trains for the steps of an epoch that are left; averages the weights once it is time."""
+
+        def after_step() -> None:
+            if session.state.get("averaging"):
                 self.average.update()
-            amount, last = self.task.units_per_step(self.config.batch_size), step == wanted[-1]
-            loop.advance("train", epoch, amount, numbers, last, learning_rate=rate)
 
-    def _end_epoch(self, loop: Loop, epoch: int) -> None:
-        """Validates, where the split is held out; keeps the best; writes a checkpoint."""
-        if not self.config.use_validation:
-            with self._evaluated_weights(loop):
-                metrics = self.evaluate("valid")
-                loop.record("valid", epoch, **metrics)
-                best = loop.state.get("best")
-                if best is None or self.task.reward(metrics) > self.task.reward(best):
-                    loop.state["best"] = {"epoch": epoch, **metrics}
-                    self._write_best(loop)
-            self._maybe_average(loop, self.task.reward(metrics))
-        loop.save()
-        self._keep_one_best(loop)
+        self.epochs.run(session, "train", epoch, steps, after_step=after_step)
 
-    def _write_best(self, loop: Loop) -> None:
-        loop.state["best_step"] = loop.step
-        loop.checkpoints.write(BEST, loop.step, loop.state)
-
-    def _keep_one_best(self, loop: Loop) -> None:
-        """Removes earlier ones only now: an epoch that is done again may find no better one."""
-        if "best_step" in loop.state:
-            loop.checkpoints.keep_only(BEST, loop.state["best_step"])
-
-    def _evaluated_weights(self, loop: Loop) -> AbstractContextManager:
-        """Puts the weights in place that are evaluated: the average, once there is one."""
-        return self.average.in_place() if loop.state.get("averaging") else nullcontext()
-
-    def _maybe_average(self, loop: Loop, reward: float) -> None:
-        """Starts averaging where the last epochs were no better than the best one before."""
-        if not self.average or loop.state.get("averaging"):
+    def _end_epoch(self, session: Session, epoch: int) -> None:
+        """Validates, where the split is held out, and keeps the best weights."""
+        if self.config.use_validation:
             return
-        rewards = loop.state.setdefault("rewards", [])
+        self._keep_one_best(session)
+        with self._evaluated_weights(session):
+            metrics = self.evaluate("valid")
+            session.record("valid", epoch, **metrics)
+            best = session.state.get("best")
+            if best is None or self.task.reward(metrics) > self.task.reward(best):
+                session.state["best"] = {"epoch": epoch, **metrics}
+                self._write_best(session)
+        self._maybe_average(session, self.task.reward(metrics))
+
+    def _write_best(self, session: Session) -> None:
+        session.state["best_step"] = session.step
+        session.checkpoints.write(BEST, session.step, session.state)
+
+    def _keep_one_best(self, session: Session) -> None:
+        """Removes all but the best one of the last checkpoint.
+
+        Not as soon as there is a better one: an epoch that is done again may find none.
+        """
+        if "best_step" in session.state:
+            session.checkpoints.keep_only(BEST, session.state["best_step"])
+
+    def _evaluated_weights(self, session: Session) -> AbstractContextManager:
+        """Puts the weights in place that are evaluated: the average, once there is one."""
+        return self.average.in_place() if session.state.get("averaging") else nullcontext()
+
+    def _maybe_average(self, session: Session, reward: float) -> None:
+        """Starts averaging where the last epochs were no better than the best one before."""
+        if not self.average or session.state.get("averaging"):
+            return
+        rewards = session.state.setdefault("rewards", [])
         earlier = rewards[: -self.config.average_after]
         rewards.append(reward)
         if earlier and reward < max(earlier):
-            loop.state["averaging"] = True
-            loop.progress.note("no better validation lately: averaging the weights from now on")
+            session.state["averaging"] = True
+            session.progress.note("no better validation lately: averaging the weights from now on")
 
-    def _finish(self, loop: Loop, run: Run, arc: str, params: int, tests: bool) -> dict:
-        """Puts the best weights in place, tests them if asked to, and writes the result."""
+    def _finish(self, session: Session, run: Run, arc: str, params: int, tests: bool) -> dict:
+        """Puts the best weights in place, tests them if asked to, and returns the result."""
         if self.config.use_validation:
-            self._write_best(loop)
-        self._keep_one_best(loop)
-        loop.checkpoints.read_newest(BEST)
+            self._write_best(session)
+        self._keep_one_best(session)
+        session.checkpoints.read_newest(BEST)
         result: dict = {"arc": arc, "params": params}
         if tests:
             result["test"] = self.evaluate("test")
-            loop.record("test", self.config.num_epochs - 1, **result["test"])
-        units = self.task.units_per_step(self.config.batch_size)
-        result |= {
-            "final": _last_numbers(run, self.task.unit),
-            "best_valid": loop.state.get("best"),
+            session.record("test", self.config.num_epochs - 1, **result["test"])
+        num_examples = self.task.num_examples(self.config.batch_size)
+        return result | {
+            "final": _last_metrics(run, self.task.examples),
+            "best_valid": session.state.get("best"),
             "epochs": self.config.num_epochs,
-            "seconds": round(loop.metrics.seconds, 1),
-            f"{self.task.unit}_seen": round(loop.step * units),
+            "seconds": round(session.metrics.seconds, 1),
+            f"{self.task.examples}_seen": round(session.step * num_examples),
         }
-        run.write_json(_RESULT, result)
-        return result
 
 
-def _last_numbers(run: Run, unit: str) -> dict[str, dict[str, float]]:
+def _last_metrics(run: Run, examples: str) -> dict[str, dict[str, float]]:
     """The last record of training and, where its split is held out, of validation."""
     last = {record["phase"]: record for record in read_metrics(run.path("train"))}
-    left_out = ("phase", "step", "seconds", f"{unit}_per_second")
+    left_out = ("phase", "step", "seconds", f"{examples}_per_second")
     return {
         phase: {name: value for name, value in last[phase].items() if name not in left_out}
         for phase in ("train", "valid")

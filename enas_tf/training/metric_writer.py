@@ -1,4 +1,4 @@
-"""The numbers that a phase writes as it works: to read by programs, and for TensorBoard."""
+"""The metrics that a phase writes as it works: to read by programs, and for TensorBoard."""
 
 import io
 import json
@@ -13,7 +13,7 @@ import numpy as np
 import tensorflow as tf
 
 from enas_tf.core.space import numbered
-from enas_tf.training.run_folder import write_errors_told
+from enas_tf.training.run_folder import raise_write_errors
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -23,7 +23,7 @@ Counts = Mapping[str, Mapping[str, int]]
 
 
 class Metrics:
-    """The numbers of one phase folder: `metrics.jsonl`, and TensorBoard events beside it.
+    """The metrics of one phase folder: `metrics.jsonl`, and TensorBoard events beside it.
 
     To resume exactly, save `position()` with each checkpoint and `rewind` to it when the
     checkpoint is restored (to 0 where there is none). TensorBoard's event files are not rewound:
@@ -39,35 +39,35 @@ class Metrics:
 
     def __init__(self, folder: Path | str) -> None:
         self._path = Path(folder) / "metrics.jsonl"
-        with write_errors_told(self._path):
+        with raise_write_errors(self._path):
             self._path.parent.mkdir(parents=True, exist_ok=True)
             self._file = self._path.open("ab")
         self._events = tf.summary.create_file_writer(str(folder))
         self.rewind(self._path.stat().st_size)
 
     def write(
-        self, phase: str, *, step: int, epoch: int, counts: Counts | None = None, **numbers: Any
+        self, phase: str, *, step: int, epoch: int, counts: Counts | None = None, **metrics: Any
     ) -> None:
         """Adds a record to `metrics.jsonl`, and all that it holds to TensorBoard as `phase/name`.
 
-        A record holds `phase`, `step`, `epoch`, `seconds`, the numbers and the counts.
+        A record holds `phase`, `step`, `epoch`, `seconds`, the metrics and the counts.
 
         Args:
             phase: `child`, `controller`, `valid`, `test` or `train`.
             step: the phase's global step.
             epoch: the epoch that the step belongs to.
             counts: histograms; TensorBoard shows the things by their numbers.
-            **numbers: whatever `float` takes; what is not finite is written as null.
+            **metrics: whatever `float` takes; what is not finite is written as null.
 
         Raises:
             UserError: the disk is full, or the file cannot be written.
         """
-        values = {name: float(value) for name, value in numbers.items()}
+        values = {name: float(value) for name, value in metrics.items()}
         record = {"phase": phase, "step": int(step), "epoch": int(epoch)}
         record["seconds"] = round(self.seconds, 3)
         record |= {name: v if math.isfinite(v) else None for name, v in values.items()}
         record |= counts or {}
-        with write_errors_told(self._path):
+        with raise_write_errors(self._path):
             self._file.write(json.dumps(record).encode() + b"\n")
             self._file.flush()
             with self._events.as_default(int(step)):
@@ -99,7 +99,7 @@ class Metrics:
         file = io.BytesIO()
         picture.savefig(file, format="png", dpi=100)
         image = tf.io.decode_png(file.getvalue(), channels=3)
-        with write_errors_told(self._path), self._events.as_default(step):
+        with raise_write_errors(self._path), self._events.as_default(step):
             tf.summary.image(name, image[tf.newaxis])
 
     def position(self) -> int:
@@ -108,7 +108,7 @@ class Metrics:
         return self._path.stat().st_size
 
     def rewind(self, position: int) -> None:
-        """Drops the records behind `position`, a value of `position()`.
+        """Drops the records after `position`, a value of `position()`.
 
         So a resumed run's file has each record once. A file that is shorter by now is kept.
         """
@@ -125,14 +125,14 @@ class Metrics:
         Raises:
             UserError: the disk is full, or the files cannot be written.
         """
-        with write_errors_told(self._path):
+        with raise_write_errors(self._path):
             os.fsync(self._file.fileno())
             self._events.flush()
 
     def close(self) -> None:
         """Flushes and closes the files; nothing can be written afterwards."""
         self.flush()
-        with write_errors_told(self._path):
+        with raise_write_errors(self._path):
             self._file.close()
             self._events.close()
 

@@ -10,51 +10,51 @@ from typing import Any, TextIO
 _LIVE_INTERVAL = 0.5
 _PLAIN_INTERVAL = 10.0
 
-# The rate is that of the work since this many showings ago.
-_RATE_SHOWINGS = 10
+# The speed is that of the work since this many showings ago.
+_SPEED_SHOWINGS = 10
 
 
 class Progress:
-    """Shows epoch, step, numbers, units per second and the time left.
+    """Shows epoch, step, metrics, examples per second and the time left.
 
     On a terminal that is one live line; elsewhere plain lines, one every ten seconds at most.
-    The time left is reckoned from the steps of this process alone, so that a resumed run does
+    The time left is computed from the steps of this process alone, so that a resumed run does
     not count what an earlier process did; the first step, which traces, is left out too.
 
     Args:
         total_steps: the step number at which the work is done.
-        unit: what the rate counts, such as `images` or `tokens`.
+        examples: what the speed counts, such as `images` or `tokens`.
         label: the line's first word.
         stream: where to write; None is standard output.
 
     Example:
 
     ```python
-    with Progress(total_steps=1000, unit="images", label="train") as progress:
+    with Progress(total_steps=1000, examples="images", label="train") as progress:
         for step in range(1, 1001):
-            progress.update(step, epoch=0, amount=128, loss=train_step())
+            progress.update(step, epoch=0, num_examples=128, loss=train_step())
     ```
     """
 
     def __init__(
         self,
         total_steps: int,
-        unit: str = "images",
+        examples: str = "images",
         label: str = "search",
         stream: TextIO | None = None,
     ) -> None:
         self._total_steps = total_steps
-        self._unit = unit
+        self._examples = examples
         self._label = label
         self._stream = stream or sys.stdout
         self._live = self._stream.isatty()
         self._interval = _LIVE_INTERVAL if self._live else _PLAIN_INTERVAL
-        self._amount = 0
-        self._numbers: dict[str, Any] = {}
+        self._done_examples = 0
+        self._metrics: dict[str, Any] = {}
         self._last_line = ""
-        # (time, step, amount so far) of the first update, and of the latest showings.
+        # (time, step, examples so far) of the first update, and of the latest showings.
         self._first: tuple[float, int, int] | None = None
-        self._showings: deque[tuple[float, int, int]] = deque(maxlen=_RATE_SHOWINGS)
+        self._showings: deque[tuple[float, int, int]] = deque(maxlen=_SPEED_SHOWINGS)
 
     def __enter__(self) -> "Progress":
         return self
@@ -62,26 +62,26 @@ class Progress:
     def __exit__(self, *exception: object) -> None:
         self.close()
 
-    def update(self, step: int, *, epoch: int, amount: int, **numbers: Any) -> None:
-        """Tells what has been done; shows it where the last showing is long enough ago.
+    def update(self, step: int, *, epoch: int, num_examples: float, **metrics: Any) -> None:
+        """Takes in what has been done; shows it where the last showing is long enough ago.
 
         Args:
             step: steps done by now, those of earlier processes included.
             epoch: the epoch of that step.
-            amount: units done since the last update.
-            **numbers: such as `loss` and `reward`; whatever `float` takes. The latest of each
+            num_examples: done since the last update.
+            **metrics: such as `loss` and `reward`; whatever `float` takes. The latest of each
                 name is shown, and only then converted: a tensor need not be waited for before.
         """
-        self._amount += amount
-        self._numbers |= numbers
-        now = (monotonic(), step, self._amount)
+        self._done_examples += num_examples
+        self._metrics |= metrics
+        now = (monotonic(), step, self._done_examples)
         self._first = self._first or now
         done = step >= self._total_steps
         if self._showings and not done and now[0] - self._showings[-1][0] < self._interval:
             return
         self._showings.append(now)
         parts = [f"epoch {epoch}", f"step {step:,}/{self._total_steps:,}"]
-        parts += [f"{name} {float(value):.4g}" for name, value in self._numbers.items()]
+        parts += [f"{name} {float(value):.4g}" for name, value in self._metrics.items()]
         self._show(f"{self._label}: " + ", ".join(parts + self._speed(now)))
 
     def note(self, text: str) -> None:
@@ -101,15 +101,15 @@ class Progress:
             self._last_line = ""
 
     def _speed(self, now: tuple[float, int, int]) -> list[str]:
-        """Rate and time left; nothing while only one update has been seen."""
-        time, step, amount = now
+        """Examples per second and time left; nothing while only one update has been seen."""
+        time, step, num_examples = now
         first_time, first_step, _ = self._first
         if time == first_time or step == first_step:
             return []
-        since_time, _, since_amount = self._showings[0]
-        rate = (amount - since_amount) / (time - since_time)
+        since_time, _, since_examples = self._showings[0]
+        speed = (num_examples - since_examples) / (time - since_time)
         left = (time - first_time) / (step - first_step) * (self._total_steps - step)
-        return [f"{rate:,.0f} {self._unit}/s", f"{format_duration(left)} left"]
+        return [f"{speed:,.0f} {self._examples}/s", f"{format_duration(left)} left"]
 
     def _show(self, line: str) -> None:
         if self._live:

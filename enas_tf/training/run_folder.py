@@ -8,7 +8,7 @@ import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import keras
 import tensorflow as tf
@@ -19,9 +19,13 @@ from enas_tf.core.errors import UserError
 
 _CONFIG = "config.json"
 _FLAGS = "flags.txt"
+_DONE = "done.json"
+
+Phase = Literal["search", "derive", "train", "export"]
+"""What a run does in turn, and skips where it is done."""
 
 # What a run leaves in its folder beside config.json.
-_CONTENTS = (_FLAGS, "search", "train", "export", "labels.txt", "arcs.json", "arc.txt")
+_CONTENTS = (_FLAGS, _DONE, "search", "train", "export", "labels.txt", "arcs.json", "arc.txt")
 _CONTENTS += ("compare", "compare.json", "report.html", "events.*")
 
 # The parts of config.json that may change when a run goes on.
@@ -29,8 +33,8 @@ _ENVIRONMENT = ("versions", "devices")
 
 
 @contextmanager
-def write_errors_told(path: Path) -> Iterator[None]:
-    """Tells in one line that the operating system refuses to write.
+def raise_write_errors(path: Path) -> Iterator[None]:
+    """Makes one clear line of the operating system's refusal to write.
 
     Args:
         path: what is written within the context.
@@ -125,7 +129,7 @@ class Run:
         """
         path = self.path(name)
         aside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-        with write_errors_told(path):
+        with raise_write_errors(path):
             path.parent.mkdir(parents=True, exist_ok=True)
             try:
                 with aside.open("w", encoding="utf-8") as file:
@@ -145,7 +149,7 @@ class Run:
             UserError: it cannot be written, or the disk is full.
         """
         path = self.path(name)
-        with write_errors_told(path):
+        with raise_write_errors(path):
             path.parent.mkdir(parents=True, exist_ok=True)
             with path.open("a", encoding="utf-8") as file:
                 file.write(line + "\n")
@@ -167,6 +171,44 @@ class Run:
             raise UserError(f"cannot read {path}: {error.strerror}") from error
         except ValueError as error:
             raise UserError(f"cannot read {path}: it is not JSON ({error})") from error
+
+    def mark_done(self, phase: Phase, outputs: Sequence[str], **facts: Any) -> None:
+        """Notes in `done.json` that a phase has come to its end.
+
+        To be called after the phase's outputs are whole: a process that is killed between them and
+        this note does the phase again, which must be harmless.
+
+        Args:
+            phase: its name.
+            outputs: names, below the run's folder, of what the next phases need of it.
+            **facts: what it was done for, such as an architecture; plain values.
+
+        Raises:
+            UserError: the file cannot be written, or the disk is full.
+        """
+        marks = self._marks() | {phase: {"outputs": [*outputs], "facts": facts}}
+        self.write_json(_DONE, marks)
+
+    def is_done(self, phase: Phase, **facts: Any) -> bool:
+        """Tells whether a phase has come to its end, and its outputs are still there.
+
+        Args:
+            phase: its name.
+            **facts: those that it must have been done for; others may be any.
+        """
+        mark = self._marks().get(phase)
+        return (
+            mark is not None
+            and all(self.path(name).exists() for name in mark["outputs"])
+            and facts.items() <= mark["facts"].items()
+        )
+
+    def done_facts(self, phase: Phase) -> dict[str, Any] | None:
+        """Returns what a phase was done for; None where it is not done."""
+        return self._marks()[phase]["facts"] if self.is_done(phase) else None
+
+    def _marks(self) -> dict[str, dict[str, Any]]:
+        return self.read_json(_DONE) if self.path(_DONE).exists() else {}
 
     def _stored_record(self) -> dict[str, Any] | None:
         if not os.path.isfile(self.path(_CONFIG)):
@@ -200,7 +242,7 @@ class Run:
             )
 
     def _remove_contents(self) -> None:
-        with write_errors_told(self.folder):
+        with raise_write_errors(self.folder):
             for path in (path for name in _CONTENTS for path in self.folder.glob(name)):
                 # A link's target is not the run's to remove.
                 if path.is_dir() and not path.is_symlink():
@@ -219,12 +261,12 @@ def json_line(obj: Any) -> str:
 def _write_hparams(folder: Path, config: dict[str, Any]) -> None:
     """Writes the configuration for TensorBoard, which shows runs side by side by it.
 
-    The numbers of a run's phases belong to it, since their folders lie below.
+    The metrics of a run's phases belong to it, since their folders lie below.
     """
     values = {name: json.loads(text) for name, text in _dotted(config).items()}
     # TensorBoard knows neither null nor lists.
     shown = {n: v if isinstance(v, bool | int | float | str) else str(v) for n, v in values.items()}
-    with write_errors_told(folder), tf.summary.create_file_writer(str(folder)).as_default():
+    with raise_write_errors(folder), tf.summary.create_file_writer(str(folder)).as_default():
         # Runs of the same configuration stay apart by their folders.
         hparams.hparams(shown, trial_id=str(folder))
 

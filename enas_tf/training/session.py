@@ -1,8 +1,9 @@
-"""What every long phase does beside its work: checkpoints, metrics, progress, resuming."""
+"""What every long phase does beside its work: epochs, checkpoints, metrics, progress, resuming."""
 
 import signal
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import tensorflow as tf
@@ -27,14 +28,60 @@ class NotFinite(UserError):
     """A loss or a weight that is infinite or not a number."""
 
 
-class Loop:
-    """Counts a phase's steps, and keeps what they report.
+@dataclass(frozen=True)
+class Stage:
+    """A part of every epoch.
+
+    Attributes:
+        steps: in each epoch.
+        run: called with the session, the epoch and the range of the stage's steps in this epoch
+            that are left; must call `Session.advance` after each.
+    """
+
+    steps: int
+    run: Callable[["Session", int, range], None]
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """What a session does.
+
+    Attributes:
+        num_epochs: in the whole phase.
+        stages: of each epoch, in turn.
+        end_epoch: called with the session and the epoch after its last step, before the
+            checkpoint; what it does is done again after a kill.
+        start: called before the first step, and again after each return to a checkpoint, with the
+            number of retries so far: what is drawn from then on must depend on it.
+        max_rollbacks: how often in a row, with no checkpoint between, a loss that is not finite is
+            answered by going back to the last checkpoint.
+    """
+
+    num_epochs: int
+    stages: Sequence[Stage]
+    end_epoch: Callable[["Session", int], None]
+    start: Callable[[int], None]
+    max_rollbacks: int = 0
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Those of all stages."""
+        return sum(stage.steps for stage in self.stages)
+
+    @property
+    def total_steps(self) -> int:
+        """Those of all epochs."""
+        return self.num_epochs * self.steps_per_epoch
+
+
+class Session:
+    """Runs a phase's epochs from where the last checkpoint stands, and keeps what they report.
 
     Args:
         folder: the phase's; gets `metrics.jsonl`, TensorBoard events and `checkpoints/`.
         variables: all that a resume needs, by name.
-        total_steps: of the whole phase.
-        unit: what is counted a second.
+        schedule: what to do.
+        examples: what is counted a second, such as `images`.
         label: the phase's name on the screen.
     """
 
@@ -42,49 +89,59 @@ class Loop:
         self,
         folder: Path,
         variables: Mapping[str, tf.Variable],
-        total_steps: int,
-        unit: str,
+        schedule: Schedule,
+        examples: str,
         label: str,
     ) -> None:
         self.step = 0
-        self.total_steps = total_steps
+        self.total_steps = schedule.total_steps
         self.state: dict = {}
+        self._schedule = schedule
         self._variables = variables
         self.checkpoints = Checkpoints(folder / "checkpoints", variables)
         self.metrics = Metrics(folder)
-        self.progress = Progress(total_steps, unit, label)
-        self._unit = unit
+        self.progress = Progress(self.total_steps, examples, label)
+        self._examples = examples
         self._pending: list[dict[str, tf.Tensor]] = []
-        self._pending_amount = 0
+        self._pending_examples = 0
         self._is_asked_to_stop = False
         self._last_record = self._last_checkpoint = time.monotonic()
 
-    def run(self, work: Callable[[], None], max_rollbacks: int) -> None:
-        """Does the work from the newest checkpoint on.
+    def run(self) -> None:
+        """Takes all steps that are left, with a checkpoint at the end of every epoch.
 
-        A loss or weight that is not finite is answered by going back to the last checkpoint, for
-        another attempt with other random numbers.
-
-        Args:
-            work: takes all steps that are left, and saves at least every epoch.
-            max_rollbacks: how often in a row, with no checkpoint between, to go back.
+        A loss or weight that is not finite is answered by going back to the last checkpoint, and
+        trying again with other random numbers.
 
         Raises:
-            NotFinite: the last of these attempts ended so, too.
+            NotFinite: as often in a row as the schedule allows, and once more.
             Preempted: the process got a SIGTERM.
         """
         self.resume()
-        if max_rollbacks and not self.step:
+        if self._schedule.max_rollbacks and not self.step:
             self.save()
         before = signal.signal(signal.SIGTERM, self._ask_to_stop)
         try:
             while True:
                 try:
-                    return work()
+                    return self._run_epochs()
                 except NotFinite as error:
-                    self._roll_back(error, max_rollbacks)
+                    self._roll_back(error, self._schedule.max_rollbacks)
         finally:
             signal.signal(signal.SIGTERM, before)
+
+    def _run_epochs(self) -> None:
+        schedule = self._schedule
+        schedule.start(self.retries)
+        for epoch in range(self.step // schedule.steps_per_epoch, schedule.num_epochs):
+            done = self.step - epoch * schedule.steps_per_epoch
+            for stage in schedule.stages:
+                left = range(stage.steps)[done:]
+                done = max(0, done - stage.steps)
+                if left:
+                    stage.run(self, epoch, left)
+            schedule.end_epoch(self, epoch)
+            self.save()
 
     def _ask_to_stop(self, *_: object) -> None:
         self._is_asked_to_stop = True
@@ -95,7 +152,7 @@ class Loop:
             self.progress.note(f"resuming at step {self.step:,} of {self.total_steps:,}")
 
     @property
-    def attempt(self) -> int:
+    def retries(self) -> int:
         """How often a loss that was not finite has been answered by going back."""
         return self.state.get("rollbacks", 0)
 
@@ -105,47 +162,53 @@ class Loop:
         return self.step >= self.total_steps
 
     def advance(
-        self, phase: str, epoch: int, amount: int, numbers: dict[str, tf.Tensor], last: bool, **now
+        self,
+        phase: str,
+        epoch: int,
+        num_examples: float,
+        metrics: dict[str, tf.Tensor],
+        is_last: bool,
+        **now: float,
     ) -> None:
         """Counts a step; every now and then, records the mean since the last record.
 
         Args:
             phase: as in `metrics.jsonl`.
             epoch: that the step belongs to.
-            amount: units that it worked on.
-            numbers: what it reports; averaged over the steps of a record.
-            last: whether the phase's part of this epoch ends with this step.
-            **now: numbers to record as they are, such as the learning rate.
+            num_examples: that it worked on.
+            metrics: what it reports, scalars; averaged over the steps of a record.
+            is_last: whether the phase's part of this epoch ends with this step.
+            **now: what to record as it is, such as the learning rate.
 
         Raises:
             NotFinite: the loss of a step since the last record is not finite.
             Preempted: the process got a SIGTERM; the step has been done and is in a checkpoint.
         """
         self.step += 1
-        self._pending.append(numbers)
-        self._pending_amount += amount
-        self.progress.update(self.step, epoch=epoch, amount=amount, **_shown(numbers))
-        if last or len(self._pending) == LOG_EVERY:
+        self._pending.append(metrics)
+        self._pending_examples += num_examples
+        self.progress.update(self.step, epoch=epoch, num_examples=num_examples, **_shown(metrics))
+        if is_last or len(self._pending) == LOG_EVERY:
             self._record(phase, epoch, now)
-            if time.monotonic() - self._last_checkpoint > _CHECKPOINT_SECONDS and not last:
+            if time.monotonic() - self._last_checkpoint > _CHECKPOINT_SECONDS and not is_last:
                 self.save()
         # An epoch's last step is followed by work that a checkpoint here would leave out.
-        if self._is_asked_to_stop and not last:
+        if self._is_asked_to_stop and not is_last:
             self.save()
 
     def record(
-        self, phase: str, epoch: int, counts: Counts | None = None, **numbers: float
+        self, phase: str, epoch: int, counts: Counts | None = None, **metrics: float
     ) -> None:
-        """Records numbers of no step's own, such as an epoch's validation accuracy.
+        """Records metrics of no step's own, such as an epoch's validation accuracy.
 
         Args:
             phase: as in `metrics.jsonl`.
             epoch: that they belong to.
             counts: as `Metrics.write` takes them.
-            **numbers: by name; also shown.
+            **metrics: by name; also shown.
         """
-        self.metrics.write(phase, step=self.step, epoch=epoch, counts=counts, **numbers)
-        shown = ", ".join(f"{name} {value:.4g}" for name, value in numbers.items())
+        self.metrics.write(phase, step=self.step, epoch=epoch, counts=counts, **metrics)
+        shown = ", ".join(f"{name} {value:.4g}" for name, value in metrics.items())
         self.progress.note(f"epoch {epoch} {phase}: {shown}")
         self._last_record = time.monotonic()
 
@@ -153,7 +216,7 @@ class Loop:
         """Writes a checkpoint.
 
         Raises:
-            NotFinite: a weight is not finite, as behind a last step whose loss still was.
+            NotFinite: a weight is not finite, as after a last step whose loss still was.
             Preempted: the process got a SIGTERM; the checkpoint is written.
         """
         self._refuse_infinite_weights()
@@ -169,7 +232,7 @@ class Loop:
         if stored:
             self.step, self.state = stored["step"], stored["state"]
             self._pending = [{n: tf.constant(v) for n, v in s.items()} for s in stored["pending"]]
-        self._pending_amount, self._last_record = 0, time.monotonic()
+        self._pending_examples, self._last_record = 0, time.monotonic()
         return stored is not None
 
     def _roll_back(self, error: NotFinite, at_most: int) -> None:
@@ -177,12 +240,12 @@ class Loop:
         if in_a_row == at_most:
             tried = f"{error}; went back {at_most} times" if at_most else error
             raise NotFinite(str(tried)) from error
-        counts = {"rollbacks": self.attempt + 1, "in_a_row": in_a_row + 1}
+        counts = {"rollbacks": self.retries + 1, "in_a_row": in_a_row + 1}
         self._restore()
         self.state |= counts
         self._save()
         self.progress.note(
-            f"{error}; back to step {self.step:,}, attempt {in_a_row + 1} of {at_most}"
+            f"{error}; back to step {self.step:,}, retry {in_a_row + 1} of {at_most}"
         )
 
     def _save(self) -> None:
@@ -203,13 +266,13 @@ class Loop:
 
     def _record(self, phase: str, epoch: int, now: dict[str, float]) -> None:
         steps = {
-            name: tf.stack([numbers[name] for numbers in self._pending])
+            name: tf.stack([metrics[name] for metrics in self._pending])
             for name in self._pending[0]
         }
         means = {name: float(tf.reduce_mean(values)) for name, values in steps.items()}
         seconds, self._last_record = time.monotonic() - self._last_record, time.monotonic()
-        now[f"{self._unit}_per_second"] = self._pending_amount / seconds
-        self._pending, self._pending_amount = [], 0
+        now[f"{self._examples}_per_second"] = self._pending_examples / seconds
+        self._pending, self._pending_examples = [], 0
         self.metrics.write(phase, step=self.step, epoch=epoch, **means, **now)
         infinite = tf.where(~tf.math.is_finite(steps["loss"]))
         if len(infinite):
@@ -219,10 +282,10 @@ class Loop:
     def _refuse_infinite_weights(self) -> None:
         for variable in self._variables.values():
             if variable.dtype.is_floating and not tf.reduce_all(tf.math.is_finite(variable)):
-                raise NotFinite(f"weights are not finite behind step {self.step}{_TRY}")
+                raise NotFinite(f"weights are not finite after step {self.step}{_TRY}")
 
 
-def _shown(numbers: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+def _shown(metrics: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
     """What the progress line has room for; a controller's loss means nothing to the eye."""
-    names = ("reward", "baseline") if "reward" in numbers else ("loss", "accuracy", "perplexity")
-    return {name: numbers[name] for name in names if name in numbers}
+    names = ("reward", "baseline") if "reward" in metrics else ("loss", "accuracy", "perplexity")
+    return {name: metrics[name] for name in names if name in metrics}

@@ -15,7 +15,7 @@ from enas_tf.training.checkpoints import named_weights
 class WeightAverage:
     """The mean of weights after each step since `update` was first called.
 
-    To be made within the strategy's scope, behind the weights.
+    To be made within the strategy's scope, after the weights.
 
     Args:
         weights: Keras variables.

@@ -65,7 +65,7 @@ def _checksum(folder: Path) -> int:
 
 
 def _meet(strategy: tf.distribute.Strategy, number: int) -> None:
-    """Waits for all processes; tells those apart that do not come with the same number."""
+    """Waits for all processes; raises UserError unless all come with the same number."""
 
     @tf.function(autograph=False)
     def gather() -> tf.Tensor:

@@ -110,7 +110,7 @@ def test_precision_is_set_before_anything_is_made(monkeypatch, float32_afterward
 def test_rewards_the_architectures_that_the_controller_draws_first(monkeypatch):
     rewarded = []
 
-    class Recording(cases.Search):
+    class Recording(cases.Evaluator):
         def rewards(self, tokens, batches):
             rewarded.append(
                 (tokens.numpy().tolist(), [float(x.numpy().mean()) for x, _ in inputs(batches)])
@@ -120,7 +120,7 @@ def test_rewards_the_architectures_that_the_controller_draws_first(monkeypatch):
     def inputs(batches):
         return [next(batches) for _ in range(2)]
 
-    monkeypatch.setattr(cases, "Search", Recording)
+    monkeypatch.setattr(cases, "Evaluator", Recording)
     for make in (cases.controller, cases.reward):
         keras.utils.set_random_seed(0)
         work = make(tiny("macro"), 2)

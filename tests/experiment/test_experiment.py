@@ -7,6 +7,7 @@ import pytest
 from enas_tf.core.errors import UserError
 from enas_tf.experiment.experiment import Experiment
 from enas_tf.micro.recipe import CIFAR_MICRO
+from enas_tf.training.run_folder import Run
 from tests import tiny
 
 SMALL = {
@@ -41,14 +42,20 @@ def experiment(workdir, data=None, **values):
 
 @pytest.fixture
 def phases(monkeypatch):
-    """The phases behind the search that a pipeline comes to; they do nothing."""
+    """The phases after the search that a pipeline comes to; they do next to nothing."""
     asked = []
-    for name in ("train", "export", "_report"):
+
+    def train(self):
+        asked.append("train")
+        self.run.write_json("train/result.json", {})
+
+    monkeypatch.setattr(Experiment, "train", train)
+    for name in ("export", "_report"):
         monkeypatch.setattr(Experiment, name, lambda self, name=name: asked.append(name))
     return asked
 
 
-def test_a_training_starts_the_same_behind_a_search_and_alone(tmp_path, data):
+def test_a_training_starts_the_same_after_a_search_and_alone(tmp_path, data):
     whole, alone = experiment(tmp_path / "whole", data), experiment(tmp_path / "alone", data)
     searches = [tiny.values(whole._make_search().variables) for _ in range(2)]
     tiny.assert_same(*searches)
@@ -57,6 +64,45 @@ def test_a_training_starts_the_same_behind_a_search_and_alone(tmp_path, data):
         tiny.values(one._make_training(arc, one.settings)[0].variables) for one in (whole, alone)
     ]
     tiny.assert_same(*starts)
+
+
+def test_a_phase_is_done_only_with_its_marker(tmp_path, data, monkeypatch):
+    """Killed between a phase's last file and its marker, a run does the phase again, and alike."""
+    mark, stops = Run.mark_done, ["search", "derive", "train", "export"]
+
+    def killing(self, phase, outputs, **facts):
+        if stops and phase == stops[0]:
+            stops.pop(0)
+            raise tiny.Killed
+        mark(self, phase, outputs, **facts)
+
+    monkeypatch.setattr(Run, "mark_done", killing)
+    for left in (3, 2, 1, 0):
+        with pytest.raises(tiny.Killed):
+            experiment(tmp_path, data).pipeline()
+        assert len(stops) == left
+    arcs = (tmp_path / "arcs.json").read_text()
+    result = json.loads((tmp_path / "train/result.json").read_text())
+    experiment(tmp_path, data).pipeline()
+    assert (tmp_path / "arcs.json").read_text() == arcs
+    again = json.loads((tmp_path / "train/result.json").read_text())
+    assert again | {"seconds": 0} == result | {"seconds": 0}
+    # One architecture derived once, rewarded once; the version before the marker stays.
+    assert len((tmp_path / "search/derived.jsonl").read_text().splitlines()) == 3
+    assert (tmp_path / "export/cifar_micro/2/saved_model.pb").exists()
+    marks = json.loads((tmp_path / "done.json").read_text())
+    assert {phase: list(mark["facts"]) for phase, mark in marks.items()} == {
+        "search": ["step"],
+        "derive": ["step"],
+        "train": ["arc"],
+        "export": ["result"],
+    }
+    # All is done: nothing is made or written any more.
+    monkeypatch.setattr(Experiment, "_make_search", None)
+    monkeypatch.setattr(Experiment, "_make_training", None)
+    before = (tmp_path / "done.json").read_text()
+    experiment(tmp_path, data).pipeline()
+    assert (tmp_path / "done.json").read_text() == before
 
 
 def test_what_was_derived_from_a_part_of_the_search_is_derived_anew(tmp_path, data, phases):

@@ -2,11 +2,11 @@ import json
 
 import pytest
 
-from enas_tf.experiment.seeds import numbers_of, summary
+from enas_tf.experiment.seeds import metrics_of, summary
 from enas_tf.training.run_folder import Run
 
 
-def test_the_numbers_of_a_whole_run(tmp_path):
+def test_the_metrics_of_a_whole_run(tmp_path):
     run = Run(tmp_path)
     run.write_json("arcs.json", [{"reward": 0.75}, {"reward": 0.25}])
     records = [{"phase": "child", "loss": 1.0}]
@@ -15,7 +15,7 @@ def test_the_numbers_of_a_whole_run(tmp_path):
     # A killed process may leave half a line.
     run.write_text("search/metrics.jsonl", "\n".join([*lines, '{"phase"']))
     run.write_json("train/result.json", {"test": {"loss": 2.0, "perplexity": 55.0}})
-    assert numbers_of(run) == {
+    assert metrics_of(run) == {
         "best_reward": 0.75,
         "mean_reward": 0.5,
         "gap": 0.5,
@@ -24,8 +24,8 @@ def test_the_numbers_of_a_whole_run(tmp_path):
     }
 
 
-def test_a_run_that_holds_nothing_has_no_numbers(tmp_path):
-    assert numbers_of(Run(tmp_path)) == {}
+def test_a_run_that_holds_nothing_has_no_metrics(tmp_path):
+    assert metrics_of(Run(tmp_path)) == {}
 
 
 def test_the_summary_is_of_what_all_seeds_have():

@@ -17,7 +17,7 @@ from enas_tf.layers.dropout import Clock
 from enas_tf.rnn.network import build, deployable
 from enas_tf.rnn.space import RnnSpace
 from enas_tf.tasks.language import LanguageTask
-from enas_tf.training.child_trainer import Learner
+from enas_tf.training.child_trainer import ChildTrainer
 
 # Every activation, and a loose end.
 ARC = "0 0 1 1 1 2 3 3"
@@ -113,8 +113,8 @@ def test_the_score_of_a_text_is_the_evaluations(exported):
     network, data, _, _, results = exported
     config = RnnChildConfig(hidden_size=6)
     task = LanguageTask(data, TextDataConfig(sequence_length=5), config)
-    learner = Learner(network, network, task, config)
-    metrics = learner.evaluate(task.eval_batches("test", 4, (0, 1)))
+    trainer = ChildTrainer(network, network, task, config)
+    metrics = trainer.evaluate(task.eval_batches("test", 4, (0, 1)))
     assert results["score/perplexity"][0] == pytest.approx(metrics["perplexity"], rel=1e-5)
     assert results["score/num_tokens"][0] == len(data.splits["test"]) - 1 > 400
 

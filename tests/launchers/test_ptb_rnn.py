@@ -56,7 +56,7 @@ def test_the_pipeline_leaves_a_cell_its_figures_and_an_export(finished, corpus):
     for path in (folder / "labels.txt", version / "assets.extra/labels.txt"):
         assert path.read_text().splitlines() == [*vocabulary]
     assert (version / "saved_model.pb").exists()
-    assert shown.count("prediction: behind ") == 3
+    assert shown.count("prediction: after ") == 3
     child = [r for r in records(folder, "search") if r["phase"] == "child"]
     assert all(r["perplexity"] > 1 and r["learning_rate"] == 20 for r in child)
 

@@ -65,9 +65,9 @@ def test_penalty_by_hand_and_skip_rate():
     draws = MacroController(MacroSpace(3), config).score(tf.constant([[0, 1, 1, 2, 0, 1]]))
     # Both sigmoids are 0.5; layer 1 has one skip, layer 2 two, and the mean is over two layers.
     of_skip = 0.5 * math.log(0.5 / 0.6) + 0.5 * math.log(0.5 / 0.4)
-    assert float(draws.numbers["skip_penalty"][0]) == pytest.approx(1.5 * of_skip, rel=1e-5)
+    assert float(draws.metrics["skip_penalty"][0]) == pytest.approx(1.5 * of_skip, rel=1e-5)
     assert float(draws.penalty[0]) == pytest.approx(0.8 * 1.5 * of_skip, rel=1e-5)
-    assert float(draws.numbers["skip_rate"][0]) == pytest.approx(2 / 3)
+    assert float(draws.metrics["skip_rate"][0]) == pytest.approx(2 / 3)
 
 
 def test_learning_without_rewards_leads_to_the_skip_target():
@@ -77,12 +77,12 @@ def test_learning_without_rewards_leads_to_the_skip_target():
     )
     reinforce = Reinforce(MacroController(MacroSpace(5), config))
     for step in range(200):
-        tokens = reinforce.controller.sample(20, tf.constant([0, step])).tokens
-        numbers = reinforce.learn(tokens, tf.zeros([20]))
-    rates = reinforce.controller.sample(500, tf.constant([1, 0])).numbers["skip_rate"]
+        tokens = reinforce.propose(20, (0, step)).tokens
+        metrics = reinforce.feedback(tokens, [0.0] * 20)
+    rates = reinforce.propose(500, (1, 0)).metrics["skip_rate"]
     # A bit's probability is the sigmoid of 2q where that of q is the target: 0.06 where 0.2.
     assert np.mean(rates) == pytest.approx(0.06, abs=0.025)
-    assert numbers["skip_rate"] < 0.2
+    assert metrics["skip_rate"] < 0.2
 
 
 def test_the_next_input_is_the_mean_of_the_joined_anchors_and_one_more():
@@ -105,13 +105,6 @@ def test_the_next_input_is_the_mean_of_the_joined_anchors_and_one_more():
     np.testing.assert_allclose(inputs[4], anchor / 2, rtol=1e-5, atol=1e-6)
 
 
-def test_random_controller_has_the_space_s_log_probability():
-    space = MacroSpace(4, op_set=7)
-    controller = MacroController(space, MacroControllerConfig(kind="random"))
-    draws = controller.sample(10, tf.constant([0, 0]))
-    np.testing.assert_allclose(draws.log_prob, -np.log(space.count()), rtol=1e-5)
-
-
 def test_the_seventh_op_can_be_drawn():
     arc = MacroSpace(3, op_set=7).random(random.Random(3))
     controller = MacroController(MacroSpace(3, op_set=7), MacroControllerConfig())
@@ -125,7 +118,7 @@ def test_a_single_layer_has_an_op_to_learn():
     reinforce = Reinforce(MacroController(MacroSpace(1), MacroControllerConfig()))
     before = float(reinforce.controller.score(tf.constant([[4]])).log_prob[0])
     for _ in range(5):
-        reinforce.learn(tf.constant([[4]]), tf.constant([1.0]))
+        reinforce.feedback(tf.constant([[4]]), [1.0])
     assert float(reinforce.controller.score(tf.constant([[4]])).log_prob[0]) > before
 
 

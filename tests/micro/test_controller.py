@@ -50,15 +50,6 @@ def test_probabilities_of_all_architectures_sum_to_one():
     assert np.exp(log_prob.astype(np.float64)).sum() == pytest.approx(1, rel=1e-4)
 
 
-def test_random_controller_is_uniform_and_has_the_space_s_log_probability():
-    space = MicroSpace(1)
-    controller = MicroController(space, ControllerConfig(kind="random"))
-    draws = controller.sample(2000, tf.constant([0, 0]))
-    np.testing.assert_allclose(draws.log_prob, -np.log(space.count()), rtol=1e-5)
-    shares = np.bincount(draws.tokens.numpy()[:, 1], minlength=5) / 2000
-    np.testing.assert_allclose(shares, 0.2, atol=0.04)
-
-
 def test_a_new_controller_prefers_separable_convs_in_the_normal_cell():
     tf.keras.utils.set_random_seed(0)
     controller = MicroController(MicroSpace(2), ControllerConfig())

@@ -1,6 +1,6 @@
 """A child network of images with the original's weights, run and trained as the original was.
 
-Outputs, losses, gradients and weights are the port's own, of the learner that users run. Where
+Outputs, losses, gradients and weights are the port's own, of the trainer that users run. Where
 rounding leaves it open on which side of its kink an activation falls, gradients may be those of
 the other side, within the limits of `kinks.py` and never without a warning.
 """
@@ -15,7 +15,7 @@ import tensorflow as tf
 from enas_tf.core.network_config import ImageChildConfig
 from enas_tf.data.base import DataConfig
 from enas_tf.tasks.images import ImageTask, Outputs
-from enas_tf.training.child_trainer import Learner
+from enas_tf.training.child_trainer import ChildTrainer
 from tests.reference.cases import GRADIENTS, RATES, VALUES, Case, Comparison, NameMap, error
 from tests.reference.kinks import KinkWarning, nearest
 
@@ -61,12 +61,12 @@ class ImageChild:
         self.names = names
         self.forward = forward
         self.task = ImageTask(None, DataConfig(), config)
-        self.learner = Learner(net, forward, self.task, config)
+        self.trainer = ChildTrainer(net, forward, self.task, config)
         # In a graph, as a step takes them.
-        self.learner.gradients = tf.function(self.learner.gradients, autograph=False)
-        self.trained = self.learner.trained
+        self.trainer.gradients = tf.function(self.trainer.gradients, autograph=False)
+        self.trained = self.trainer.trained
         # All steps of a case are in the first epoch.
-        self.learner.optimizer.learning_rate = config.rate(0)
+        self.trainer.optimizer.learning_rate = config.learning_rate_at(0)
         head = [name for name in names.shapes if name.startswith("child/aux_head/")]
         trained = case.meta["trained_variables"]
         names.check(self.trained, trained)
@@ -75,7 +75,7 @@ class ImageChild:
     def restart(self) -> None:
         """Goes back to the original's first weights, without momentum."""
         self.names.assign(self.case.variables)
-        for momentum in self.learner.optimizer._momentums:
+        for momentum in self.trainer.optimizer._momentums:
             momentum.assign(tf.zeros_like(momentum))
 
     def gradients(
@@ -89,12 +89,12 @@ class ImageChild:
             targets: the original's gradients of `grad_names`.
 
         Returns:
-            Gradients by name; the learner's metrics; how many kinks fell otherwise.
+            Gradients by name; the trainer's metrics; how many kinks fell otherwise.
         """
         wanted = dict(zip(self.case.meta["grad_names"], targets, strict=True))
 
         def compute() -> dict:
-            gradients, metrics, _ = self.learner.gradients(*inputs)
+            gradients, metrics, _ = self.trainer.gradients(*inputs)
             return self.names.read(self.trained, gradients) | {"metrics": metrics}
 
         def off(found: dict, targets: dict) -> float:
@@ -142,7 +142,7 @@ def check_evaluations(child: ImageChild, compare: Comparison) -> None:
             compare.check(f"arc{number}/{key}", value, theirs[key], VALUES)
         compare.report[f"arc{number}/kinks"] = str(flipped)
         check_gradients(case, gradients, f"arc{number}/", compare)
-        rate = child.learner.optimizer.learning_rate
+        rate = child.trainer.optimizer.learning_rate
         compare.check(f"arc{number}/lr", rate, theirs["lr"], RATES)
 
 
@@ -160,7 +160,7 @@ def check_gradients(case: Case, gradients: dict, prefix: str, compare: Compariso
 def check_steps(child: ImageChild, compare: Comparison) -> None:
     """Compares losses, gradients and weights of the original's optimiser steps."""
     case, arcs = child.case, child.case.arcs()
-    optimizer = child.learner.optimizer
+    optimizer = child.trainer.optimizer
     child.restart()
     momenta = [0.0] * len(case.meta["grad_names"])
     for step in range(case.num_steps("loss")):
@@ -190,7 +190,7 @@ def check_weights(child: ImageChild, step: int, compare: Comparison) -> None:
     """
     case, theirs = child.case, child.case.under(f"step{step}/")
     sizes = dict(zip(case.meta["var_norms_order"], theirs["var_norms"], strict=True))
-    momenta = child.learner.optimizer._momentums
+    momenta = child.trainer.optimizer._momentums
     kinds = ("var", "", child.trained), ("mom", "/Momentum", momenta)
     for kind, suffix, variables in kinds:
         ours = child.names.read(child.trained, variables)

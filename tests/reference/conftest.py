@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 
 from enas_tf.layers.form import Form, traced_for
-from enas_tf.training import child_trainer as learner
+from enas_tf.training import child_trainer as trainer
 from tests.reference.cases import Comparison
 
 
@@ -22,8 +22,8 @@ def ops_as_written():
 def both_forms(request):
     """Has children be built and run in a CPU's form of their layers, then in that for XLA."""
     with pytest.MonkeyPatch.context() as patch, traced_for(request.param):
-        # The learner's own choice.
-        patch.setattr(learner, "traced_for", lambda _: nullcontext())
+        # The trainer's own choice.
+        patch.setattr(trainer, "traced_for", lambda _: nullcontext())
         yield
 
 

@@ -45,7 +45,7 @@ def lstm_links(controller: Controller, name: str) -> Iterator[Link]:
 
 
 class ControllerUnderTest:
-    """A controller and its learner.
+    """A controller and its trainer.
 
     Args:
         case: where its weights come from.
@@ -61,7 +61,7 @@ class ControllerUnderTest:
         names.check(self.variables, case.meta["grad_order"])
 
     def restart(self) -> Reinforce:
-        """Goes back to the original's first weights, with a new learner."""
+        """Goes back to the original's first weights, with a new trainer."""
         self.names.assign(self.case.variables)
         return Reinforce(self.controller)
 
@@ -71,7 +71,7 @@ def check_scores(tested: ControllerUnderTest, extras: dict, compare: Comparison)
 
     Args:
         tested: the controller.
-        extras: further outputs of the case, by the number of ours that they are.
+        extras: further outputs of the case, by the metric of ours that they are.
         compare: the comparison.
     """
     case = tested.case
@@ -83,7 +83,7 @@ def check_scores(tested: ControllerUnderTest, extras: dict, compare: Comparison)
     compare.check("log_prob", log_probs, case.outputs["log_prob"], VALUES)
     compare.check("entropy", draws.entropy, case.outputs["entropy"], VALUES)
     for name, values in extras.items():
-        compare.check(name, draws.numbers[name], values, VALUES)
+        compare.check(name, draws.metrics[name], values, VALUES)
     for number, log_prob in enumerate(log_probs):
         gradients = tape.gradient(log_prob, [variable.value for variable in tested.variables])
         arrays = [tf.convert_to_tensor(gradient) for gradient in gradients]
@@ -111,23 +111,23 @@ def check_steps(
     compare: Comparison,
     without: tuple[str, ...] = (),
 ) -> None:
-    """Compares the original's updates: rewards, baselines, losses, and weights behind each.
+    """Compares the original's updates: rewards, baselines, losses, and weights after each.
 
     Args:
         tested: the controller.
-        extras: further numbers of ours that the case has.
+        extras: further metrics of ours that the case has.
         compare: the comparison.
-        without: numbers of ours that the case does not have.
+        without: metrics of ours that the case does not have.
     """
     case, reinforce = tested.case, tested.restart()
     weight = tested.controller.config.entropy_weight
     rewards = step_rewards(case)
     for step, (tokens, reward) in enumerate(zip(case.inputs["step_arcs"], rewards, strict=True)):
-        before = reinforce.baseline.numpy()
-        found = reinforce.learn(tokens[np.newaxis], reward[np.newaxis])
+        before = reinforce.baseline.value.numpy()
+        found = reinforce.feedback(tokens[np.newaxis], reward[np.newaxis])
         ours = {
             "baseline": before,
-            "baseline_after": reinforce.baseline,
+            "baseline_after": reinforce.baseline.value,
             "reward": found["reward"] + weight * found["entropy"],
             "log_prob": -found["log_prob"],
             "entropy": found["entropy"],

@@ -113,7 +113,7 @@ def test_reference_sides_of_kinks_do_not_hide_a_wrong_factor(folder, compare):
     """One variable's gradient is scaled; no choice of sides scales it back."""
     child = build_fixed(folder)
     name = child.case.meta["grad_names"][0]
-    right = child.learner.gradients
+    right = child.trainer.gradients
 
     def scaled(*inputs):
         gradients, *others = right(*inputs)
@@ -121,7 +121,7 @@ def test_reference_sides_of_kinks_do_not_hide_a_wrong_factor(folder, compare):
         by_name[name] *= 1.0005
         return child.names.place(child.trained, by_name), *others
 
-    child.learner.gradients = scaled
+    child.trainer.gradients = scaled
     check_gradients_fail(child, compare)
 
 

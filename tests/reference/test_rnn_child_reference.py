@@ -13,7 +13,7 @@ from enas_tf.rnn import network
 from enas_tf.rnn.space import RnnSpace
 from enas_tf.rnn.supernet import RnnSupernet
 from enas_tf.tasks.language import LanguageTask
-from enas_tf.training.child_trainer import Learner
+from enas_tf.training.child_trainer import ChildTrainer
 from enas_tf.training.weight_average import WeightAverage
 from tests.reference.cases import GRADIENTS, RATES, VALUES, Case, NameMap, cases
 from tests.reference.rnn_names import network_links, supernet_links
@@ -52,8 +52,8 @@ class Child:
         self.extras = extras
         self.config = child_config(case)
         self.task = LanguageTask(None, TextDataConfig(case.config["bptt_steps"]), self.config)
-        self.learner = Learner(net, net, self.task, self.config)
-        self.trained = self.learner.trained
+        self.trainer = ChildTrainer(net, net, self.task, self.config)
+        self.trained = self.trainer.trained
         names.check(self.trained, case.meta["trained_variables"])
 
     @property
@@ -99,7 +99,7 @@ def fixed_child(request, both_forms):
 def check_training(child, compare):
     """Compares losses, states and, before they are clipped, gradients."""
     case = child.case
-    unclipped = Learner(child.net, child.net, child.task, replace(child.config, grad_clip=0.0))
+    unclipped = ChildTrainer(child.net, child.net, child.task, replace(child.config, grad_clip=0.0))
     words, targets, starts = child.batch(0)
     # Else the learning rate would scale the gradients.
     assert words.shape[1] == case.config["bptt_steps"]
@@ -146,7 +146,7 @@ def check_evaluations(child, compare):
             theirs = case.under(f"arc{number}/eval{chunk}/")
             words, targets, starts = child.batch(chunk)
             outputs = child.net(words, starts, *extra)
-            loss = child.task.metrics(child.task.sums(outputs, targets))["loss"]
+            loss = child.task.metrics(child.task.totals(outputs, targets))["loss"]
             compare.check(f"arc{number}/eval{chunk}/loss", loss, theirs["loss"], VALUES)
             compare.check(f"arc{number}/eval{chunk}/all_s", outputs.states, theirs["all_s"], VALUES)
 
@@ -163,8 +163,8 @@ def check_steps(child, compare):
         theirs = case.under(f"step{step}/")
         words, targets, starts = child.batch(step)
         extra = child.extras[step % len(child.extras)]
-        metrics = child.learner.train_step((words, targets, starts), *extra)
-        rate = child.config.rate(0) * child.task.rate_scale(words)
+        metrics = child.trainer.train_step((words, targets, starts), *extra)
+        rate = child.config.learning_rate_at(0) * child.task.lr_scale(words)
         compare.check(f"step{step}/loss", metrics["loss"], theirs["loss"], VALUES)
         compare.check(f"step{step}/grad_norm", metrics["grad_norm"], theirs["grad_norm"], GRADIENTS)
         compare.check(f"step{step}/lr", rate, theirs["lr"], RATES)

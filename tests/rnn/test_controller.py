@@ -187,15 +187,6 @@ def test_the_prior_is_not_bounded_by_the_tanh_constant():
     assert near - far > 63 / 6 - 2 * 2.25
 
 
-def test_random_controller_has_the_space_s_log_probability():
-    space = RnnSpace(4)
-    draws = make(4, kind="random").sample(2000, tf.constant([0, 0]))
-    np.testing.assert_allclose(draws.log_prob, -np.log(space.count()), rtol=1e-5)
-    # No prior: the last node's index is uniform.
-    shares = np.bincount(draws.tokens.numpy()[:, 6], minlength=4) / 2000
-    np.testing.assert_allclose(shares, 0.25, atol=0.04)
-
-
 @pytest.mark.parametrize("num_nodes", [1, 3])
 def test_learns_which_architecture_is_rewarded(num_nodes):
     # At one node no gradient reaches the attention.
@@ -203,6 +194,8 @@ def test_learns_which_architecture_is_rewarded(num_nodes):
     wanted = tf.constant([[0, 2] * num_nodes])
     before = float(reinforce.controller.score(wanted).log_prob[0])
     for step in range(60):
-        tokens = reinforce.controller.sample(8, tf.constant([0, step])).tokens
-        reinforce.learn(tokens, tf.reduce_mean(tf.cast(tokens[:, 1::2] == 2, tf.float32), axis=1))
+        tokens = reinforce.propose(8, (0, step)).tokens
+        reinforce.feedback(
+            tokens, tf.reduce_mean(tf.cast(tokens[:, 1::2] == 2, tf.float32), axis=1)
+        )
     assert float(reinforce.controller.score(wanted).log_prob[0]) > before + 0.5

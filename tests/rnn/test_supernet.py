@@ -14,7 +14,7 @@ from enas_tf.rnn.network import RnnNetwork, count_cost
 from enas_tf.rnn.space import RnnSpace
 from enas_tf.rnn.supernet import DrawnWiring, RnnSupernet
 from enas_tf.tasks.language import LanguageTask
-from enas_tf.training.child_trainer import Learner
+from enas_tf.training.child_trainer import ChildTrainer
 from enas_tf.training.distribution import distribute
 from tests import tiny
 
@@ -127,10 +127,10 @@ def test_parameters_of_the_paper_s_size():
     assert count_cost(space.random(random.Random(0)), config, 10_000).params == 2_880_000
 
 
-def learner(config, strategy):
+def trainer(config, strategy):
     with strategy.scope():
         net = supernet(config)
-        return Learner(net, net, LanguageTask(None, TextDataConfig(4), config), config)
+        return ChildTrainer(net, net, LanguageTask(None, TextDataConfig(4), config), config)
 
 
 def batches(strategy, shapes):
@@ -155,7 +155,7 @@ def test_two_devices_train_and_evaluate_like_one_and_carry_the_same_state():
     config = replace(SMALL, learning_rate=1.0, weight_decay=1e-3, activation_l2=0.1)
     results = []
     for strategy in (tf.distribute.OneDeviceStrategy("CPU:0"), tiny.two_devices()):
-        trained = learner(config, strategy)
+        trained = trainer(config, strategy)
         tokens, found = tf.constant([0, 2, 1, 0, 0, 1]), []
         given = batches(strategy, [(ROWS, 3, STARTS), (ROWS, 4, GOES_ON)])
         trained.trace(given, tokens)

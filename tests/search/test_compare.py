@@ -1,15 +1,13 @@
 import json
 import math
-import random
+from dataclasses import replace
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from enas_tf.core.errors import UserError
-from enas_tf.macro.space import MacroSpace
-from enas_tf.micro.space import MicroSpace
 from enas_tf.rnn.space import RnnSpace
-from enas_tf.search import derive as derivation
 from enas_tf.search.compare import (
     CompareConfig,
     choose,
@@ -17,14 +15,13 @@ from enas_tf.search.compare import (
     summary,
 )
 from enas_tf.search.derive import DeriveConfig
-from enas_tf.search.search import draw_uniformly
+from enas_tf.search.evaluator import Evaluator
 from enas_tf.search.statistics import difference_in_words, ranks_in_words
 from enas_tf.training.run_folder import Run
 from enas_tf.training.session import NotFinite
 from tests import tiny
 
 CONFIG = CompareConfig(num_samples=6, num_trained=4, epochs=2)
-SPACES = [MicroSpace(2), MacroSpace(4), MacroSpace(3, 7), RnnSpace(3)]
 
 
 def test_chooses_half_from_each_set_evenly_over_its_rewards():
@@ -38,18 +35,6 @@ def test_chooses_half_from_each_set_evenly_over_its_rewards():
     # A space so small that the controller has drawn all of it.
     few = {"a": 0.5, "b": 0.6}
     assert choose(few, few, 4) == dict.fromkeys(few, "controller")
-
-
-@pytest.mark.parametrize("space", SPACES)
-def test_draws_uniformly_from_the_space(space):
-    tokens = draw_uniformly(space, 300, random.Random(0)).numpy()
-    for one in tokens.tolist():
-        assert space.parse(one).tokens == tuple(one)
-    # 300 draws of a token of n values: each comes about 300 / n times.
-    for column, size in zip(tokens.T, space.sizes, strict=True):
-        shares = np.bincount(column, minlength=size) / 300
-        assert shares == pytest.approx(np.full(size, 1 / size), abs=0.12)
-    np.testing.assert_array_equal(draw_uniformly(space, 300, random.Random(0)), tokens)
 
 
 def test_a_summary_counts_draws():
@@ -83,22 +68,23 @@ class Trainings:
             raise NotFinite("the train loss is not finite at step 3")
         best = {"epoch": 1, "loss": 1.0, "accuracy": sum(arc.tokens) / 100}
         run.write_json("train/result.json", {"best_valid": best, "params": 7, "seconds": 60.0})
+        run.mark_done("train", outputs=["train/result.json"], arc=str(arc))
 
 
 def compared(search, run, trainings, config=CONFIG):
-    return compare(search, config, DeriveConfig(), run, trainings)
+    return compare(search.searched(), config, DeriveConfig(), run, trainings)
 
 
 @pytest.fixture
 def rewarded(monkeypatch):
     """The architectures whose rewards are computed."""
-    reward, texts = derivation._reward, []
+    reward, texts = Evaluator.reward_on_split, []
 
-    def watching(search, tokens, config):
+    def watching(self, tokens, num_batches):
         texts.append(" ".join(map(str, tokens.numpy())))
-        return reward(search, tokens, config)
+        return reward(self, tokens, num_batches)
 
-    monkeypatch.setattr(derivation, "_reward", watching)
+    monkeypatch.setattr(Evaluator, "reward_on_split", watching)
     return texts
 
 
@@ -111,7 +97,7 @@ def test_compares_both_sets_on_the_same_validation_data(search, tmp_path, capsys
         assert len({one["arc"] for one in records}) == len(records) == result[name]["distinct"]
         assert sum(one["draws"] for one in records) == result[name]["count"] == 6
         for one in records:
-            logits, _ = search.learner.child(images, np.array(one["arc"].split(), np.int32))
+            logits, _ = search.trainer.child(images, np.array(one["arc"].split(), np.int32))
             accuracy = np.mean(np.argmax(logits, axis=-1) == labels)
             assert one["reward"] == pytest.approx(accuracy)
     means = [result[name]["mean"] for name in ("controller", "uniform")]
@@ -126,7 +112,7 @@ def test_compares_both_sets_on_the_same_validation_data(search, tmp_path, capsys
     assert "training 1 of 4\n" in shown and "training 2 of 4, 3m 00s left" in shown
 
 
-def test_goes_on_behind_what_a_killed_call_has_done(search, tmp_path, rewarded):
+def test_goes_on_after_what_a_killed_call_has_done(search, tmp_path, rewarded):
     wanted = compared(search, Run(tmp_path / "whole"), Trainings())
     run = Run(tmp_path / "killed")
     with pytest.raises(tiny.Killed):
@@ -172,10 +158,11 @@ def test_a_random_controller_draws_as_uniformly_as_can_be(tmp_path):
 def test_what_a_settled_controller_repeats_is_rewarded_once_and_counts_each_time(
     search, monkeypatch, tmp_path, rewarded
 ):
-    tokens = search.sample_to_derive(3, 0).numpy()[[0, 1, 0, 0, 0, 0]]
+    tokens = search.searched().draw(3, 0).numpy()[[0, 1, 0, 0, 0, 0]]
     assert not np.array_equal(tokens[0], tokens[1])
-    again = derivation.tf.constant(tokens)
-    monkeypatch.setattr(search, "sample_to_derive", lambda n, block: again)
+    again = tf.constant(tokens)
+    settled = replace(search.searched(), draw=lambda n, block: again)
+    monkeypatch.setattr(search, "searched", lambda: settled)
     result = compared(search, Run(tmp_path), Trainings())
     found = result["controller"]
     assert (found["count"], found["distinct"]) == (6, 2)
@@ -183,7 +170,7 @@ def test_what_a_settled_controller_repeats_is_rewarded_once_and_counts_each_time
     often, once = (of[" ".join(map(str, one))] for one in tokens[:2])
     assert found["mean"] == pytest.approx((5 * often + once) / 6)
     assert len(rewarded) == len(set(rewarded)) <= 8
-    log_prob = search.reinforce.controller.score(again).log_prob.numpy()
+    log_prob = search.algorithm.log_prob(again).numpy()
     assert result["entropy"]["controller"] == pytest.approx(-log_prob.mean())
 
 

@@ -26,6 +26,8 @@ def test_replayed_choices_by_hand():
     # Slot 0 is one of two, slot 1 one of three.
     chosen = np.array([[1 / 5, 1 / 4], [4 / 5, 1 / 2]])
     np.testing.assert_allclose(draws.log_prob, np.log(chosen).sum(axis=1), rtol=1e-6)
+    # In the order of the tokens, not of the choices.
+    np.testing.assert_allclose(draws.log_probs, np.log(chosen), rtol=1e-6)
     source = (-chosen * np.log(chosen)).sum(axis=1)
     np.testing.assert_allclose(draws.entropy, source, rtol=1e-6)
     np.testing.assert_array_equal(draws.penalty, [0, 0])
@@ -52,7 +54,7 @@ def test_several_choices_at_once_are_those_one_by_one():
     assert at_once.several(0, logits).numpy().tolist() == tokens.numpy().tolist()
     for slot in range(3):
         one_by_one(slot, logits[:, slot])
-    for joint, single in zip(at_once.draws()[:3], one_by_one.draws()[:3], strict=True):
+    for joint, single in zip(at_once.draws()[:4], one_by_one.draws()[:4], strict=True):
         np.testing.assert_allclose(joint, single, rtol=1e-6)
 
 

@@ -3,10 +3,11 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from enas_tf.core.errors import UserError
-from enas_tf.search import derive as derivation
-from enas_tf.search.derive import DeriveConfig, derive, is_derived
+from enas_tf.search.derive import DeriveConfig, derive
+from enas_tf.search.evaluator import Evaluator
 from enas_tf.tasks.base import REWARD_NOTE
 from enas_tf.training.run_folder import Run
 from tests import tiny
@@ -32,20 +33,20 @@ def run(tmp_path):
 
 
 def derived(search, run, config=CONFIG):
-    best = derive(search, tiny.SPACE, config, run, sum_of_tokens)
+    best = derive(search.searched(), config, run, sum_of_tokens)
     return best, json.loads(run.path("arcs.json").read_text())
 
 
 @pytest.fixture
 def rewarded(monkeypatch):
     """The architectures whose rewards are computed, by their text."""
-    texts, reward = [], derivation._reward
+    texts, reward = [], Evaluator.reward_on_split
 
-    def watching(search, tokens, config):
+    def watching(self, tokens, num_batches):
         texts.append(" ".join(map(str, tokens.numpy())))
-        return reward(search, tokens, config)
+        return reward(self, tokens, num_batches)
 
-    monkeypatch.setattr(derivation, "_reward", watching)
+    monkeypatch.setattr(Evaluator, "reward_on_split", watching)
     return texts
 
 
@@ -57,7 +58,7 @@ def test_ranks_distinct_architectures_by_their_accuracy_on_all_validation_data(s
     for record in ranked:
         assert set(record) == {"arc", "reward", "params"}
         arc = tiny.SPACE.parse(record["arc"])
-        logits, _ = search.learner.child(images, np.array(arc.tokens, np.int32))
+        logits, _ = search.trainer.child(images, np.array(arc.tokens, np.int32))
         accuracy = np.mean(np.argmax(logits, axis=-1) == valid.labels)
         assert record["reward"] == pytest.approx(accuracy)
         assert record["params"] == 1000 + sum(arc.tokens)
@@ -76,7 +77,7 @@ def test_all_are_ranked_on_the_same_few_batches(search, run):
     [(images, labels)] = search.task.eval_batches("valid", 8, (0, 1)).take(1)
     for record in ranked:
         tokens = np.array(tiny.SPACE.parse(record["arc"]).tokens, np.int32)
-        logits, _ = search.learner.child(images, tokens)
+        logits, _ = search.trainer.child(images, tokens)
         assert record["reward"] == np.mean(np.argmax(logits, axis=-1) == labels)
 
 
@@ -113,37 +114,43 @@ def test_a_search_that_has_gone_on_is_ranked_anew(tmp_path, rewarded):
         tiny.search(config=config).run(run)
     half = tiny.search(config=config)
     half.restore(run)
-    assert not is_derived(run)
     derived(half, run)
-    assert is_derived(run) and len(rewarded) == 6
+    early = half.searched().step
+    assert run.is_done("derive", step=early) and len(rewarded) == 6
     whole = tiny.search(config=config)
     whole.run(run)
-    assert not is_derived(run)
+    assert not run.is_done("derive", step=18)
     derived(whole, run)
-    assert is_derived(run) and len(rewarded) == 12
+    assert run.is_done("derive", step=18) and early < 18 and len(rewarded) == 12
     again = tiny.search(config=config)
     again.restore(run)
     derived(again, run)
     assert len(rewarded) == 12
 
 
-def test_a_derivation_that_was_killed_amid_its_ranking_is_none(tmp_path):
-    run, search = Run(tmp_path), tiny.search(config=replace(tiny.SEARCH, num_epochs=1))
-    search.run(run)
+@pytest.mark.parametrize("name", ["arcs.json", "arc.txt"])
+def test_a_derivation_that_was_killed_amid_its_files_is_none(search, run, monkeypatch, name):
+    write = Run.write_text
+
+    def killing(self, written, text):
+        if written == name:
+            raise tiny.Killed
+        write(self, written, text)
+
+    with monkeypatch.context() as patch, pytest.raises(tiny.Killed):
+        patch.setattr(Run, "write_text", killing)
+        derived(search, run)
+    assert not run.is_done("derive")
     derived(search, run)
-    path = run.path("search/derived.jsonl")
-    path.write_text("".join(path.read_text().splitlines(keepends=True)[:3]))
-    assert not is_derived(run)
-    run.path("arc.txt").unlink()
-    derived(search, run)
-    assert is_derived(run)
+    assert run.is_done("derive", step=9)
 
 
 def test_a_controller_that_has_settled_gives_what_it_has(search, run, monkeypatch, capsys):
-    two = search.sample_to_derive(6, 0)[:2]
+    two = search.searched().draw(6, 0)[:2]
     assert not np.array_equal(two[0], two[1])
     tokens = np.repeat(two.numpy(), 3, axis=0)
-    monkeypatch.setattr(search, "sample_to_derive", lambda n, block: derivation.tf.constant(tokens))
+    settled = replace(search.searched(), draw=lambda n, block: tf.constant(tokens))
+    monkeypatch.setattr(search, "searched", lambda: settled)
     _, ranked = derived(search, run)
     assert len(ranked) == 2
     shown = capsys.readouterr().out

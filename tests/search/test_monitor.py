@@ -8,7 +8,7 @@ import tensorflow as tf
 from enas_tf.macro.space import MacroSpace
 from enas_tf.micro.space import MicroSpace
 from enas_tf.rnn.space import RnnSpace
-from enas_tf.search.monitor import Watch, count_inputs, count_ops, divergence, gap
+from enas_tf.search.monitor import ControllerMonitor, count_inputs, count_ops, divergence, gap
 from tests import tiny
 
 DRAWS = [
@@ -42,28 +42,30 @@ def test_the_divergence_is_kullback_leiblers():
 
 @pytest.fixture(scope="module")
 def controller():
-    return tiny.search().reinforce.controller
+    return tiny.search().algorithm.controller
 
 
-def watch_of(controller, num_epochs=5, kind="lstm"):
+def monitor_of(controller, num_epochs=5, learns=True):
     start = controller.sample(100, tf.constant([1, 2]))
     stand_in = SimpleNamespace(
-        space=controller.space, score=controller.score, config=SimpleNamespace(kind=kind)
+        space=controller.space,
+        log_prob=lambda tokens: controller.score(tokens).log_prob,
+        learns=learns,
     )
-    return Watch(stand_in, start, num_epochs)
+    return ControllerMonitor(stand_in, start, num_epochs)
 
 
-def tell(watch, epoch=0, arcs=(), rewards=(0.5, 0.7), uniform=(0.3, 0.3), state=None):
-    """What the watch records, says and draws; a hundred sigmoid cells, where none are given."""
+def reported(monitor, epoch=0, arcs=(), rewards=(0.5, 0.7), uniform=(0.3, 0.3), state=None):
+    """What the monitor records, says and draws; a hundred sigmoid cells, where none are given."""
     records, notes, drawn = [], [], []
-    loop = SimpleNamespace(
+    session = SimpleNamespace(
         step=9,
         state={} if state is None else state,
-        record=lambda phase, epoch, counts, **numbers: records.append((phase, counts, numbers)),
+        record=lambda phase, epoch, counts, **metrics: records.append((phase, counts, metrics)),
         progress=SimpleNamespace(note=notes.append),
         metrics=SimpleNamespace(draw=lambda name, picture, step: drawn.append((name, step))),
     )
-    watch.tell(loop, epoch, arcs or arcs_of(50), rewards, uniform)
+    monitor.report(session, epoch, arcs or arcs_of(50), rewards, uniform)
     return records, notes, drawn
 
 
@@ -74,9 +76,9 @@ def arcs_of(percent):
 
 
 def test_records_what_the_controller_draws_and_how_far_it_has_come(controller):
-    watch = watch_of(controller)
+    monitor = monitor_of(controller)
     arcs = [tiny.SPACE.parse(text) for text in [*DRAWS[0][1], DRAWS[0][1][0]]]
-    [(phase, counts, numbers)], _, _ = tell(watch, arcs=arcs)
+    [(phase, counts, numbers)], _, _ = reported(monitor, arcs=arcs)
     assert phase == "valid"
     wanted = {"reward": 0.6, "best_reward": 0.7, "uniform_reward": 0.3, "gap": 0.3}
     wanted |= {"gap_error": 0.1, "distinct": 2, "divergence": 0}
@@ -85,15 +87,15 @@ def test_records_what_the_controller_draws_and_how_far_it_has_come(controller):
     assert list(counts["inputs"].values()) == [4, 8]
     before = controller.kernel.numpy()
     controller.kernel.assign(10 * before)
-    [(_, _, numbers)], _, _ = tell(watch, arcs=arcs)
+    [(_, _, numbers)], _, _ = reported(monitor, arcs=arcs)
     controller.kernel.assign(before)
     assert numbers["divergence"] > 0.02
 
 
 def test_draws_the_best_architecture_where_it_is_another_one(controller):
-    watch, arcs = watch_of(controller), arcs_of(99)
+    monitor, arcs = monitor_of(controller), arcs_of(99)
     drawn = [
-        tell(watch, arcs=some, rewards=r)[2]
+        reported(monitor, arcs=some, rewards=r)[2]
         for some, r in (
             (arcs, (0.2, 0.7)),
             (arcs, (0.9, 0.1)),
@@ -107,19 +109,19 @@ def test_draws_the_best_architecture_where_it_is_another_one(controller):
 
 @pytest.mark.parametrize(("percent", "is_collapse"), [(95, False), (96, True)])
 def test_warns_once_of_a_collapse(controller, percent, is_collapse):
-    watch, state = watch_of(controller), {}
-    _, notes, _ = tell(watch, arcs=arcs_of(percent), state=state)
+    monitor, state = monitor_of(controller), {}
+    _, notes, _ = reported(monitor, arcs=arcs_of(percent), state=state)
     assert len(notes) == is_collapse
     assert not notes or "96% of the ops that it draws are average pool 3x3;" in notes[0]
-    assert not tell(watch, 1, arcs_of(percent), state=state)[1]
+    assert not reported(monitor, 1, arcs_of(percent), state=state)[1]
 
 
 @pytest.mark.parametrize(("num_epochs", "epoch"), [(1, 0), (2, 1), (10, 7)], ids=str)
 def test_warns_late_and_once_where_nothing_has_moved(controller, num_epochs, epoch):
-    watch = watch_of(controller, num_epochs)
-    warned = [n for n in range(num_epochs) if tell(watch, n)[1]]
+    monitor = monitor_of(controller, num_epochs)
+    warned = [n for n in range(num_epochs) if reported(monitor, n)[1]]
     assert warned == [epoch]
 
 
-def test_a_random_controller_is_left_in_peace(controller):
-    assert not tell(watch_of(controller, 1, "random"), arcs=arcs_of(100))[1]
+def test_what_is_not_meant_to_learn_is_left_in_peace(controller):
+    assert not reported(monitor_of(controller, 1, learns=False), arcs=arcs_of(100))[1]

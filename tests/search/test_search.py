@@ -7,16 +7,16 @@ from typing import NamedTuple
 
 import numpy as np
 import pytest
-import tensorflow as tf
 
 from enas_tf.core.errors import UserError
+from enas_tf.search.evaluator import Evaluator
 from enas_tf.search.search import Search, SearchConfig
-from enas_tf.training import session as loops
 from enas_tf.training.run_folder import Run
+from enas_tf.training.session import Session
 from tests import tiny
+from tests.search.test_evaluator import accuracies
 
 STEPS_PER_EPOCH = 9  # five of the shared weights, four of the controller
-TOKENS = [[0, 0, 1, 0, 0, 0, 1, 0], [1, 2, 0, 3, 1, 4, 0, 2], [0, 4, 0, 4, 1, 1, 1, 3]]
 
 
 def copies(search):
@@ -28,7 +28,7 @@ class Unbroken(NamedTuple):
 
     Attributes:
         run: its folder.
-        seen: each step's phase, with all variables behind it.
+        seen: each step's phase, with all variables after it.
         last: all variables at the end.
         reward_batches: numbers of the validation batches that rewards were computed on.
         rewarded: all rewarded tokens, with their rewards.
@@ -49,15 +49,16 @@ class Unbroken(NamedTuple):
 def unbroken(tmp_path_factory):
     run, search = Run(tmp_path_factory.mktemp("unbroken")), tiny.search()
     seen, asked, rewarded, shown = [], [], [], io.StringIO()
-    advance, reward_batches, rewards = loops.Loop.advance, Search.reward_batches, Search.rewards
+    advance, rewards = Session.advance, Evaluator.rewards
+    shuffled_batches = Evaluator.shuffled_batches
 
     def watching_steps(self, phase, *args, **kwargs):
         seen.append((phase, copies(search)))
         advance(self, phase, *args, **kwargs)
 
-    def watching_batches(self, first, count):
+    def watching_batches(self, seed, first, count):
         asked.extend(range(first, first + count))
-        return reward_batches(self, first, count)
+        return shuffled_batches(self, seed, first, count)
 
     def watching_rewards(self, tokens, batches):
         rewarded.append((tokens.numpy(), rewards(self, tokens, batches)))
@@ -68,9 +69,9 @@ def unbroken(tmp_path_factory):
         tiny.many_checkpoints(),
         contextlib.redirect_stdout(shown),
     ):
-        patch.setattr(Search, "rewards", watching_rewards)
-        patch.setattr(loops.Loop, "advance", watching_steps)
-        patch.setattr(Search, "reward_batches", watching_batches)
+        patch.setattr(Evaluator, "rewards", watching_rewards)
+        patch.setattr(Session, "advance", watching_steps)
+        patch.setattr(Evaluator, "shuffled_batches", watching_batches)
         search.run(run)
     return Unbroken(run, seen, copies(search), asked, rewarded, shown.getvalue(), search)
 
@@ -98,12 +99,12 @@ def test_a_killed_search_goes_on_to_the_same_end(unbroken, tmp_path, step, check
     assert killed.path(path).read_text() == run.path(path).read_text()
 
 
-def test_a_search_killed_behind_its_report_reports_once(unbroken, tmp_path, monkeypatch):
+def test_a_search_killed_after_its_report_reports_once(unbroken, tmp_path, monkeypatch):
     run, wanted = unbroken.run, unbroken.last
     killed, report = Run(tmp_path), Search._report
 
-    def killing(self, *args):
-        report(self, *args)
+    def killing(self, *args, **kwargs):
+        report(self, *args, **kwargs)
         raise tiny.Killed
 
     with tiny.many_checkpoints():
@@ -122,6 +123,7 @@ def test_a_finished_search_does_nothing(unbroken, monkeypatch):
     run, wanted = unbroken.run, unbroken.last
     monkeypatch.setattr(Search, "_train_child", None)
     again = tiny.search()
+    assert run.is_done("search", step=2 * STEPS_PER_EPOCH)
     again.run(run)
     tiny.assert_same(copies(again), wanted)
 
@@ -131,11 +133,14 @@ def test_shared_weights_and_controller_train_in_turns(unbroken):
     assert [phase for phase, _ in seen] == 2 * (5 * ["child"] + 4 * ["controller"])
     for (_, before), (phase, after) in pairwise(seen):
         changed = {
-            name.partition("_")[0]
+            name.partition("/")[0]
             for name in before
             if not np.array_equal(before[name], after[name])
         }
-        assert changed == ({"child", "optimizer"} if phase == "child" else {"controller"})
+        if phase == "child":
+            assert changed == {"child", "optimizer"}
+        else:
+            assert changed == {"controller", "controller_optimizer", "baseline"}
 
 
 def test_metrics_hold_every_phase(unbroken):
@@ -173,13 +178,6 @@ def test_ten_architectures_are_reported_an_epoch(unbroken):
     assert 0 < reported[0]["divergence"] < reported[1]["divergence"] < 0.02
 
 
-def accuracies(search, tokens, batches):
-    """Each architecture's accuracy on a batch of its own, through the child alone."""
-    for one, (images, labels) in zip(tokens, batches, strict=True):
-        logits, _ = search.learner.child(images, one)
-        yield float(np.mean(np.argmax(logits, axis=-1) == labels.numpy()))
-
-
 def test_the_gap_is_to_uniform_draws_on_the_same_batches(unbroken):
     (drawn, mine), (uniform, others) = unbroken.rewarded[-2:]
     assert not np.array_equal(drawn, uniform)
@@ -196,16 +194,6 @@ def test_the_gap_is_to_uniform_draws_on_the_same_batches(unbroken):
 def test_says_once_that_so_short_a_search_has_not_moved_the_controller(unbroken):
     assert unbroken.shown.count("warning: ") == 1
     assert "still draws as it did at the start (divergence 0.0" in unbroken.shown
-
-
-@pytest.mark.parametrize("strategy", [None, tiny.two_devices], ids=["one device", "two devices"])
-def test_a_reward_is_the_accuracy_on_one_validation_batch_per_architecture(strategy):
-    search = tiny.search(strategy and strategy())
-    tokens = tf.constant([TOKENS[n % 3] for n in range(6)])
-    batches = search.task.reward_batches(4, seed=3, steps=range(7, 13))
-    wanted = list(accuracies(tiny.search(), tokens, batches))
-    assert len(set(wanted)) > 1
-    assert search.rewards(tokens, search.reward_batches(7, 6)) == pytest.approx(wanted)
 
 
 def test_no_validation_batch_is_used_twice_but_by_pairs(unbroken):
@@ -236,12 +224,12 @@ def test_replicas_may_train_an_architecture_each(tmp_path):
     config = replace(tiny.SEARCH, num_epochs=1, max_steps=1, arcs_per_step="replica")
     child = tiny.ImageChildConfig(aux_head=False, keep_prob=1.0)
     search = tiny.search(tiny.two_devices(), child, config)
-    given, step = [], search.learner.train_step
-    search.learner.trace = lambda *_: None
-    search.learner.train_step = lambda batch, tokens: given.append(tokens) or step(batch, tokens)
+    given, step = [], search.trainer.train_step
+    search.trainer.trace = lambda *_: None
+    search.trainer.train_step = lambda batch, tokens: given.append(tokens) or step(batch, tokens)
     before = copies(search)
     search.run(Run(tmp_path))
-    tokens = [one.numpy() for one in search.learner.strategy.experimental_local_results(given[0])]
+    tokens = [one.numpy() for one in search.trainer.strategy.experimental_local_results(given[0])]
     assert len(tokens) == 2 and not np.array_equal(*tokens)
     scales = next(
         name for name, value in before.items() if value.shape == (28, 8) and "child" in name
@@ -249,21 +237,34 @@ def test_replicas_may_train_an_architecture_each(tmp_path):
     # Weight decay shrinks all rows alike; gradients reach those that the tokens name.
     shrunk = before[scales] * (1 - 0.05 * 1.9 * 2 * child.l2)
     moved = np.abs(copies(search)[scales] - shrunk).max(axis=1) > 1e-6
-    first_rows = search.learner.child.first_rows
+    first_rows = search.trainer.child.first_rows
     assert set(np.flatnonzero(moved)) == set(np.concatenate([t + first_rows for t in tokens]))
 
 
 def test_a_random_controller_never_learns(tmp_path, capsys):
     search = tiny.search(config=replace(tiny.SEARCH, num_epochs=1), kind="random")
-    before = [weight.numpy() for weight in search.reinforce.controller.variables]
-    search.run(Run(tmp_path))
-    for weight, value in zip(search.reinforce.controller.variables, before, strict=True):
-        np.testing.assert_array_equal(weight, value)
+    search.run(run := Run(tmp_path))
+    assert {name for name in search.variables if "controller" in name} == set()
     assert "warning" not in capsys.readouterr().out
-    # Its draws are spread evenly: no bias for separable convolutions.
-    tokens = search.sample_to_derive(2000, 0).numpy()
-    shares = np.bincount(tokens[:, 1], minlength=5) / 2000
+    records = tiny.records(run, "search")
+    assert [r["divergence"] for r in records if r["phase"] == "valid"] == [0]
+    assert {r["grad_norm"] for r in records if r["phase"] == "controller"} == {0}
+    shares = np.bincount(search.searched().draw(2000, 0).numpy()[:, 1], minlength=5) / 2000
     np.testing.assert_allclose(shares, 0.2, atol=0.04)
+
+
+def test_a_killed_ppo_search_goes_on_to_the_same_end(tmp_path):
+    whole, killed = Run(tmp_path / "whole"), Run(tmp_path / "killed")
+    searches = [tiny.search(kind="ppo", ppo_epochs=2) for _ in range(3)]
+    with tiny.many_checkpoints():
+        searches[0].run(whole)
+        with tiny.killed_at(18):
+            searches[1].run(killed)
+        searches[2].run(killed)
+    tiny.assert_same(copies(searches[2]), copies(searches[0]))
+    assert tiny.records(killed, "search") == tiny.records(whole, "search")
+    [first, *_] = [r for r in tiny.records(whole, "search") if r["phase"] == "controller"]
+    assert {"reward", "baseline", "entropy", "clip_fraction", "grad_norm"} <= set(first)
 
 
 def test_a_learning_controller_changes(unbroken):

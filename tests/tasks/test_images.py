@@ -36,10 +36,10 @@ def test_the_auxiliary_heads_share_is_minimised_and_told_apart(task):
     assert float(metrics["aux_loss"]) == pytest.approx(math.log(3))
 
 
-def test_sums_of_batches_make_means(task):
-    sums = task.sums((tf.constant(LOGITS), None), tf.constant([0, 2]))
+def test_totals_of_batches_make_means(task):
+    totals = task.totals((tf.constant(LOGITS), None), tf.constant([0, 2]))
     wanted = {"loss": math.log(2) - math.log(0.75), "correct": 2, "count": 2}
-    assert {n: float(v) for n, v in sums.items()} == pytest.approx(wanted)
+    assert {n: float(v) for n, v in totals.items()} == pytest.approx(wanted)
     metrics = task.metrics({"loss": 6.0, "correct": 3.0, "count": 4.0})
     assert metrics == {"loss": 1.5, "accuracy": 0.75}
     assert task.reward(metrics) == 0.75

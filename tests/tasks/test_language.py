@@ -61,9 +61,9 @@ def test_a_single_word_has_no_change_of_state():
     assert float(loss) == pytest.approx(math.log(3))
 
 
-def test_sums_of_batches_make_a_perplexity():
-    sums = task().sums(outputs(), TARGETS)
-    assert {n: float(v) for n, v in sums.items()} == pytest.approx({"loss": 2 * MEAN, "count": 2})
+def test_totals_of_batches_make_a_perplexity():
+    totals = task().totals(outputs(), TARGETS)
+    assert {n: float(v) for n, v in totals.items()} == pytest.approx({"loss": 2 * MEAN, "count": 2})
     metrics = LanguageTask.metrics({"loss": 8 * math.log(20), "count": 8.0})
     assert metrics == pytest.approx({"loss": math.log(20), "perplexity": 20})
     assert LanguageTask.reward(metrics) == pytest.approx(4)
@@ -76,20 +76,20 @@ def test_a_hopeless_loss_still_gives_a_reward():
 
 def test_an_empty_share_of_a_batch_adds_nothing():
     empty = RnnOutputs(tf.zeros([0, 2, 3]), tf.eye(3), tf.zeros([0, 2, 2]), tf.constant(0.0))
-    sums = task().sums(empty, tf.zeros([0, 2], tf.int32))
-    assert {n: float(v) for n, v in sums.items()} == {"loss": 0, "count": 0}
+    totals = task().totals(empty, tf.zeros([0, 2], tf.int32))
+    assert {n: float(v) for n, v in totals.items()} == {"loss": 0, "count": 0}
 
 
-def test_the_rate_falls_with_the_length():
-    assert float(task(4).rate_scale(tf.zeros([2, 3], tf.int32))) == 0.75
+def test_the_learning_rate_falls_with_the_length():
+    assert float(task(4).lr_scale(tf.zeros([2, 3], tf.int32))) == 0.75
 
 
-def test_units_are_the_words_that_a_pass_reads():
+def test_examples_are_the_words_that_a_pass_reads():
     text = task()
     steps = text.steps_per_epoch(5)
     batches = list(text.train_batches(5, seed=0, steps=range(steps), shard=(0, 1)))
     words = sum(words.numpy().size for words, _, _ in batches)
-    assert steps * text.units_per_step(5) == pytest.approx(words)
+    assert steps * text.num_examples(5) == pytest.approx(words)
     assert text.steps_per_epoch(5, at_most=2) == 2
 
 

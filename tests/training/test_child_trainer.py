@@ -11,7 +11,7 @@ from enas_tf.layers.dropout import Clock
 from enas_tf.micro import network as micro_network
 from enas_tf.micro.supernet import MicroSupernet
 from enas_tf.tasks.images import ImageTask, NetworkForward
-from enas_tf.training.child_trainer import Learner
+from enas_tf.training.child_trainer import ChildTrainer
 from enas_tf.training.distribution import distribute
 from tests import tiny
 
@@ -39,18 +39,18 @@ class Squares:
     def padded(self, inputs, targets):
         return inputs, targets
 
-    def rate_scale(self, inputs):
+    def lr_scale(self, inputs):
         return 1.0
 
     def loss(self, outputs, targets):
         loss = tf.reduce_mean(tf.square(outputs - targets) / 2)
         return loss, {"loss": loss}
 
-    def sums(self, outputs, targets):
+    def totals(self, outputs, targets):
         return {"loss": tf.reduce_sum(tf.square(outputs - targets) / 2), "count": size(targets)}
 
-    def metrics(self, sums):
-        return {"loss": sums["loss"] / sums["count"]}
+    def metrics(self, totals):
+        return {"loss": totals["loss"] / totals["count"]}
 
 
 def size(targets):
@@ -59,7 +59,7 @@ def size(targets):
 
 def line(config, w=1.0):
     child = Line(w)
-    return Learner(child, child, Squares(), config)
+    return ChildTrainer(child, child, Squares(), config)
 
 
 ONES = tf.float32.as_numpy_dtype([1, 1]), tf.float32.as_numpy_dtype([3, 3])
@@ -67,21 +67,21 @@ ONES = tf.float32.as_numpy_dtype([1, 1]), tf.float32.as_numpy_dtype([3, 3])
 
 def test_one_step_by_hand():
     with tf.distribute.OneDeviceStrategy("CPU:0").scope():
-        learner = line(CONFIG)
-    numbers = learner.train_step(tuple(map(tf.constant, ONES)))
+        trainer = line(CONFIG)
+    numbers = trainer.train_step(tuple(map(tf.constant, ONES)))
     # The loss is (w - 3)^2 / 2 + 0.01 w^2 at w = 1; its gradient -2 + 0.02. Nesterov: the first
     # step is rate * (g + momentum * g).
     assert float(numbers["loss"]) == pytest.approx(2)
     assert float(numbers["grad_norm"]) == pytest.approx(1.98)
-    assert float(learner.child.w) == pytest.approx(1 + 0.1 * 1.98 * 1.9)
+    assert float(trainer.child.w) == pytest.approx(1 + 0.1 * 1.98 * 1.9)
 
 
 def test_a_weight_that_takes_no_part_only_decays():
     with tf.distribute.OneDeviceStrategy("CPU:0").scope():
         child = Line()
         child.idle = child.add_weight(shape=(), initializer="ones", name="idle")
-        learner = Learner(child, child, Squares(), CONFIG)
-    learner.train_step(tuple(map(tf.constant, ONES)))
+        trainer = ChildTrainer(child, child, Squares(), CONFIG)
+    trainer.train_step(tuple(map(tf.constant, ONES)))
     # Its gradient is that of 0.01 w^2, 0.02.
     assert float(child.idle) == pytest.approx(1 - 0.1 * 0.02 * 1.9)
     assert float(child.w) == pytest.approx(1 + 0.1 * 1.98 * 1.9)
@@ -89,39 +89,41 @@ def test_a_weight_that_takes_no_part_only_decays():
 
 def test_two_steps_by_hand():
     with tf.distribute.OneDeviceStrategy("CPU:0").scope():
-        learner = line(replace(CONFIG, l2=0.0))
+        trainer = line(replace(CONFIG, l2=0.0))
     batch = tuple(map(tf.constant, ONES))
-    learner.train_step(batch)
-    learner.train_step(batch)
+    trainer.train_step(batch)
+    trainer.train_step(batch)
     # m = -2, w = 1 + 0.1 (2 + 0.9 * 2) = 1.38; g = -1.62, m = -1.8 - 1.62 = -3.42,
     # w = 1.38 + 0.1 (1.62 + 0.9 * 3.42).
-    assert float(learner.child.w) == pytest.approx(1.8498)
+    assert float(trainer.child.w) == pytest.approx(1.8498)
 
 
 def test_a_long_gradient_is_cut_to_the_norm():
     with tf.distribute.OneDeviceStrategy("CPU:0").scope():
-        learner = line(replace(CONFIG, grad_clip=0.5, l2=0.0))
-    numbers = learner.train_step(tuple(map(tf.constant, ONES)))
+        trainer = line(replace(CONFIG, grad_clip=0.5, l2=0.0))
+    numbers = trainer.train_step(tuple(map(tf.constant, ONES)))
     assert float(numbers["grad_norm"]) == pytest.approx(2)
-    assert float(learner.child.w) == pytest.approx(1 + 0.1 * 0.5 * 1.9)
+    assert float(trainer.child.w) == pytest.approx(1 + 0.1 * 0.5 * 1.9)
 
 
 def test_evaluation_adds_up_batches_of_any_size():
     with tf.distribute.OneDeviceStrategy("CPU:0").scope():
-        learner = line(CONFIG)
+        trainer = line(CONFIG)
     batches = tf.data.Dataset.from_tensor_slices(([1.0, 1, 1], [3.0, 3, 5])).batch(2)
-    assert learner.evaluate(batches) == {"loss": pytest.approx((2 + 2 + 8) / 3)}
+    assert trainer.evaluate(batches) == {"loss": pytest.approx((2 + 2 + 8) / 3)}
 
 
 def dense(config, strategy):
-    """A learner of two dense layers, with the same weights at each call."""
+    """A trainer of two dense layers, with the same weights at each call."""
     keras.utils.set_random_seed(2)
     layers = [keras.Input((4, 4, 1)), keras.layers.Flatten()]
     layers += [keras.layers.Dense(6, "tanh"), keras.layers.Dense(3, dtype="float32")]
     with strategy.scope():
         child = keras.Sequential(layers)
         task = ImageTask(tiny.data(), DataConfig(pad=1), config)
-        return Learner(child, lambda x, training: (child(x, training=training), None), task, config)
+        return ChildTrainer(
+            child, lambda x, training: (child(x, training=training), None), task, config
+        )
 
 
 @pytest.mark.parametrize("grad_clip", [0.0, 0.3])
@@ -130,13 +132,13 @@ def test_two_devices_step_like_one_on_the_joined_batch(grad_clip):
     one = dense(config, tf.distribute.OneDeviceStrategy("CPU:0"))
     two = dense(config, tiny.two_devices())
     shown = []
-    for learner in (one, two):
+    for trainer in (one, two):
         task = ImageTask(tiny.data(), DataConfig(pad=1), config)
         batches = distribute(
-            learner.strategy,
+            trainer.strategy,
             lambda shard, task=task: task.train_batches(8, seed=0, steps=range(5), shard=shard),
         )
-        shown.append([learner.train_step(batch) for batch in batches])
+        shown.append([trainer.train_step(batch) for batch in batches])
     for wanted, actual in zip(*shown, strict=True):
         assert {n: float(v) for n, v in actual.items()} == pytest.approx(
             {n: float(v) for n, v in wanted.items()}, rel=1e-4
@@ -155,13 +157,13 @@ def supernet_learner(task):
     """By moving averages, since a batch's statistics depend on the number of replicas."""
     config = CellChildConfig(out_filters=2, num_layers=3, aux_head=False)
     supernet = MicroSupernet(tiny.SPACE, config, (4, 4, 1), 3, Clock(1, 0), moving_averages=True)
-    return Learner(supernet, supernet, task, config)
+    return ChildTrainer(supernet, supernet, task, config)
 
 
 def network_learner(task):
     config = CellChildConfig(out_filters=2, num_layers=3)
     network = micro_network.build(tiny.SPACE.parse(ARC), config, (4, 4, 1), 3, Clock(1, 0))
-    return Learner(network, NetworkForward(network), task, config)
+    return ChildTrainer(network, NetworkForward(network), task, config)
 
 
 @pytest.mark.parametrize("make", [dense_learner, supernet_learner, network_learner])
@@ -172,12 +174,12 @@ def test_two_devices_evaluate_like_one(make):
         keras.utils.set_random_seed(2)
         task = ImageTask(tiny.data(), DataConfig(), CONFIG)
         with strategy.scope():
-            learner = make(task)
+            trainer = make(task)
         # 18 images in batches of 17: the last one has none for one of two replicas.
         batches = distribute(
             strategy, lambda shard, task=task: task.eval_batches("test", 17, shard)
         )
-        results.append(learner.evaluate(batches, *tokens))
+        results.append(trainer.evaluate(batches, *tokens))
     assert results[1] == pytest.approx(results[0], rel=1e-5)
 
 
@@ -202,11 +204,11 @@ def test_the_auxiliary_head_is_trained_only_where_asked_for(is_trained):
     with tf.distribute.OneDeviceStrategy("CPU:0").scope():
         child = WithHead()
         child(tf.zeros([1, 4, 4, 1]), training=True)
-        learner = Learner(child, child, task, config)
+        trainer = ChildTrainer(child, child, task, config)
     assert len(config.trained(child)) == (4 if is_trained else 2)
     before = [weight.numpy() for weight in child.weights]
     batches = task.train_batches(8, seed=0, steps=range(1), shard=(0, 1))
-    numbers = learner.train_step(next(iter(batches)))
+    numbers = trainer.train_step(next(iter(batches)))
     assert "aux_loss" in numbers
     changed = {
         weight.path.split("/")[-2]
@@ -220,25 +222,25 @@ def test_the_auxiliary_head_is_trained_only_where_asked_for(is_trained):
 def test_mixed_precision_trains_float32_weights(policy):
     keras.mixed_precision.set_dtype_policy(policy)
     try:
-        learner = dense(CONFIG, tf.distribute.OneDeviceStrategy("CPU:0"))
+        trainer = dense(CONFIG, tf.distribute.OneDeviceStrategy("CPU:0"))
     finally:
         keras.mixed_precision.set_dtype_policy("float32")
     exact = dense(CONFIG, tf.distribute.OneDeviceStrategy("CPU:0"))
     task = ImageTask(tiny.data(), DataConfig(), CONFIG)
     batches = list(task.train_batches(8, seed=0, steps=range(3), shard=(0, 1)))
     for batch in batches:
-        numbers, wanted = learner.train_step(batch), exact.train_step(batch)
+        numbers, wanted = trainer.train_step(batch), exact.train_step(batch)
         # Eight bits of mantissa.
         assert float(numbers["grad_norm"]) == pytest.approx(float(wanted["grad_norm"]), rel=0.05)
-    for weight, value in zip(learner.child.weights, exact.child.weights, strict=True):
+    for weight, value in zip(trainer.child.weights, exact.child.weights, strict=True):
         assert weight.dtype == "float32"
         np.testing.assert_allclose(weight, value, atol=0.01)
         assert not np.array_equal(weight, value)
 
 
 def test_every_variable_of_child_and_optimizer_is_kept():
-    learner = dense(CONFIG, tf.distribute.OneDeviceStrategy("CPU:0"))
+    trainer = dense(CONFIG, tf.distribute.OneDeviceStrategy("CPU:0"))
     # Kernel and bias of two layers; for each its momentum; iterations and learning rate.
-    assert sorted(name.partition("/")[0] for name in learner.variables) == (
+    assert sorted(name.partition("/")[0] for name in trainer.variables) == (
         4 * ["child"] + 6 * ["optimizer"]
     )

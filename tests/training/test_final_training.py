@@ -1,22 +1,23 @@
 import json
 import shutil
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import numpy as np
 import pytest
 
 from enas_tf.core.errors import UserError
-from enas_tf.core.network_config import CellChildConfig
-from enas_tf.training.final_training import CellTrainConfig, ImageTrainConfig
+from enas_tf.core.network_config import CellChildConfig, ImageChildConfig, RnnChildConfig
+from enas_tf.training.final_training import CellTrainConfig, ImageTrainConfig, RnnTrainConfig
 from enas_tf.training.run_folder import Run
-from enas_tf.training.session import Loop
+from enas_tf.training.session import Session
 from tests import tiny
 
+KERNEL = "child/sequential/conv2d/kernel"
 ARC, OTHER = "0 0 1 0 0 0 1 0", "0 0 1 0 0 0 1 1"
 
 
 def copies(training):
-    return tiny.values(training.learner.variables)
+    return tiny.values(training.trainer.variables)
 
 
 @pytest.fixture(scope="module")
@@ -106,7 +107,7 @@ def test_the_best_epochs_weights_are_tested_once(tmp_path, monkeypatch):
     result = training.run(run, ARC, params=1)
     assert [split for split, _ in asked] == ["valid", "valid", "valid", "test"]
     tiny.assert_same(asked[3][1], asked[1][1])
-    assert not np.array_equal(asked[1][1]["child_0000"], asked[2][1]["child_0000"])
+    assert not np.array_equal(asked[1][1][KERNEL], asked[2][1][KERNEL])
     assert result["best_valid"] == {"epoch": 1, "loss": 1.0, "accuracy": 0.75}
     assert result["test"] == {"loss": 1.0, "accuracy": 0.125}
     fresh = tiny.training(tiny.TRAIN)
@@ -128,18 +129,18 @@ def test_the_best_epoch_outlives_a_kill(tmp_path, monkeypatch):
 def test_a_best_epoch_that_was_not_saved_is_forgotten(tmp_path, monkeypatch):
     """Without determinism, the epoch that is done again may be a worse one."""
     run, training = Run(tmp_path), tiny.training(tiny.TRAIN)
-    asked, save = with_accuracies(monkeypatch, training, [0.5, 0.9]), Loop.save
+    asked, save = with_accuracies(monkeypatch, training, [0.5, 0.9]), Session.save
 
-    def killed_at_the_second(loop):
+    def killed_at_the_second(session):
         if len(asked) == 2:
             raise tiny.Killed
-        save(loop)
+        save(session)
 
-    monkeypatch.setattr(Loop, "save", killed_at_the_second)
+    monkeypatch.setattr(Session, "save", killed_at_the_second)
     with pytest.raises(tiny.Killed):
         training.run(run, ARC, params=1)
     assert len(list(run.path("train/checkpoints").glob("best_*"))) == 2
-    monkeypatch.setattr(Loop, "save", save)
+    monkeypatch.setattr(Session, "save", save)
     resumed = tiny.training(tiny.TRAIN)
     with_accuracies(monkeypatch, resumed, [0.2, 0.3])
     assert resumed.run(run, ARC, params=1)["best_valid"]["epoch"] == 0
@@ -175,14 +176,14 @@ def test_weights_are_averaged_once_validation_gets_no_better(tmp_path, monkeypat
     assert "averaging the weights from now on" in capsys.readouterr().out
     # Two epochs of five steps each; the fifth epoch's validation sees the mean of five.
     assert len(weights) == 10
-    mean = np.mean([w["child_0000"] for w in weights[:5]], axis=0)
-    np.testing.assert_allclose(asked[4][1]["child_0000"], mean, rtol=1e-5)
+    mean = np.mean([w[KERNEL] for w in weights[:5]], axis=0)
+    np.testing.assert_allclose(asked[4][1][KERNEL], mean, rtol=1e-5)
     # Training goes on from the weights themselves, and the best average is what is tested.
-    assert not np.allclose(weights[5]["child_0000"], mean, rtol=1e-3)
+    assert not np.allclose(weights[5][KERNEL], mean, rtol=1e-3)
     tiny.assert_same(asked[-1][1], asked[4][1])
     fresh = tiny.training(config)
     fresh.restore_best(run)
-    np.testing.assert_array_equal(copies(fresh)["child_0000"], asked[4][1]["child_0000"])
+    np.testing.assert_array_equal(copies(fresh)[KERNEL], asked[4][1][KERNEL])
 
 
 def test_a_killed_training_goes_on_averaging(tmp_path, monkeypatch):
@@ -219,7 +220,7 @@ def test_evaluates_with_moving_averages_and_without_dropout(unbroken):
     assert training.evaluate("test") == result["test"] == training.evaluate("test")
     # By hand: convolution, moving averages, no dropout, classifier.
     kernel, bias, scale, offset, mean, variance, weights, shift = (
-        variable.numpy() for variable in training.learner.child.variables
+        variable.numpy() for variable in training.trainer.child.variables
     )
     [(images, labels)] = training.task.eval_batches("test", 18, (0, 1))
     patches = np.lib.stride_tricks.sliding_window_view(images.numpy()[..., 0], (3, 3), (1, 2))
@@ -236,9 +237,9 @@ def test_replicas_keep_the_same_weights_and_moving_averages(tmp_path):
     training = tiny.training(config, strategy=tiny.two_devices())
     result = training.run(Run(tmp_path), ARC, params=1)
     assert result["images_seen"] == 30
-    for variable in training.learner.child.variables:
+    for variable in training.trainer.child.variables:
         copies = [
-            v.numpy() for v in training.learner.strategy.experimental_local_results(variable.value)
+            v.numpy() for v in training.trainer.strategy.experimental_local_results(variable.value)
         ]
         np.testing.assert_array_equal(copies[0], copies[1], err_msg=variable.path)
 
@@ -254,6 +255,32 @@ def test_the_final_network_differs_from_the_searchs_in_what_the_training_sets():
     )
     assert (final.l2, final.lr_min, final.drop_path_keep_prob) == (2e-4, 0.0001, 0.6)
     assert (final.aux_weight, final.grad_clip) == (0.3, 5.0)
+
+
+@pytest.mark.parametrize(
+    ("train", "child"),
+    [
+        (ImageTrainConfig, ImageChildConfig),
+        (CellTrainConfig, CellChildConfig),
+        (RnnTrainConfig, RnnChildConfig),
+    ],
+)
+def test_every_option_that_says_so_is_the_final_networks(train, child):
+    """An option whose help says `as child.NAME` decides that value, whatever the search's is."""
+    said = [f for f in fields(train) if f.metadata.get("help", "").startswith("as child.")]
+    assert len(said) >= 8
+    for field in said:
+        assert field.metadata["help"].startswith(f"as child.{field.name}, of the final ")
+        default = field.default
+        value = not default if isinstance(default, bool) else default / 2
+        value = default + 2 if isinstance(default, int) and not isinstance(default, bool) else value
+        assert getattr(train(**{field.name: value}).child(child()), field.name) == value
+        assert getattr(train().child(child(**{field.name: value})), field.name) == default
+
+
+def test_what_the_final_network_refuses_is_the_trainings_mistake():
+    with pytest.raises(UserError, match=r"^train\.num_layers must be at least 3"):
+        CellTrainConfig(num_layers=2).child(CellChildConfig())
 
 
 @pytest.mark.parametrize(

@@ -199,3 +199,32 @@ def test_read_json_says_why_it_cannot(tmp_path, content, reason):
         (tmp_path / "arcs.json").write_bytes(content)
     with pytest.raises(UserError, match=rf"^cannot read .*arcs\.json: {reason}"):
         Run(tmp_path).read_json("arcs.json")
+
+
+def test_a_phase_is_done_for_what_it_was_done_for(tmp_path):
+    run = Run(tmp_path)
+    assert not run.is_done("derive") and run.done_facts("derive") is None
+    run.write_text("arc.txt", "0 1")
+    run.mark_done("derive", outputs=["arc.txt"], step=9)
+    assert run.is_done("derive") and run.is_done("derive", step=9)
+    assert not run.is_done("derive", step=18) and not run.is_done("search")
+    assert run.done_facts("derive") == {"step": 9}
+    run.mark_done("search", outputs=[], step=18)
+    run.mark_done("derive", outputs=["arc.txt"], step=18)
+    assert Run(tmp_path).is_done("derive", **run.done_facts("search"))
+
+
+def test_a_phase_whose_output_is_gone_is_not_done(tmp_path):
+    run = Run(tmp_path)
+    run.write_text("train/result.json", "{}")
+    run.mark_done("train", outputs=["train/result.json"], arc="0 1")
+    assert run.is_done("train", arc="0 1")
+    run.path("train/result.json").unlink()
+    assert not run.is_done("train") and run.done_facts("train") is None
+
+
+def test_overwrite_forgets_what_was_done(tmp_path):
+    Run.open(tmp_path, {"seed": 1}).mark_done("search", outputs=[], step=9)
+    assert Run.open(tmp_path, {"seed": 1}).is_done("search")
+    assert not Run.open(tmp_path, {"seed": 2}, overwrite=True).is_done("search")
+    assert not (tmp_path / "done.json").exists()

@@ -7,19 +7,33 @@ import pytest
 import tensorflow as tf
 
 from enas_tf.core.errors import Preempted, UserError
-from enas_tf.training import session as loops
-from enas_tf.training.session import Loop, NotFinite
+from enas_tf.training import session as sessions
+from enas_tf.training.session import NotFinite, Schedule, Session, Stage
+from tests import tiny
+
+
+def session_of(folder, count=None, work=None, epochs=1, steps=9, max_rollbacks=0, **variables):
+    """A session of epochs of some steps, which `work`, called with it, takes all at once."""
+    schedule = Schedule(
+        epochs,
+        [Stage(steps, lambda session, epoch, left: work(session))],
+        lambda session, epoch: None,
+        lambda retries: None,
+        max_rollbacks,
+    )
+    variables["count"] = tf.Variable(0) if count is None else count
+    return Session(folder, variables, schedule, "images", "train")
 
 
 @pytest.fixture
 def start(tmp_path, monkeypatch):
-    """Starts a loop of nine steps that counts them in a variable; records every three."""
-    monkeypatch.setattr(loops, "LOG_EVERY", 3)
+    """Starts a session of nine steps that counts them in a variable; records every three."""
+    monkeypatch.setattr(sessions, "LOG_EVERY", 3)
     opened = []
 
     def start(count=None):
         count = tf.Variable(0) if count is None else count
-        opened.append(Loop(tmp_path, {"count": count}, 9, "images", "train"))
+        opened.append(session_of(tmp_path, count))
         opened[-1].resume()
         return opened[-1]
 
@@ -27,8 +41,8 @@ def start(tmp_path, monkeypatch):
     opened[-1].close()
 
 
-def step(loop, loss, last=False, epoch=0, **now):
-    loop.advance("train", epoch, 10, {"loss": tf.constant(loss)}, last, **now)
+def step(session, loss, last=False, epoch=0, **now):
+    session.advance("train", epoch, 10, {"loss": tf.constant(loss)}, last, **now)
 
 
 def read(folder):
@@ -36,58 +50,58 @@ def read(folder):
 
 
 def test_records_means_since_the_last_record(start, tmp_path):
-    loop = start()
+    session = start()
     for loss in (1.0, 2.0, 6.0, 4.0):
-        step(loop, loss, learning_rate=0.1)
-    step(loop, 8.0, last=True, learning_rate=0.2)
+        step(session, loss, learning_rate=0.1)
+    step(session, 8.0, last=True, learning_rate=0.2)
     shown = [(r["step"], r["loss"], r["learning_rate"]) for r in read(tmp_path)]
     # 3 = (1 + 2 + 6) / 3 and 6 = (4 + 8) / 2; the rate is that of the record's last step.
     assert shown == [(3, 3.0, 0.1), (5, 6.0, 0.2)]
 
 
-def test_counts_units_a_second(start, tmp_path, monkeypatch):
+def test_counts_examples_a_second(start, tmp_path, monkeypatch):
     now = [100.0]
-    monkeypatch.setattr(loops.time, "monotonic", lambda: now[0])
-    loop = start()
+    monkeypatch.setattr(sessions.time, "monotonic", lambda: now[0])
+    session = start()
     for _ in range(3):
         now[0] += 2
-        step(loop, 1.0)
+        step(session, 1.0)
     assert read(tmp_path)[0]["images_per_second"] == 10 * 3 / 6
 
 
 def test_what_is_done_between_the_steps_counts_for_no_step(start, tmp_path, monkeypatch):
     now = [100.0]
-    monkeypatch.setattr(loops.time, "monotonic", lambda: now[0])
-    loop = start()
+    monkeypatch.setattr(sessions.time, "monotonic", lambda: now[0])
+    session = start()
     for _ in range(2):
         now[0] += 2
-        step(loop, 1.0, last=True)
+        step(session, 1.0, last=True)
         now[0] += 50
-        loop.record("valid", 0, accuracy=0.5)
-        loop.save()
+        session.record("valid", 0, accuracy=0.5)
+        session.save()
     speeds = [r["images_per_second"] for r in read(tmp_path) if r["phase"] == "train"]
     assert speeds == [10 / 2, 10 / 2]
 
 
 def test_is_done_with_the_last_step(start):
-    loop = start()
+    session = start()
     for _ in range(8):
-        step(loop, 1.0)
-    assert not loop.done
-    step(loop, 1.0)
-    assert loop.done
+        step(session, 1.0)
+    assert not session.done
+    step(session, 1.0)
+    assert session.done
 
 
-def test_goes_on_behind_the_checkpoint_and_drops_later_records(start, tmp_path, capsys):
+def test_goes_on_after_the_checkpoint_and_drops_later_records(start, tmp_path, capsys):
     count = tf.Variable(0)
-    loop = start(count)
-    step(loop, 1.0, last=True)
+    session = start(count)
+    step(session, 1.0, last=True)
     count.assign(7)
-    loop.state["best"] = 0.5
-    loop.save()
-    step(loop, 2.0, last=True)
-    loop.record("valid", 0, accuracy=0.25)
-    loop.close()
+    session.state["best"] = 0.5
+    session.save()
+    step(session, 2.0, last=True)
+    session.record("valid", 0, accuracy=0.25)
+    session.close()
 
     fresh = tf.Variable(0)
     resumed = start(fresh)
@@ -98,9 +112,9 @@ def test_goes_on_behind_the_checkpoint_and_drops_later_records(start, tmp_path, 
 
 
 def test_starts_afresh_where_no_checkpoint_was_reached(start, tmp_path):
-    loop = start()
-    step(loop, 1.0, last=True)
-    loop.close()
+    session = start()
+    step(session, 1.0, last=True)
+    session.close()
     assert start().step == 0
     assert read(tmp_path) == []
 
@@ -110,22 +124,22 @@ def test_saves_at_a_record_when_the_last_checkpoint_is_old(
     start, tmp_path, monkeypatch, seconds, saved
 ):
     now = [100.0]
-    monkeypatch.setattr(loops.time, "monotonic", lambda: now[0])
-    loop = start()
+    monkeypatch.setattr(sessions.time, "monotonic", lambda: now[0])
+    session = start()
     now[0] += seconds
     for _ in range(5):
-        step(loop, 1.0)
+        step(session, 1.0)
     assert [path.name for path in tmp_path.glob("checkpoints/*")] == saved
 
 
 @pytest.mark.parametrize("loss", [math.nan, math.inf])
 def test_a_loss_that_is_not_finite_stops_the_run(start, tmp_path, loss):
-    loop = start()
-    step(loop, 1.0, last=True)
-    loop.save()
-    step(loop, 1.0, epoch=1)
+    session = start()
+    step(session, 1.0, last=True)
+    session.save()
+    step(session, 1.0, epoch=1)
     with pytest.raises(UserError, match=r"train loss is not finite at step 3 \(epoch 1\)"):
-        step(loop, loss, last=True, epoch=1)
+        step(session, loss, last=True, epoch=1)
     assert [path.name for path in tmp_path.glob("checkpoints/*")] == ["step_000000001"]
     assert read(tmp_path)[-1]["loss"] is None
 
@@ -133,19 +147,19 @@ def test_a_loss_that_is_not_finite_stops_the_run(start, tmp_path, loss):
 def test_saves_and_stops_when_asked_to_and_completes_the_record_later(start, tmp_path):
     count = tf.Variable(0)
 
-    def work():
-        step(loop, 1.0)
+    def work(session):
+        step(session, 1.0)
         count.assign(1)
         os.kill(os.getpid(), signal.SIGTERM)
-        step(loop, 2.0)
+        step(session, 2.0)
         raise AssertionError("goes on")
 
-    loop = Loop(tmp_path, {"count": count}, 9, "images", "train")
+    session = session_of(tmp_path, count, work)
     before = signal.getsignal(signal.SIGTERM)
     with pytest.raises(Preempted, match="stopped at step 2 of 9"):
-        loop.run(work, max_rollbacks=0)
+        session.run()
     assert signal.getsignal(signal.SIGTERM) is before
-    loop.close()
+    session.close()
     assert read(tmp_path) == []
     count.assign(0)
     resumed = start(count)
@@ -159,18 +173,16 @@ def test_a_stop_that_comes_with_an_epochs_end_waits_for_its_checkpoint(start, tm
     """As in an epoch of one step, or while it is validated."""
     count = tf.Variable(0)
 
-    def work():
+    def work(session):
         os.kill(os.getpid(), signal.SIGTERM)
-        step(loop, 1.0, last=True)
-        loop.record("valid", 0, accuracy=0.5)
+        step(session, 1.0, last=True)
+        session.record("valid", 0, accuracy=0.5)
         count.assign(5)
-        loop.save()
-        raise AssertionError("goes on")
 
-    loop = Loop(tmp_path, {"count": count}, 1, "images", "train")
-    with pytest.raises(Preempted, match="stopped at step 1 of 1"):
-        loop.run(work, max_rollbacks=0)
-    loop.close()
+    session = session_of(tmp_path, count, work, epochs=2, steps=1)
+    with pytest.raises(Preempted, match="stopped at step 1 of 2"):
+        session.run()
+    session.close()
     count.assign(0)
     resumed = start(count)
     assert (resumed.step, count.numpy()) == (1, 5)
@@ -180,80 +192,159 @@ def test_a_stop_that_comes_with_an_epochs_end_waits_for_its_checkpoint(start, tm
 def test_weights_that_are_not_finite_get_into_no_checkpoint(tmp_path):
     weight = tf.Variable(1.0)
 
-    def start():
-        return Loop(tmp_path, {"weight": weight, "count": tf.Variable(0)}, 9, "images", "train")
-
-    def work():
+    def work(session):
         # The loss is that of the weights before the step.
-        step(loop, 1.0, last=True)
-        weight.assign(math.inf if loop.attempt == 0 else 2.0)
-        loop.save()
+        step(session, 1.0, last=True)
+        weight.assign(math.inf if session.retries == 0 else 2.0)
 
-    loop = start()
-    with pytest.raises(NotFinite, match=r"weights are not finite behind step 1; .*--workdir$"):
-        loop.run(work, max_rollbacks=0)
-    loop.close()
+    session = session_of(tmp_path, work=work, steps=1, weight=weight)
+    with pytest.raises(NotFinite, match=r"weights are not finite after step 1; .*--workdir$"):
+        session.run()
+    session.close()
     assert not list(tmp_path.glob("checkpoints/*"))
     weight.assign(1.0)
-    loop = start()
-    loop.run(work, max_rollbacks=1)
-    loop.close()
-    assert (loop.step, loop.attempt, weight.numpy()) == (1, 1, 2.0)
+    session = session_of(tmp_path, work=work, steps=1, max_rollbacks=1, weight=weight)
+    session.run()
+    session.close()
+    assert (session.step, session.retries, weight.numpy()) == (1, 1, 2.0)
+
+
+class Stages:
+    """Two stages of two and three steps, whose steps and epochs' ends it lists."""
+
+    def __init__(self, folder, killed_at=None):
+        self.done, self.killed_at, self.counted = [], killed_at, tf.Variable(0)
+        stages = [Stage(2, self.run_by("child")), Stage(3, self.run_by("controller"))]
+        schedule = Schedule(2, stages, self.end, self.start)
+        assert (schedule.steps_per_epoch, schedule.total_steps) == (5, 10)
+        self.session = Session(folder, {"counted": self.counted}, schedule, "images", "search")
+
+    def start(self, retries):
+        self.done.append(("start", retries))
+
+    def end(self, session, epoch):
+        self.done.append(("end", epoch, session.step))
+
+    def run_by(self, phase):
+        def run(session, epoch, left):
+            self.done.append((phase, epoch, list(left)))
+            for number in left:
+                if session.step == self.killed_at:
+                    raise tiny.Killed
+                self.counted.assign_add(1)
+                loss = {"loss": tf.constant(1.0)}
+                session.advance(phase, epoch, 1, loss, number == left[-1])
+
+        return run
+
+
+def test_runs_the_stages_of_every_epoch_in_turn(tmp_path):
+    stages = Stages(tmp_path)
+    stages.session.run()
+    stages.session.close()
+    wanted = [("start", 0)]
+    for epoch in (0, 1):
+        wanted += [("child", epoch, [0, 1]), ("controller", epoch, [0, 1, 2])]
+        wanted += [("end", epoch, 5 + 5 * epoch)]
+    assert stages.done == wanted
+    assert [(r["phase"], r["step"]) for r in read(tmp_path)] == [
+        *(("child", 2), ("controller", 5)),
+        *(("child", 7), ("controller", 10)),
+    ]
+    # What has come to its end does nothing.
+    again = Stages(tmp_path)
+    again.session.run()
+    again.session.close()
+    assert again.done == [("start", 0)] and again.session.done
+
+
+@pytest.mark.parametrize(
+    ("killed_at", "left"),
+    [
+        (4, [("child", 0, [0, 1]), ("controller", 0, [0, 1, 2])]),
+        (6, [("child", 1, [1]), ("controller", 1, [0, 1, 2])]),
+        (7, [("controller", 1, [0, 1, 2])]),
+        (9, [("controller", 1, [2])]),
+    ],
+    ids=["before any checkpoint", "amid a stage", "between two", "before the last step"],
+)
+def test_goes_on_with_the_steps_that_a_stage_has_left(tmp_path, monkeypatch, killed_at, left):
+    # Checkpoints at every step of the second epoch.
+    advance = Session.advance
+
+    def saving(self, *args):
+        advance(self, *args)
+        if self.step > 5:
+            self.save()
+
+    monkeypatch.setattr(Session, "advance", saving)
+    killed = Stages(tmp_path, killed_at)
+    with pytest.raises(tiny.Killed):
+        killed.session.run()
+    killed.session.close()
+    resumed = Stages(tmp_path)
+    resumed.session.run()
+    resumed.session.close()
+    stages = [one for one in resumed.done if one[0] in ("child", "controller")]
+    assert stages[: len(left)] == left
+    assert resumed.done[-1] == ("end", 1, 10) and int(resumed.counted) == 10
 
 
 def test_says_which_step_since_the_last_record_was_not_finite(start):
-    loop = start()
-    step(loop, 1.0)
-    step(loop, math.nan)
+    session = start()
+    step(session, 1.0)
+    step(session, math.nan)
     with pytest.raises(NotFinite, match="at step 2 "):
-        step(loop, math.nan)
+        step(session, math.nan)
 
 
-def run(loop, losses, max_rollbacks):
-    """Takes the steps that the loop has left; a loss is found by attempt, then by step."""
+def retrying(folder, losses, max_rollbacks):
+    """A session in three epochs of three steps; a loss is found by retry, then by step."""
+    starts = []
 
-    def work():
-        while not loop.done:
-            step(loop, losses[loop.attempt][loop.step], last=True)
-            if loop.step in (1, 5):
-                loop.save()
+    def run(session, epoch, left):
+        for number in left:
+            loss = losses[session.retries][session.step]
+            step(session, loss, last=True, epoch=epoch)
+            assert starts[-1] == session.retries and number in left
 
-    loop.run(work, max_rollbacks)
+    stages = [Stage(3, run)]
+    schedule = Schedule(3, stages, lambda session, epoch: None, starts.append, max_rollbacks)
+    return Session(folder, {"count": tf.Variable(0)}, schedule, "images", "train")
 
 
 def test_goes_back_to_the_last_checkpoint_and_tries_again(tmp_path, capsys):
-    count = tf.Variable(0)
-    loop = Loop(tmp_path, {"count": count}, 9, "images", "train")
     first, second = [float(n) for n in range(9)], [10.0 + n for n in range(9)]
-    first[3] = math.nan
-    run(loop, [first, second], max_rollbacks=3)
-    loop.close()
-    assert "back to step 1, attempt 1 of 3" in capsys.readouterr().out
-    # The steps behind the checkpoint are those of the second attempt, each recorded once.
+    first[4] = math.nan
+    session = retrying(tmp_path, [first, second], max_rollbacks=3)
+    session.run()
+    session.close()
+    assert "back to step 3, retry 1 of 3" in capsys.readouterr().out
+    # The steps after the checkpoint are those of the second try, each recorded once.
     assert [(r["step"], r["loss"]) for r in read(tmp_path)] == [
-        (1, 0.0),
-        *((n + 1, 10.0 + n) for n in range(1, 9)),
+        *((n + 1, float(n)) for n in range(3)),
+        *((n + 1, 10.0 + n) for n in range(3, 9)),
     ]
-    resumed = Loop(tmp_path, {"count": count}, 9, "images", "train")
+    resumed = retrying(tmp_path, [], max_rollbacks=3)
     resumed.resume()
-    assert resumed.attempt == 1
+    assert resumed.retries == 1
     resumed.close()
 
 
 def test_gives_up_after_as_many_rollbacks_in_a_row(tmp_path):
-    loop = Loop(tmp_path, {"count": tf.Variable(0)}, 9, "images", "train")
     fine, bad = [1.0] * 9, [1.0] * 9
     bad[7] = math.inf
     early = [math.nan] * 9
-    # Two before the first checkpoint, two behind it; the checkpoint ends a row.
+    # Two before the first checkpoint, two after it; the checkpoint ends a row.
+    session = retrying(tmp_path, [early, early, bad, bad, bad, fine], max_rollbacks=2)
     with pytest.raises(NotFinite, match=r"at step 8 .* went back 2 times"):
-        run(loop, [early, early, bad, bad, bad, fine], max_rollbacks=2)
-    loop.close()
-    assert loop.attempt == 4
+        session.run()
+    session.close()
+    assert session.retries == 4
 
 
 def test_without_rollbacks_the_first_bad_loss_ends_the_run(tmp_path):
-    loop = Loop(tmp_path, {"count": tf.Variable(0)}, 9, "images", "train")
+    session = retrying(tmp_path, [[math.nan] * 9, [1.0] * 9], max_rollbacks=0)
     with pytest.raises(NotFinite, match=r"step 1 .*--workdir$"):
-        run(loop, [[math.nan] * 9, [1.0] * 9], max_rollbacks=0)
-    loop.close()
+        session.run()
+    session.close()

@@ -1,0 +1,42 @@
+"""The baseline: a moving average of rewards, against which new rewards are held."""
+
+import tensorflow as tf
+
+from enas_tf.search.controller import ControllerConfig
+
+
+class Baseline:
+    """A moving average of rewards.
+
+    Args:
+        config: gives the decay, and where the average starts.
+
+    Attributes:
+        value: the average, a scalar variable, float32.
+    """
+
+    def __init__(self, config: ControllerConfig) -> None:
+        self._decay = config.baseline_decay
+        self._starts_at_first = config.baseline_init == "first"
+        self.value = tf.Variable(0.0, trainable=False, name="baseline")
+
+    def advance(self, rewards: tf.Tensor, is_first: tf.Tensor) -> tf.Tensor:
+        """Takes in rewards, one after the other.
+
+        Args:
+            rewards: `(n,)`, float32; `n` is known when the graph is made.
+            is_first: whether these are the first rewards of all, a boolean scalar.
+
+        Returns:
+            The baseline after each of them, `(n,)`: a reward's own advantage is taken of a baseline
+            that holds it already, as in the authors' code.
+        """
+        start = self.value.read_value()
+        if self._starts_at_first:
+            start = tf.where(is_first, rewards[0], start)
+        baselines = []
+        for reward in tf.unstack(rewards):
+            start = start - (1 - self._decay) * (start - reward)
+            baselines.append(start)
+        self.value.assign(start)
+        return tf.stack(baselines)

@@ -1,0 +1,140 @@
+"""How good architectures are with the shared weights: the one place where rewards are computed."""
+
+import json
+from collections.abc import Iterator, Mapping
+
+import tensorflow as tf
+
+from enas_tf.tasks.base import Task
+from enas_tf.training.child_trainer import ChildTrainer
+from enas_tf.training.distribution import distribute
+from enas_tf.training.progress import Progress
+from enas_tf.training.run_folder import Run, json_line
+
+
+class Evaluator:
+    """Rewards architectures on validation data, with the shared weights as they are.
+
+    A search rewards each on a batch of its own, which is cheap and says enough on average; what
+    ranks architectures rewards all of them on the same data.
+
+    Args:
+        trainer: of the shared weights; its child takes inputs, tokens and `training`.
+        task: gives validation batches, and rewards of its metrics.
+        batch_size: examples in a batch.
+    """
+
+    def __init__(self, trainer: ChildTrainer, task: Task, batch_size: int) -> None:
+        self.task = task
+        self._trainer = trainer
+        self._batch_size = batch_size
+        self._strategy = trainer.strategy
+        self._totals_by_replica = tf.function(self._totals_by_replica, autograph=False)
+
+    def shuffled_batches(self, seed: int, first: int, count: int) -> Iterator:
+        """Makes validation batches number `first` to `first + count - 1`, for `rewards`."""
+        batches = self.task.reward_batches(
+            self._batch_size, seed=seed, steps=range(first, first + count)
+        )
+        return iter(distribute(self._strategy, lambda shard: batches.shard(shard[1], shard[0])))
+
+    def rewards(self, tokens: tf.Tensor, batches: Iterator) -> list[float]:
+        """Rewards each architecture on the next batch; each replica takes one of them.
+
+        Args:
+            tokens: `(n, num_tokens)`, int32; `n` must be a multiple of the number of replicas.
+            batches: of `shuffled_batches`.
+        """
+        replicas, totals = self._strategy.num_replicas_in_sync, []
+        for first in range(0, len(tokens), replicas):
+            mine = per_replica(self._strategy, tokens[first : first + replicas])
+            totals.append(self._totals_by_replica(next(batches), mine))
+        rewards = []
+        # Only now: devices need not wait for the host between two architectures.
+        for one in ({name: values.numpy() for name, values in t.items()} for t in totals):
+            for replica in range(replicas):
+                mine = {name: float(values[replica]) for name, values in one.items()}
+                rewards.append(self.task.reward(self.task.metrics(mine)))
+        return rewards
+
+    def reward_on_split(self, tokens: tf.Tensor, num_batches: int) -> float:
+        """Rewards one architecture on the validation split; all replicas share each batch.
+
+        Args:
+            tokens: `(num_tokens,)`, int32.
+            num_batches: the first of the split, in order; 0 takes all.
+        """
+        batches = distribute(
+            self._strategy,
+            lambda shard: self.task.eval_batches("valid", self._batch_size, shard).take(
+                num_batches or -1
+            ),
+        )
+        return self.task.reward(self._trainer.evaluate(batches, tokens))
+
+    def rewards_on_split(
+        self, arcs: Mapping[str, tf.Tensor], num_batches: int, kept: "KeptRewards", label: str
+    ) -> dict[str, float]:
+        """Rewards architectures on the same validation data; shows progress.
+
+        Args:
+            arcs: tokens, `(num_tokens,)`, int32, by the architecture's text.
+            num_batches: as in `reward_on_split`.
+            kept: rewards that are known; gets each new one.
+            label: the progress line's first word.
+
+        Returns:
+            The reward of each, by its text, in the order of `arcs`.
+        """
+        with Progress(len(arcs), "architectures", label) as progress:
+            for step, (text, tokens) in enumerate(arcs.items(), 1):
+                if text not in kept.rewards:
+                    kept.add(text, self.reward_on_split(tokens, num_batches))
+                progress.update(step, epoch=0, num_examples=1, reward=kept.rewards[text])
+        return {text: kept.rewards[text] for text in arcs}
+
+    def _totals_by_replica(self, batch: tuple, tokens) -> dict[str, tf.Tensor]:
+        """The task's totals of each replica's batch and architecture, `(replicas,)`."""
+        totals = self._strategy.run(self._trainer.totals, args=(*batch, tokens))
+        return {name: self._strategy.gather(value, axis=0) for name, value in totals.items()}
+
+
+class KeptRewards:
+    """Rewards on the validation split in a file of JSON lines, which outlives a killed process.
+
+    Args:
+        run: in whose folder the file is.
+        name: of the file.
+        step: of the search whose weights reward; the file may hold rewards of earlier ones.
+
+    Attributes:
+        rewards: those of this step's weights, by the architecture's text.
+    """
+
+    def __init__(self, run: Run, name: str, step: int) -> None:
+        self._run = run
+        self._name = name
+        self._step = step
+        self.rewards = {r["arc"]: r["reward"] for r in self._records() if r["step"] == step}
+
+    def add(self, text: str, reward: float) -> None:
+        """Adds an architecture's reward, and writes it."""
+        record = {"step": self._step, "arc": text, "reward": reward}
+        self._run.append_line(self._name, json_line(record))
+        self.rewards[text] = reward
+
+    def _records(self) -> list[dict]:
+        """What the file holds; the half line of a killed process is dropped from it."""
+        path = self._run.path(self._name)
+        if not path.exists():
+            return []
+        whole = path.read_text().rpartition("\n")[0]
+        self._run.write_text(self._name, whole + "\n" if whole else "")
+        return [json.loads(line) for line in whole.splitlines()]
+
+
+def per_replica(strategy: tf.distribute.Strategy, tokens: tf.Tensor):
+    """Gives each replica the architecture in its place in `(replicas, num_tokens)`."""
+    return strategy.experimental_distribute_values_from_function(
+        lambda context: tokens[context.replica_id_in_sync_group]
+    )

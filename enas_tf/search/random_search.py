@@ -1,0 +1,92 @@
+"""Random search: the baseline of equal budget, which draws uniformly and learns nothing.
+
+Reference: Li and Talwalkar, "Random Search and Reproducibility for Neural Architecture Search",
+2019.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import tensorflow as tf
+
+from enas_tf.core.space import Space
+from enas_tf.search.algorithm import Algorithm
+from enas_tf.search.baseline import Baseline
+from enas_tf.search.controller import Controller, ControllerConfig, Draws, Pick
+
+
+class RandomSearch(Algorithm):
+    """Draws all architectures of a space with the same probability, whatever their rewards.
+
+    It has no weights. It keeps the moving average of rewards, which shows beside a controller's how
+    far the shared weights alone have come.
+
+    Args:
+        space: of the architectures.
+        config: of entropy and baseline.
+        true_entropy: whether the controller of this space reports its distributions' entropy, so
+            that both report the same quantity.
+    """
+
+    learns = False
+
+    def __init__(self, space: Space, config: ControllerConfig, true_entropy: bool = False) -> None:
+        super().__init__(space, config)
+        self._true_entropy = true_entropy or config.entropy == "true_entropy"
+        self._baseline = Baseline(config)
+        self._updates = tf.Variable(0, trainable=False, dtype=tf.int64, name="updates")
+        self._sample = tf.function(self._draw, autograph=False)
+
+    @classmethod
+    def make(
+        cls, controller: type[Controller], space: Space, config: ControllerConfig
+    ) -> "RandomSearch":
+        """Makes no controller."""
+        return cls(space, config, controller.true_entropy)
+
+    @property
+    def variables(self) -> Mapping[str, tf.Variable]:
+        """All that an exact resume needs, by name: the baseline, and how many updates it has."""
+        return {"baseline": self._baseline.value, "updates": self._updates}
+
+    def propose(self, n: int, seed: Sequence[int]) -> Draws:
+        """Draws `n` architectures uniformly."""
+        with tf.device("CPU:0"):
+            # The number is a tensor, so that the function is traced once.
+            return self._sample(tf.constant(n), None, tf.constant(seed))
+
+    def feedback(self, tokens: tf.Tensor, rewards: Sequence[float]) -> dict[str, tf.Tensor]:
+        """Reports what a controller that trains would report, and moves the baseline alone."""
+        with tf.device("CPU:0"):
+            return self._report(tf.constant(tokens), tf.constant(rewards, tf.float32))
+
+    def log_prob(self, tokens: tf.Tensor) -> tf.Tensor:
+        """Computes the log-probabilities, `(n,)`: minus the log of the number of architectures."""
+        with tf.device("CPU:0"):
+            return self._score(tokens).log_prob
+
+    @tf.function(autograph=False)
+    def _report(self, tokens: tf.Tensor, rewards: tf.Tensor) -> dict[str, tf.Tensor]:
+        draws = self._score(tokens)
+        whole_rewards = rewards + self.config.entropy_weight * draws.entropy
+        baselines = self._baseline.advance(whole_rewards, tf.equal(self._updates, 0))
+        self._updates.assign_add(1)
+        advantages = whole_rewards - baselines
+        return {
+            "loss": tf.reduce_mean(-draws.log_prob * advantages),
+            "reward": tf.reduce_mean(rewards),
+            "baseline": baselines[-1],
+            "advantage": tf.reduce_mean(advantages),
+            "entropy": tf.reduce_mean(draws.entropy),
+            "log_prob": tf.reduce_mean(draws.log_prob),
+            "grad_norm": tf.zeros([]),
+        }
+
+    def _score(self, tokens: tf.Tensor) -> Draws:
+        return self._draw(tf.shape(tokens)[0], tokens, tf.zeros([2], tf.int32))
+
+    def _draw(self, n: int | tf.Tensor, tokens: tf.Tensor | None, seed: tf.Tensor) -> Draws:
+        """Draws architectures, or replays given ones, by choices of equal logits."""
+        pick = Pick(len(self.space.sizes), n, tokens, seed, self._true_entropy)
+        for slot, size in enumerate(self.space.sizes):
+            pick(slot, tf.zeros([n, size]))
+        return pick.draws()

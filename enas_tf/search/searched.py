@@ -1,0 +1,37 @@
+"""What a search has come to, as derivation and comparison take it."""
+
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import tensorflow as tf
+
+from enas_tf.core.space import Space
+from enas_tf.search.algorithm import Algorithm
+from enas_tf.search.evaluator import Evaluator
+
+
+@dataclass(frozen=True)
+class Searched:
+    """A search at some step.
+
+    Attributes:
+        algorithm: as far as it has learnt.
+        evaluator: rewards with the shared weights as far as they are trained.
+        draw: from a number of architectures and a block's number, as many architectures of the
+            algorithm that the search has not drawn: tokens, `(n, num_tokens)`, int32.
+        step: of the search.
+        seed: of the search.
+    """
+
+    algorithm: Algorithm
+    evaluator: Evaluator
+    draw: Callable[[int, int], tf.Tensor]
+    step: int
+    seed: int
+
+
+def draw_uniformly(space: Space, n: int, rng: random.Random) -> tf.Tensor:
+    """Draws `n` architectures of a space, all equally likely: tokens, `(n, num_tokens)`, int32."""
+    with tf.device("CPU:0"):
+        return tf.constant([space.random(rng).tokens for _ in range(n)], tf.int32)

@@ -1,0 +1,78 @@
+import json
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from enas_tf.search.evaluator import KeptRewards
+from enas_tf.training.run_folder import Run
+from tests import tiny
+
+TOKENS = [[0, 0, 1, 0, 0, 0, 1, 0], [1, 2, 0, 3, 1, 4, 0, 2], [0, 4, 0, 4, 1, 1, 1, 3]]
+
+
+def accuracies(search, tokens, batches):
+    """Each architecture's accuracy on a batch of its own, through the child alone."""
+    for one, (images, labels) in zip(tokens, batches, strict=True):
+        logits, _ = search.trainer.child(images, one)
+        yield float(np.mean(np.argmax(logits, axis=-1) == labels.numpy()))
+
+
+@pytest.mark.parametrize("strategy", [None, tiny.two_devices], ids=["one device", "two devices"])
+def test_a_reward_is_the_accuracy_on_one_validation_batch_per_architecture(strategy):
+    search = tiny.search(strategy and strategy())
+    tokens = tf.constant([TOKENS[n % 3] for n in range(6)])
+    batches = search.task.reward_batches(4, seed=3, steps=range(7, 13))
+    wanted = list(accuracies(tiny.search(), tokens, batches))
+    assert len(set(wanted)) > 1
+    assert search.evaluator.rewards(
+        tokens, search.evaluator.shuffled_batches(3, 7, 6)
+    ) == pytest.approx(wanted)
+
+
+@pytest.mark.parametrize("strategy", [None, tiny.two_devices], ids=["one device", "two devices"])
+@pytest.mark.parametrize(("num_batches", "images"), [(0, 24), (2, 8)])
+def test_on_the_split_all_are_rewarded_on_the_same_batches(strategy, num_batches, images):
+    search = tiny.search(strategy and strategy())
+    batch = next(iter(search.task.eval_batches("valid", images, (0, 1))))
+    for one in TOKENS:
+        [wanted] = accuracies(tiny.search(), tf.constant([one]), [batch])
+        found = search.evaluator.reward_on_split(tf.constant(one), num_batches)
+        assert found == pytest.approx(wanted)
+
+
+def texts(tokens):
+    return {" ".join(map(str, one)): tf.constant(one) for one in tokens}
+
+
+def test_what_is_known_is_not_rewarded_again(tmp_path, monkeypatch):
+    evaluator, run = tiny.search().evaluator, Run(tmp_path)
+    asked = []
+    monkeypatch.setattr(
+        evaluator, "reward_on_split", lambda tokens, n: asked.append((int(tokens[1]), n)) or 0.5
+    )
+    first, second, third = texts(TOKENS)
+    kept = KeptRewards(run, "rewards.jsonl", step=7)
+    kept.add(second, 0.25)
+    found = evaluator.rewards_on_split(texts(TOKENS), 4, kept, "derive")
+    assert list(found.items()) == [(first, 0.5), (second, 0.25), (third, 0.5)]
+    assert asked == [(0, 4), (4, 4)]
+    lines = [json.loads(line) for line in run.path("rewards.jsonl").open()]
+    assert [(r["step"], r["arc"], r["reward"]) for r in lines] == [
+        (7, second, 0.25),
+        (7, first, 0.5),
+        (7, third, 0.5),
+    ]
+
+
+def test_half_a_line_and_the_rewards_of_other_weights_are_left_out(tmp_path):
+    run = Run(tmp_path)
+    KeptRewards(run, "rewards.jsonl", step=7).add("0 1", 0.25)
+    KeptRewards(run, "rewards.jsonl", step=9).add("0 2", 0.5)
+    with run.path("rewards.jsonl").open("a") as file:
+        file.write('{"step": 9, "arc": "0 3", "rew')
+    assert KeptRewards(run, "rewards.jsonl", step=9).rewards == {"0 2": 0.5}
+    # What is written next starts a line of its own.
+    KeptRewards(run, "rewards.jsonl", step=9).add("0 3", 1.0)
+    assert KeptRewards(run, "rewards.jsonl", step=9).rewards == {"0 2": 0.5, "0 3": 1.0}
+    assert KeptRewards(run, "rewards.jsonl", step=7).rewards == {"0 1": 0.25}
