@@ -26,6 +26,8 @@ def controller():
 def test_defaults_are_those_of_the_authors():
     assert asdict(RnnControllerConfig()) == {
         "kind": "lstm",
+        "ppo_clip": 0.2,
+        "ppo_epochs": 4,
         "lstm_size": 64,
         "temperature": 5.0,
         "tanh_constant": 2.25,
