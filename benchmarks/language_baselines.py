@@ -22,7 +22,7 @@ import tensorflow as tf
 from enas_tf.core.network_config import RnnChildConfig
 from enas_tf.data.text import TextData
 from enas_tf.experiment.settings import Settings
-from enas_tf.layers.dropout import Clock
+from enas_tf.layers.dropout import StepRng
 from enas_tf.rnn.language_model import CarriedState, SequenceDropout
 from enas_tf.rnn.recipe import PTB_RNN
 from enas_tf.rnn.space import RnnSpace
@@ -36,11 +36,11 @@ class LstmNetwork(keras.Model):
     """A language model with an LSTM where the rnn space has a cell; called as `RnnNetwork` is."""
 
     def __init__(
-        self, config: RnnChildConfig, vocab_size: int, batch_size: int, clock: Clock
+        self, config: RnnChildConfig, vocab_size: int, batch_size: int, rng: StepRng
     ) -> None:
         super().__init__()
         size = config.hidden_size
-        self.dropout = SequenceDropout(config, vocab_size, 0, clock)
+        self.dropout = SequenceDropout(config, vocab_size, 0, rng)
         initializer = keras.initializers.RandomUniform(-config.init_range, config.init_range)
         self.embedding = self.add_weight(shape=(vocab_size, size), initializer=initializer)
         self.lstm = keras.layers.LSTM(size, return_sequences=True, return_state=True)
@@ -90,10 +90,10 @@ def train_lstm(settings: Settings, data: TextData, params: int, workdir: str) ->
     train = settings.train
     steps = task.steps_per_epoch(train.batch_size, train.max_steps) * train.num_epochs
     with tf.distribute.OneDeviceStrategy("CPU:0").scope():
-        clock = Clock(steps, settings.common.seed)
-        network = LstmNetwork(config, data.vocab_size, train.batch_size, clock)
+        rng = StepRng(steps, settings.common.seed)
+        network = LstmNetwork(config, data.vocab_size, train.batch_size, rng)
         trainer = ChildTrainer(network, network, task, config)
-    training = Training(trainer, task, train, clock, settings.common.seed)
+    training = Training(trainer, task, train, rng, settings.common.seed)
     params = sum(math.prod(variable.shape) for variable in network.trainable_variables)
     return training.run(Run(workdir), "LSTM", params)
 

@@ -7,7 +7,7 @@ from enas_tf.core.network_config import RnnChildConfig
 from enas_tf.data.corpora import load_text
 from enas_tf.export.images import export_images
 from enas_tf.export.text import export_text
-from enas_tf.layers.dropout import Clock
+from enas_tf.layers.dropout import StepRng
 from enas_tf.rnn.network import build, deployable
 from enas_tf.rnn.space import RnnSpace
 from tests import tiny
@@ -40,5 +40,5 @@ def export_small_text(folder):
     data = load_text(f"text:{corpus}", None)
     keras.utils.set_random_seed(3)
     config = RnnChildConfig(hidden_size=6, init_range=1.5)
-    network = build(RnnSpace.of(RNN_ARC)[1], config, data.vocab_size, 4, Clock(10, 0))
+    network = build(RnnSpace.of(RNN_ARC)[1], config, data.vocab_size, 4, StepRng(10, 0))
     return export_text(deployable(network), data, folder, RNN_ARC, {}), data

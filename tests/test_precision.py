@@ -12,7 +12,7 @@ import tensorflow as tf
 from enas_tf.core.network_config import CellChildConfig, ImageChildConfig, RnnChildConfig
 from enas_tf.data.base import DataConfig, ImageData, Split
 from enas_tf.data.text import TextData, TextDataConfig
-from enas_tf.layers.dropout import Clock
+from enas_tf.layers.dropout import StepRng
 from enas_tf.macro import network as macro_network
 from enas_tf.macro.network import MacroChildConfig
 from enas_tf.macro.space import MacroSpace
@@ -52,7 +52,7 @@ def images(count=64):
 
 
 def image_learner(config: ImageChildConfig, make, wrap=lambda child: child):
-    child = make(config, SHAPE, CLASSES, Clock(10, 0))
+    child = make(config, SHAPE, CLASSES, StepRng(10, 0))
     task = ImageTask(images(), DataConfig(pad=0), config)
     return ChildTrainer(child, wrap(child), task, config), task
 
@@ -83,11 +83,11 @@ def macro_final():
 
 
 def rnn_supernet():
-    return text_learner(RnnSupernet(RNN, RNN_CONFIG, WORDS, BATCH, Clock(10, 0)))
+    return text_learner(RnnSupernet(RNN, RNN_CONFIG, WORDS, BATCH, StepRng(10, 0)))
 
 
 def rnn_final():
-    return text_learner(rnn_network.build(RNN_ARC, RNN_CONFIG, WORDS, BATCH, Clock(10, 0)))
+    return text_learner(rnn_network.build(RNN_ARC, RNN_CONFIG, WORDS, BATCH, StepRng(10, 0)))
 
 
 CHILDREN = {

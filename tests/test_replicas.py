@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from enas_tf.layers.dropout import Clock
+from enas_tf.layers.dropout import StepRng
 from enas_tf.macro.recipe import CIFAR_MACRO
 from enas_tf.micro.recipe import CIFAR_MICRO
 from enas_tf.rnn.recipe import PTB_RNN
@@ -65,7 +65,7 @@ def trained(strategy, recipe, settings, sizes, jit_compile=False, steps=STEPS):
     """The losses of all steps, and the weights before and behind them."""
     keras.utils.set_random_seed(0)
     with strategy.scope():
-        supernet = recipe.domain.supernet(settings, sizes, Clock(STEPS, 0))
+        supernet = recipe.domain.supernet(settings, sizes, StepRng(STEPS, 0))
         task = recipe.domain.search_task(settings, None)
         trainer = ChildTrainer(supernet, supernet, task, settings.child, jit_compile)
     controller = recipe.controller(settings.space, settings.controller)
@@ -111,7 +111,7 @@ def test_two_devices_train_shared_weights_like_one(name, record_property):
 def test_one_program_serves_all_architectures(name):
     recipe, space, child, sizes = CASES[name]
     settings = settings_of(recipe, space, child)
-    supernet = recipe.domain.supernet(settings, sizes, Clock(STEPS, 0))
+    supernet = recipe.domain.supernet(settings, sizes, StepRng(STEPS, 0))
     task = recipe.domain.search_task(settings, None)
     trainer = ChildTrainer(supernet, supernet, task, settings.child, jit_compile=True)
     controller = recipe.controller(settings.space, settings.controller)

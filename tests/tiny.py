@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from enas_tf.core.network_config import ImageChildConfig
 from enas_tf.data.base import DataConfig, ImageData, Split
-from enas_tf.layers.dropout import Clock, Dropout
+from enas_tf.layers.dropout import Dropout, StepRng
 from enas_tf.layers.norm import BatchNorm
 from enas_tf.layers.op_bank import OpBank
 from enas_tf.micro.space import MicroSpace
@@ -48,12 +48,12 @@ def data():
 class Supernet(keras.Model):
     """A layer whose units each token scales."""
 
-    def __init__(self, clock, keep_prob):
+    def __init__(self, rng, keep_prob):
         super().__init__()
         self.first_rows = np.cumsum([0, *SPACE.sizes[:-1]])
         self.scales = self.add_weight(shape=(sum(SPACE.sizes), 8), name="scales")
         self.hidden = keras.layers.Dense(8, activation="tanh")
-        self.dropout = Dropout(keep_prob, clock)
+        self.dropout = Dropout(keep_prob, rng)
         self.classifier = keras.layers.Dense(3)
 
     def call(self, images, tokens, training=False):
@@ -103,11 +103,11 @@ def search(strategy=None, child=CHILD, config=SEARCH, **controller):
     task = ImageTask(data(), DataConfig(pad=1), child)
     algorithm = make_algorithm(TinyController, SPACE, ControllerConfig(lstm_size=4, **controller))
     with strategy.scope():
-        clock = Clock(config.max_steps * config.num_epochs, seed=3)
-        supernet = Supernet(clock, child.keep_prob)
+        rng = StepRng(config.max_steps * config.num_epochs, seed=3)
+        supernet = Supernet(rng, child.keep_prob)
         supernet(tf.zeros([1, 4, 4, 1]), tf.zeros([8], tf.int32))
         trainer = ChildTrainer(supernet, supernet, task, child)
-    return Search(trainer, algorithm, task, config, clock, seed=3)
+    return Search(trainer, algorithm, task, config, rng, seed=3)
 
 
 def training(config, child=CHILD, strategy=None):
@@ -117,14 +117,14 @@ def training(config, child=CHILD, strategy=None):
     images = data().with_validation() if config.use_validation else data()
     task = ImageTask(images, DataConfig(pad=1), child, cutout=1)
     with strategy.scope():
-        clock = Clock(100, seed=3)
+        rng = StepRng(100, seed=3)
         network = keras.Sequential(
             [
                 keras.Input((4, 4, 1)),
                 keras.layers.Conv2D(4, 3),
                 BatchNorm(),
                 keras.layers.Flatten(),
-                Dropout(child.keep_prob, clock),
+                Dropout(child.keep_prob, rng),
                 keras.layers.Dense(3),
             ]
         )
@@ -134,7 +134,7 @@ def training(config, child=CHILD, strategy=None):
             task,
             child,
         )
-    return Training(trainer, task, config, clock, seed=3)
+    return Training(trainer, task, config, rng, seed=3)
 
 
 TRAIN = ImageTrainConfig(num_epochs=3, batch_size=6, max_steps=5, use_validation=False)

@@ -16,7 +16,7 @@ from enas_tf.data.base import ImageData
 from enas_tf.data.text import TextData
 from enas_tf.experiment.domain import Domain
 from enas_tf.layers.cost import count_params
-from enas_tf.layers.dropout import Clock
+from enas_tf.layers.dropout import StepRng
 from enas_tf.search.evaluator import Evaluator
 from enas_tf.search.reinforce import Reinforce
 from enas_tf.tasks.base import Task
@@ -34,9 +34,9 @@ def search(subject: Subject, total: int) -> Work:
     """A step of the shared weights, on another architecture each time."""
     tokens = _draw(subject, total)
     task = subject.recipe.domain.search_task(subject.settings, subject.data())
-    clock, trainer = _shared_weights(subject, task)
+    rng, trainer = _shared_weights(subject, task)
     size, compiled = subject.settings.search.batch_size, subject.jit_compile
-    return _training(trainer, task, clock, size, compiled, lambda number: (tokens[number],))
+    return _training(trainer, task, rng, size, compiled, lambda number: (tokens[number],))
 
 
 def held(subject: Subject, total: int) -> Work:
@@ -44,9 +44,9 @@ def held(subject: Subject, total: int) -> Work:
     data = subject.data()
     tokens = tf.constant(_middle_arc(subject, data, total).tokens)
     task = subject.recipe.domain.search_task(subject.settings, data)
-    clock, trainer = _shared_weights(subject, task)
+    rng, trainer = _shared_weights(subject, task)
     size, compiled = subject.settings.search.batch_size, subject.jit_compile
-    return _training(trainer, task, clock, size, compiled, lambda _: (tokens,))
+    return _training(trainer, task, rng, size, compiled, lambda _: (tokens,))
 
 
 def static(subject: Subject, total: int) -> Work:
@@ -173,30 +173,30 @@ def _middle_arc(subject: Subject, data: ImageData | TextData, total: int) -> Arc
     return arcs[len(arcs) // 2]
 
 
-def _shared_weights(subject: Subject, task: Task) -> tuple[Clock, ChildTrainer]:
+def _shared_weights(subject: Subject, task: Task) -> tuple[StepRng, ChildTrainer]:
     settings, domain = subject.settings, subject.recipe.domain
     with make_strategy("one").scope():
-        clock = Clock(_BATCHES, settings.common.seed)
-        supernet = domain.supernet(settings, domain.sizes(task.data), clock)
-        return clock, ChildTrainer(supernet, supernet, task, settings.child, subject.jit_compile)
+        rng = StepRng(_BATCHES, settings.common.seed)
+        supernet = domain.supernet(settings, domain.sizes(task.data), rng)
+        return rng, ChildTrainer(supernet, supernet, task, settings.child, subject.jit_compile)
 
 
 def _single_training(subject: Subject, domain: Domain, arc: Arc, task: Task) -> Work:
     settings = subject.settings
     with make_strategy("one").scope():
-        clock = Clock(_BATCHES, settings.common.seed)
-        network = domain.network(arc, settings, domain.sizes(task.data), clock)
+        rng = StepRng(_BATCHES, settings.common.seed)
+        network = domain.network(arc, settings, domain.sizes(task.data), rng)
         config = settings.train.child(settings.child)
         forward = domain.forward(network)
         trainer = ChildTrainer(network, forward, task, config, subject.jit_compile)
     size = settings.train.batch_size
-    return _training(trainer, task, clock, size, subject.jit_compile, lambda number: ())
+    return _training(trainer, task, rng, size, subject.jit_compile, lambda number: ())
 
 
 def _training(
     trainer: ChildTrainer,
     task: Task,
-    clock: Clock,
+    rng: StepRng,
     batch_size: int,
     compiled: bool,
     extra: Callable[[int], tuple],
@@ -209,7 +209,7 @@ def _training(
     batches = list(batches)
 
     def step(number: int) -> dict[str, tf.Tensor]:
-        clock.step.assign(number)
+        rng.step.assign(number)
         return trainer.train_step(batches[number % _BATCHES], *extra(number))
 
     num_examples, params = task.num_examples(batch_size), count_params(trainer.child)

@@ -12,7 +12,7 @@ import keras
 from enas_tf.core.network_config import CellChildConfig, ImageChildConfig
 from enas_tf.layers.blocks import KerasBlocks
 from enas_tf.layers.conv import ConvNorm, FactorizedReduction
-from enas_tf.layers.dropout import Clock
+from enas_tf.layers.dropout import StepRng
 from enas_tf.layers.norm import EPSILON, BatchNorm
 from enas_tf.macro.ops import EPSILON as MACRO_EPSILON
 from enas_tf.macro.space import MacroArc
@@ -26,12 +26,12 @@ class SearchBlocks(KerasBlocks):
     """Makes the blocks that a shared-weight network has; see `enas_tf.layers.blocks.Blocks`.
 
     Args:
-        clock: the step that dropout depends on.
+        rng: of dropout.
         epsilon: of the batch norms of ops.
     """
 
-    def __init__(self, clock: Clock, epsilon: float = EPSILON) -> None:
-        super().__init__(clock)
+    def __init__(self, rng: StepRng, epsilon: float = EPSILON) -> None:
+        super().__init__(rng)
         self.op_norm = partial(BatchNorm, moving=False, epsilon=epsilon)
 
     def norm(self, name: str) -> BatchNorm:
@@ -54,13 +54,13 @@ def build_micro(
     config: CellChildConfig,
     image_shape: tuple[int, int, int],
     num_classes: int,
-    clock: Clock,
+    rng: StepRng,
 ) -> keras.Model:
     """Builds what a `MicroSupernet` of the same configuration runs for one architecture.
 
     Arguments and result are those of `enas_tf.micro.network.build`.
     """
-    images, blocks = keras.Input(image_shape), SearchBlocks(clock)
+    images, blocks = keras.Input(image_shape), SearchBlocks(rng)
     channels, aux_logits = config.out_filters, []
     prev_prev = prev = blocks.conv_norm(images, 3 * channels, 3, relu=False)
     for number in range(config.num_layers + 2):
@@ -82,13 +82,13 @@ def build_macro(
     config: ImageChildConfig,
     image_shape: tuple[int, int, int],
     num_classes: int,
-    clock: Clock,
+    rng: StepRng,
 ) -> keras.Model:
     """Builds what a `MacroSupernet` of the same configuration runs for one architecture.
 
     Arguments and result are those of `enas_tf.macro.network.build`.
     """
-    images, blocks = keras.Input(image_shape), SearchBlocks(clock, MACRO_EPSILON)
+    images, blocks = keras.Input(image_shape), SearchBlocks(rng, MACRO_EPSILON)
     channels, aux_logits = config.out_filters, []
     entries = [blocks.conv_norm(images, channels, 3, relu=False)]
     for number, layer in enumerate(arc.layers):

@@ -9,7 +9,7 @@ import keras
 from enas_tf.core.space import Arc
 from enas_tf.experiment.settings import Settings
 from enas_tf.layers.cost import Cost
-from enas_tf.layers.dropout import Clock
+from enas_tf.layers.dropout import StepRng
 from enas_tf.tasks.base import Task
 from enas_tf.training.child_trainer import Forward
 
@@ -42,10 +42,10 @@ class Domain(Protocol):
     def train_task(self, settings: Settings, data: Any) -> Task:
         """The task of the final training."""
 
-    def supernet(self, settings: Settings, sizes: tuple, clock: Clock) -> keras.Model:
+    def supernet(self, settings: Settings, sizes: tuple, rng: StepRng) -> keras.Model:
         """The shared-weight network."""
 
-    def network(self, arc: Arc, settings: Settings, sizes: tuple, clock: Clock) -> keras.Model:
+    def network(self, arc: Arc, settings: Settings, sizes: tuple, rng: StepRng) -> keras.Model:
         """The final network of an architecture."""
 
     def forward(self, network: keras.Model) -> Forward:

@@ -16,7 +16,7 @@ from enas_tf.experiment.preflight import check_search, check_training
 from enas_tf.experiment.recipe import Recipe
 from enas_tf.experiment.settings import FREE, Settings, flags_of, run_config
 from enas_tf.layers.cost import count_params
-from enas_tf.layers.dropout import Clock
+from enas_tf.layers.dropout import StepRng
 from enas_tf.search.algorithms import make_algorithm
 from enas_tf.search.compare import compare
 from enas_tf.search.derive import derive
@@ -255,10 +255,10 @@ class Experiment:
         steps = task.steps_per_epoch(config.batch_size, config.max_steps) * config.num_epochs
         algorithm = make_algorithm(self.recipe.controller, settings.space, settings.controller)
         with self.strategy.scope():
-            clock = Clock(steps, settings.common.seed)
-            supernet = self.domain.supernet(settings, self.domain.sizes(self.data), clock)
+            rng = StepRng(steps, settings.common.seed)
+            supernet = self.domain.supernet(settings, self.domain.sizes(self.data), rng)
             trainer = ChildTrainer(supernet, supernet, task, settings.child, self._compiles())
-        return Search(trainer, algorithm, task, config, clock, settings.common.seed)
+        return Search(trainer, algorithm, task, config, rng, settings.common.seed)
 
     def _searched(self) -> Search:
         """The search as its newest checkpoint holds it."""
@@ -285,11 +285,11 @@ class Experiment:
         # XLA refuses the gradient of Keras' max pooling where a run is to be deterministic.
         compiled = self._compiles(final=True) and not settings.common.deterministic
         with self.strategy.scope():
-            clock = Clock(steps, settings.common.seed)
-            network = self.domain.network(arc, settings, self.domain.sizes(self.data), clock)
+            rng = StepRng(steps, settings.common.seed)
+            network = self.domain.network(arc, settings, self.domain.sizes(self.data), rng)
             forward, child = self.domain.forward(network), config.child(settings.child)
             trainer = ChildTrainer(network, forward, task, child, compiled)
-        return Training(trainer, task, config, clock, settings.common.seed), network
+        return Training(trainer, task, config, rng, settings.common.seed), network
 
     def _report(self) -> None:
         """Writes `report.html`, of what the run's folder holds by now."""

@@ -11,7 +11,7 @@ from enas_tf.data.images import load_images
 from enas_tf.experiment.settings import Settings
 from enas_tf.export.images import export_images, predict
 from enas_tf.layers.cost import Cost
-from enas_tf.layers.dropout import Clock
+from enas_tf.layers.dropout import StepRng
 from enas_tf.tasks.images import ImageTask, NetworkForward
 
 _SHOWN_IMAGES = 3
@@ -24,10 +24,10 @@ class ImageDomain:
     """See `enas_tf.experiment.domain.Domain`.
 
     Args:
-        supernet: called with space, child configuration, image shape, classes, clock, and whether
+        supernet: called with space, child configuration, image shape, classes, rng, and whether
             to keep moving averages.
-        build_network: from an architecture, child configuration, image shape, classes and clock.
-        count_cost: from the same but the clock, without building.
+        build_network: from an architecture, child configuration, image shape, classes and rng.
+        count_cost: from the same but the rng, without building.
     """
 
     def __init__(
@@ -68,14 +68,14 @@ class ImageDomain:
         data = data.with_validation() if settings.train.use_validation else data
         return ImageTask(data, settings.data, child, settings.data.cutout)
 
-    def supernet(self, settings: Settings, sizes: Sizes, clock: Clock) -> keras.Model:
+    def supernet(self, settings: Settings, sizes: Sizes, rng: StepRng) -> keras.Model:
         """With moving averages where rewards go by them."""
         moving = settings.search.reward_bn == "moving"
-        return self._supernet(settings.space, settings.child, *sizes, clock, moving)
+        return self._supernet(settings.space, settings.child, *sizes, rng, moving)
 
-    def network(self, arc: Arc, settings: Settings, sizes: Sizes, clock: Clock) -> keras.Model:
+    def network(self, arc: Arc, settings: Settings, sizes: Sizes, rng: StepRng) -> keras.Model:
         """From images to logits and, where there is such a head, auxiliary logits."""
-        return self._build_network(arc, settings.train.child(settings.child), *sizes, clock)
+        return self._build_network(arc, settings.train.child(settings.child), *sizes, rng)
 
     def forward(self, network: keras.Model) -> NetworkForward:
         """Without the auxiliary head outside training."""

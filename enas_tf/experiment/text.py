@@ -11,7 +11,7 @@ from enas_tf.data.text import TextData
 from enas_tf.experiment.settings import Settings
 from enas_tf.export.text import export_text, next_words
 from enas_tf.layers.cost import Cost
-from enas_tf.layers.dropout import Clock
+from enas_tf.layers.dropout import StepRng
 from enas_tf.tasks.language import LanguageTask
 from enas_tf.training.child_trainer import Forward
 
@@ -27,9 +27,9 @@ class TextDomain:
     """See `enas_tf.experiment.domain.Domain`.
 
     Args:
-        supernet: called with space, child configuration, vocabulary size, batch size and clock.
+        supernet: called with space, child configuration, vocabulary size, batch size and rng.
         build_network: from an architecture, child configuration, vocabulary size, batch size and
-            clock.
+            rng.
         count_cost: from an architecture, child configuration and vocabulary size.
         deployable: makes of a trained network one whose state is an input and an output.
     """
@@ -72,15 +72,15 @@ class TextDomain:
         """Of the final network."""
         return LanguageTask(data, settings.data, settings.train.child(settings.child))
 
-    def supernet(self, settings: Settings, sizes: Sizes, clock: Clock) -> keras.Model:
+    def supernet(self, settings: Settings, sizes: Sizes, rng: StepRng) -> keras.Model:
         """Carries the states of a batch of the search."""
         batch_size = settings.search.batch_size
-        return self._supernet(settings.space, settings.child, *sizes, batch_size, clock)
+        return self._supernet(settings.space, settings.child, *sizes, batch_size, rng)
 
-    def network(self, arc: Arc, settings: Settings, sizes: Sizes, clock: Clock) -> keras.Model:
+    def network(self, arc: Arc, settings: Settings, sizes: Sizes, rng: StepRng) -> keras.Model:
         """Carries the states of a batch of the final training."""
         child = settings.train.child(settings.child)
-        return self._build_network(arc, child, *sizes, settings.train.batch_size, clock)
+        return self._build_network(arc, child, *sizes, settings.train.batch_size, rng)
 
     def forward(self, network: keras.Model) -> Forward:
         """The network itself."""

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import keras
 
 from enas_tf.layers.aux_head import AuxHead
-from enas_tf.layers.dropout import Clock, Dropout, DropPath
+from enas_tf.layers.dropout import Dropout, DropPath, StepRng
 from enas_tf.layers.initializers import he_normal
 from enas_tf.layers.kernels import PoolKind
 from enas_tf.layers.norm import BatchNorm
@@ -84,11 +84,11 @@ class KerasBlocks:
     """Makes blocks of Keras' own layers and our batch norm; see `Blocks`.
 
     Args:
-        clock: the step that dropout and drop path depend on.
+        rng: of dropout and drop path.
     """
 
-    def __init__(self, clock: Clock) -> None:
-        self._clock = clock
+    def __init__(self, rng: StepRng) -> None:
+        self._rng = rng
 
     def norm(self, name: str) -> BatchNorm:
         """Makes the batch norm of a convolution."""
@@ -193,7 +193,7 @@ class KerasBlocks:
         self, x: keras.KerasTensor, keep_prob: float, depth: float, name: str
     ) -> keras.KerasTensor:
         """Drops a whole input at random."""
-        return DropPath(keep_prob, depth, self._clock, name=f"{name}_drop_path")(x)
+        return DropPath(keep_prob, depth, self._rng, name=f"{name}_drop_path")(x)
 
     def aux_head(self, x: keras.KerasTensor, num_classes: int) -> keras.KerasTensor:
         """Returns the logits of an auxiliary classifier."""
@@ -204,7 +204,7 @@ class KerasBlocks:
     ) -> keras.KerasTensor:
         """Returns logits of the means over height and width, after dropout."""
         features = keras.layers.GlobalAveragePooling2D(name="pool")(x)
-        features = Dropout(keep_prob, self._clock, name="dropout")(features)
+        features = Dropout(keep_prob, self._rng, name="dropout")(features)
         return keras.layers.Dense(
             num_classes,
             use_bias=False,

@@ -10,27 +10,31 @@ import keras
 import tensorflow as tf
 
 
-def attempt_offset(attempt: int | tf.Tensor) -> int | tf.Tensor:
-    """What to add to a seed so that each attempt, an integer or a tensor, draws other numbers."""
-    return attempt * 2**20
+def retry_offset(retry: int | tf.Tensor) -> int | tf.Tensor:
+    """Returns what to add to a seed so that each retry, an integer or a tensor, draws anew."""
+    return retry * 2**20
 
 
-class Clock:
-    """The step that a network is at; its dropout layers read it.
+class StepRng:
+    """The random numbers of a network's dropout layers, which depend on seed and step alone.
 
-    Steps that are taken again, after a loss that was not finite, are of another attempt and draw
+    Steps that are taken again, after a loss that was not finite, belong to another retry and draw
     other masks.
 
     Args:
         num_steps: of the whole training, after which drop path is at its full strength.
         seed: of all masks.
+
+    Attributes:
+        step: the step that the network is at; whoever trains it assigns it, int64.
+        retry: how often it went back to a checkpoint, int64.
     """
 
     def __init__(self, num_steps: int, seed: int) -> None:
         self.num_steps = num_steps
         self.seed = seed
         self.step = tf.Variable(0, trainable=False, dtype=tf.int64, name="step")
-        self.attempt = tf.Variable(0, trainable=False, dtype=tf.int64, name="attempt")
+        self.retry = tf.Variable(0, trainable=False, dtype=tf.int64, name="retry")
         self._streams = itertools.count()
 
     def stream(self) -> int:
@@ -52,7 +56,7 @@ class Clock:
         """
         # 2**32 streams of masks a step are more than anyone has.
         place = self.step * 2**32 + stream
-        seed = self.seed + attempt_offset(self.attempt)
+        seed = self.seed + retry_offset(self.retry)
         uniform = tf.random.stateless_uniform(shape, tf.stack([seed, place]))
         return tf.floor(uniform + keep_prob)
 
@@ -81,24 +85,24 @@ class Dropout(keras.layers.Layer):
 
     Args:
         keep_prob: in (0, 1].
-        clock: the network's.
+        rng: of the network's dropout.
 
     Call arguments:
         x: `(batch, ...)`.
     """
 
-    def __init__(self, keep_prob: float, clock: Clock, **kwargs) -> None:
+    def __init__(self, keep_prob: float, rng: StepRng, **kwargs) -> None:
         super().__init__(**kwargs)
         self.keep_prob = keep_prob
-        self._clock = clock
-        self._stream = clock.stream()
+        self._rng = rng
+        self._stream = rng.stream()
 
     def call(self, x: tf.Tensor, training: bool = False) -> tf.Tensor:
         """Of `x`'s shape."""
         if not training or self.keep_prob == 1:
             return x
         shape = tf.unstack(tf.shape(x))
-        mask = self._clock.keep_rows(self._stream, shape, self.keep_prob)
+        mask = self._rng.keep_rows(self._stream, shape, self.keep_prob)
         return x * tf.cast(mask / self.keep_prob, x.dtype)
 
 
@@ -112,17 +116,17 @@ class DropPath(keras.layers.Layer):
     Args:
         keep_prob: of the last layer at the last step.
         depth: `(layer + 1) / layers`, in (0, 1].
-        clock: the network's.
+        rng: of the network's dropout.
 
     Call arguments:
         x: `(batch, height, width, channels)`.
     """
 
-    def __init__(self, keep_prob: float, depth: float, clock: Clock, **kwargs) -> None:
+    def __init__(self, keep_prob: float, depth: float, rng: StepRng, **kwargs) -> None:
         super().__init__(**kwargs)
         self.layer_keep_prob = 1 - depth * (1 - keep_prob)
-        self._clock = clock
-        self._stream = clock.stream()
+        self._rng = rng
+        self._stream = rng.stream()
 
     def mask(self, shape: list) -> tf.Tensor:
         """Factors of this step: 0 for what is dropped, else over 1; float32.
@@ -130,8 +134,8 @@ class DropPath(keras.layers.Layer):
         Args:
             shape: of the factors, the first axis that of this replica's examples.
         """
-        keep_prob = 1 - self._clock.ratio() * (1 - self.layer_keep_prob)
-        return self._clock.keep_rows(self._stream, shape, keep_prob) / keep_prob
+        keep_prob = 1 - self._rng.ratio() * (1 - self.layer_keep_prob)
+        return self._rng.keep_rows(self._stream, shape, keep_prob) / keep_prob
 
     def call(self, x: tf.Tensor, training: bool = False) -> tf.Tensor:
         """Of `x`'s shape."""

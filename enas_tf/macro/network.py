@@ -12,7 +12,7 @@ from enas_tf.core.errors import UserError
 from enas_tf.core.network_config import ImageChildConfig
 from enas_tf.layers.blocks import Blocks, Images, KerasBlocks
 from enas_tf.layers.cost import Cost, count
-from enas_tf.layers.dropout import Clock
+from enas_tf.layers.dropout import StepRng
 from enas_tf.macro.ops import MacroOp
 from enas_tf.macro.space import MacroArc
 
@@ -37,7 +37,7 @@ def build(
     config: MacroChildConfig,
     image_shape: tuple[int, int, int],
     num_classes: int,
-    clock: Clock,
+    rng: StepRng,
 ) -> keras.Model:
     """The network of one architecture.
 
@@ -46,7 +46,7 @@ def build(
         config: sizes and dropout.
         image_shape: `(height, width, channels)` of the input, normalised float32 images.
         num_classes: of the logits.
-        clock: the step that dropout and drop path go by.
+        rng: of dropout and drop path.
 
     Returns:
         A model from images to the logits, `(batch, num_classes)`, and where `config.aux_head`, a
@@ -57,7 +57,7 @@ def build(
         UserError: an op that the authors' final network does not have.
     """
     images = keras.Input(image_shape, name="images")
-    outputs, unjoined = _assemble(arc, config, images, num_classes, KerasBlocks(clock))
+    outputs, unjoined = _assemble(arc, config, images, num_classes, KerasBlocks(rng))
     network = keras.Model(images, outputs if outputs[1:] else outputs[0], name="macro_network")
     network.unjoined = []
     if config.authors_macro:

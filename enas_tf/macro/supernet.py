@@ -12,7 +12,7 @@ import tensorflow as tf
 from enas_tf.core.network_config import ImageChildConfig
 from enas_tf.layers.aux_head import AuxHead
 from enas_tf.layers.conv import ConvNorm
-from enas_tf.layers.dropout import Clock, Dropout, DropPath
+from enas_tf.layers.dropout import Dropout, DropPath, StepRng
 from enas_tf.layers.initializers import he_normal
 from enas_tf.layers.norm import BatchNorm, MovingAverages, normalize
 from enas_tf.macro.banks import LayerBanks, ReductionBank, layer_function
@@ -28,7 +28,7 @@ class MacroSupernet(keras.Model):
         config: sizes and dropout.
         image_shape: `(height, width, channels)`.
         num_classes: of the logits.
-        clock: the step that dropout goes by.
+        rng: of dropout.
         moving_averages: whether batch norm keeps moving averages and goes by them where `training`
             is false, as in the authors' code; else it always goes by the batch's statistics.
 
@@ -44,7 +44,7 @@ class MacroSupernet(keras.Model):
         config: ImageChildConfig,
         image_shape: tuple[int, int, int],
         num_classes: int,
-        clock: Clock,
+        rng: StepRng,
         moving_averages: bool = False,
     ) -> None:
         super().__init__(name="macro_supernet")
@@ -61,9 +61,9 @@ class MacroSupernet(keras.Model):
             for layer in space.pools
         }
         depths = [(layer + 1) / space.num_layers for layer in range(space.num_layers)]
-        self.drop_paths = [DropPath(config.drop_path_keep_prob, d, clock) for d in depths]
+        self.drop_paths = [DropPath(config.drop_path_keep_prob, d, rng) for d in depths]
         self.aux_head = AuxHead(num_classes, name="aux_head") if config.aux_head else None
-        self.dropout = Dropout(config.keep_prob, clock)
+        self.dropout = Dropout(config.keep_prob, rng)
         self.num_classes = num_classes
         self.build((None, *image_shape))
 

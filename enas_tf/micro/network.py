@@ -10,7 +10,7 @@ import keras
 from enas_tf.core.network_config import CellChildConfig
 from enas_tf.layers.blocks import Blocks, Images, KerasBlocks
 from enas_tf.layers.cost import Cost, count
-from enas_tf.layers.dropout import Clock
+from enas_tf.layers.dropout import StepRng
 from enas_tf.micro.ops import MicroOp
 from enas_tf.micro.space import Cell, MicroArc
 
@@ -20,7 +20,7 @@ def build(
     config: CellChildConfig,
     image_shape: tuple[int, int, int],
     num_classes: int,
-    clock: Clock,
+    rng: StepRng,
 ) -> keras.Model:
     """Builds the network of one architecture.
 
@@ -29,14 +29,14 @@ def build(
         config: sizes and dropout.
         image_shape: `(height, width, channels)` of the input, normalised float32 images.
         num_classes: of the logits.
-        clock: the step that dropout and drop path depend on.
+        rng: of dropout and drop path.
 
     Returns:
         A model from images to the logits, `(batch, num_classes)`, and where `config.aux_head`, a
         second output, the auxiliary logits of the same shape; float32.
     """
     images = keras.Input(image_shape, name="images")
-    outputs = _assemble(arc, config, images, num_classes, KerasBlocks(clock))
+    outputs = _assemble(arc, config, images, num_classes, KerasBlocks(rng))
     return keras.Model(images, outputs, name="micro_network")
 
 

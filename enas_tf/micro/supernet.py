@@ -11,7 +11,7 @@ import tensorflow as tf
 from enas_tf.core.network_config import CellChildConfig
 from enas_tf.layers.aux_head import AuxHead
 from enas_tf.layers.conv import ConvNorm, FactorizedReduction
-from enas_tf.layers.dropout import Clock, Dropout, DropPath
+from enas_tf.layers.dropout import Dropout, DropPath, StepRng
 from enas_tf.layers.initializers import he_normal
 from enas_tf.layers.norm import BatchNorm
 from enas_tf.micro.shared_cell import SharedCell
@@ -41,17 +41,17 @@ class SharedLayer(keras.layers.Layer):
 
     def build(self, input_shapes: tuple[tuple, tuple]) -> None:
         """Makes the weights that inputs of these shapes need."""
-        older, newer = input_shapes
+        prev_prev, prev = input_shapes
         channels = self.cell.channels
         if self.is_reduction:
             self.reduce = FactorizedReduction(channels, norm=self.norm, name="reduce")
-            self.reduce.build(newer)
-            older, newer = newer, (None, -(-newer[1] // 2), -(-newer[2] // 2), channels)
-        output = (*newer[:3], channels)
-        self.calibrate_0 = self._calibration(older, output, "calibrate_0")
-        self.calibrate_1 = self._calibration(newer, output, "calibrate_1")
+            self.reduce.build(prev)
+            prev_prev, prev = prev, (None, -(-prev[1] // 2), -(-prev[2] // 2), channels)
+        output = (*prev[:3], channels)
+        self.calibrate_0 = self._calibration(prev_prev, output, "calibrate_0")
+        self.calibrate_1 = self._calibration(prev, output, "calibrate_1")
         self.cell.build()
-        self.next_shapes = newer, output
+        self.next_shapes = prev, output
 
     def _calibration(self, shape: tuple, wanted: tuple, name: str) -> keras.layers.Layer | None:
         """The layer that brings an input of one shape to another; None where they are equal."""
@@ -68,14 +68,14 @@ class SharedLayer(keras.layers.Layer):
         self, inputs: tuple[tf.Tensor, tf.Tensor], tokens: tf.Tensor, training: bool = False
     ) -> tuple[tf.Tensor, tf.Tensor]:
         """The next layer's two inputs, the second of which is this layer's output."""
-        older, newer = inputs
+        prev_prev, prev = inputs
         if self.is_reduction:
-            older, newer = newer, self.reduce(newer, training=training)
+            prev_prev, prev = prev, self.reduce(prev, training=training)
         calibrated = (
-            self.calibrate_0(older, training=training) if self.calibrate_0 else older,
-            self.calibrate_1(newer, training=training) if self.calibrate_1 else newer,
+            self.calibrate_0(prev_prev, training=training) if self.calibrate_0 else prev_prev,
+            self.calibrate_1(prev, training=training) if self.calibrate_1 else prev,
         )
-        return newer, self.cell(calibrated, tokens, training=training)
+        return prev, self.cell(calibrated, tokens, training=training)
 
 
 class MicroSupernet(keras.Model):
@@ -86,7 +86,7 @@ class MicroSupernet(keras.Model):
         config: sizes and dropout.
         image_shape: `(height, width, channels)`.
         num_classes: of the logits.
-        clock: the step that dropout goes by.
+        rng: of dropout.
         moving_averages: whether batch norm keeps moving averages and goes by them where `training`
             is false; else it always goes by the batch's statistics, as in the authors' code.
 
@@ -102,7 +102,7 @@ class MicroSupernet(keras.Model):
         config: CellChildConfig,
         image_shape: tuple[int, int, int],
         num_classes: int,
-        clock: Clock,
+        rng: StepRng,
         moving_averages: bool = False,
     ) -> None:
         super().__init__(name="micro_supernet")
@@ -114,12 +114,12 @@ class MicroSupernet(keras.Model):
         self.cells = []
         for layer in range(num_layers):
             channels = config.out_filters * 2 ** sum(r <= layer for r in config.reductions)
-            drop_path = DropPath(config.drop_path_keep_prob, (layer + 1) / num_layers, clock)
+            drop_path = DropPath(config.drop_path_keep_prob, (layer + 1) / num_layers, rng)
             cell = SharedCell(space, channels, drop_path, moving_averages, name="cell")
             is_reduction = layer in config.reductions
             self.cells.append(SharedLayer(cell, is_reduction, name=f"layer_{layer}"))
         self.aux_head = AuxHead(num_classes, name="aux_head") if config.aux_head else None
-        self.dropout = Dropout(config.keep_prob, clock)
+        self.dropout = Dropout(config.keep_prob, rng)
         self.num_classes = num_classes
         self.build((None, *image_shape))
 

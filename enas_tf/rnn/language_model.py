@@ -10,7 +10,7 @@ import keras
 import tensorflow as tf
 
 from enas_tf.core.network_config import RnnChildConfig
-from enas_tf.layers.dropout import Clock
+from enas_tf.layers.dropout import StepRng
 from enas_tf.rnn.recurrence import Masks, Wiring, WordRecurrence
 
 
@@ -21,26 +21,26 @@ class SequenceDropout:
         config: the drop rates.
         vocab_size: words.
         num_nodes: of the cell, node 0 not counted.
-        clock: the network's.
+        rng: of the network's dropout.
     """
 
     def __init__(
-        self, config: RnnChildConfig, vocab_size: int, num_nodes: int, clock: Clock
+        self, config: RnnChildConfig, vocab_size: int, num_nodes: int, rng: StepRng
     ) -> None:
         self._config = config
         self._vocab_size = vocab_size
-        self._clock = clock
+        self._rng = rng
         # In this order, since a mask's numbers follow from its stream's.
-        self._word = clock.stream()
-        self._embedding = clock.stream()
-        self._input = clock.stream()
-        self._node = clock.stream()
-        self._output = clock.stream()
-        self._kernels = [clock.stream() for _ in range(num_nodes + 1)]
+        self._word = rng.stream()
+        self._embedding = rng.stream()
+        self._input = rng.stream()
+        self._node = rng.stream()
+        self._output = rng.stream()
+        self._kernels = [rng.stream() for _ in range(num_nodes + 1)]
 
     def draw(self, rows: tf.Tensor | int) -> Masks:
-        """The masks of the clock's step for so many rows of this replica."""
-        config, keep_mask, keep_rows = self._config, self._clock.keep_mask, self._clock.keep_rows
+        """The masks of this step for so many rows of this replica."""
+        config, keep_mask, keep_rows = self._config, self._rng.keep_mask, self._rng.keep_rows
         hidden = config.hidden_size
         shape, kernel_shape = [rows, hidden], [hidden, 2 * hidden]
         kernels = [
@@ -144,7 +144,7 @@ class LanguageModel(keras.Model):
         config: the drop rates.
         num_nodes: of the cell, node 0 not counted.
         batch_size: rows in training, of all replicas together.
-        clock: the step that dropout goes by.
+        rng: of dropout.
     """
 
     def __init__(
@@ -153,14 +153,14 @@ class LanguageModel(keras.Model):
         config: RnnChildConfig,
         num_nodes: int,
         batch_size: int,
-        clock: Clock,
+        rng: StepRng,
     ) -> None:
         super().__init__()
         self.recurrence = recurrence
         self.recurrence.build()
         self.carried = CarriedState(batch_size, config.hidden_size, name="carried_state")
         self.carried.build()
-        self._dropout = SequenceDropout(config, recurrence.vocab_size, num_nodes, clock)
+        self._dropout = SequenceDropout(config, recurrence.vocab_size, num_nodes, rng)
         self.built = True
 
     def carry_on(

@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from enas_tf.core.network_config import RnnChildConfig
 from enas_tf.layers.cost import Cost
-from enas_tf.layers.dropout import Clock
+from enas_tf.layers.dropout import StepRng
 from enas_tf.layers.softmax import word_logits
 from enas_tf.rnn.language_model import LanguageModel
 from enas_tf.rnn.ops import OPS
@@ -118,7 +118,7 @@ class RnnNetwork(LanguageModel):
         config: sizes and dropout.
         vocab_size: words.
         batch_size: rows in training, of all replicas together.
-        clock: the step that dropout goes by.
+        rng: of dropout.
 
     Call arguments:
         words: `(rows, time)`, int32.
@@ -128,13 +128,13 @@ class RnnNetwork(LanguageModel):
     """
 
     def __init__(
-        self, arc: RnnArc, config: RnnChildConfig, vocab_size: int, batch_size: int, clock: Clock
+        self, arc: RnnArc, config: RnnChildConfig, vocab_size: int, batch_size: int, rng: StepRng
     ) -> None:
         sizes = vocab_size, config.hidden_size, config.init_range
         recurrence = CellRecurrence(
             str(arc), config.output, *sizes, op_set=arc.op_set, name="recurrence"
         )
-        super().__init__(recurrence, config, len(arc.nodes), batch_size, clock)
+        super().__init__(recurrence, config, len(arc.nodes), batch_size, rng)
 
     def call(self, words: tf.Tensor, starts: tf.Tensor, training: bool = False) -> RnnOutputs:
         """What the next words follow from, and the decay: the sum of squares of all weights."""
@@ -158,10 +158,10 @@ class RnnNetwork(LanguageModel):
 
 
 def build(
-    arc: RnnArc, config: RnnChildConfig, vocab_size: int, batch_size: int, clock: Clock
+    arc: RnnArc, config: RnnChildConfig, vocab_size: int, batch_size: int, rng: StepRng
 ) -> RnnNetwork:
     """The network of one architecture; see `RnnNetwork`."""
-    return RnnNetwork(arc, config, vocab_size, batch_size, clock)
+    return RnnNetwork(arc, config, vocab_size, batch_size, rng)
 
 
 def count_cost(arc: RnnArc, config: RnnChildConfig, vocab_size: int) -> Cost:

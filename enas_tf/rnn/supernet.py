@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from enas_tf.core.network_config import RnnChildConfig
 from enas_tf.layers.choice import select, take_rows
-from enas_tf.layers.dropout import Clock
+from enas_tf.layers.dropout import StepRng
 from enas_tf.layers.form import Form, current_form
 from enas_tf.rnn.language_model import LanguageModel
 from enas_tf.rnn.ops import Activation
@@ -126,7 +126,7 @@ class RnnSupernet(LanguageModel):
         config: sizes and dropout.
         vocab_size: words.
         batch_size: rows in training, of all replicas together.
-        clock: the step that dropout goes by.
+        rng: of dropout.
 
     Call arguments:
         words: `(rows, time)`, int32.
@@ -142,11 +142,11 @@ class RnnSupernet(LanguageModel):
         config: RnnChildConfig,
         vocab_size: int,
         batch_size: int,
-        clock: Clock,
+        rng: StepRng,
     ) -> None:
         sizes = vocab_size, config.hidden_size, config.init_range
         recurrence = SharedRecurrence(space, *sizes, name="recurrence")
-        super().__init__(recurrence, config, space.num_nodes, batch_size, clock)
+        super().__init__(recurrence, config, space.num_nodes, batch_size, rng)
         self.space = space
         self.config = config
 

@@ -13,7 +13,7 @@ import tensorflow as tf
 
 from enas_tf.core.config import option
 from enas_tf.core.errors import UserError
-from enas_tf.layers.dropout import Clock
+from enas_tf.layers.dropout import StepRng
 from enas_tf.search import arcs_log
 from enas_tf.search.algorithm import Algorithm
 from enas_tf.search.controller import Draws
@@ -94,7 +94,7 @@ class Search:
         algorithm: proposes architectures and learns from their rewards.
         task: the data, losses and rewards.
         config: the search's.
-        clock: the supernet's.
+        rng: of the supernet's dropout.
         seed: of all that is drawn.
     """
 
@@ -104,7 +104,7 @@ class Search:
         algorithm: Algorithm,
         task: Task,
         config: SearchConfig,
-        clock: Clock,
+        rng: StepRng,
         seed: int,
     ) -> None:
         self.trainer = trainer
@@ -115,7 +115,7 @@ class Search:
         self._replicas = self._strategy.num_replicas_in_sync
         config.check_replicas(self._replicas)
         self._first_seed = seed
-        self.epochs = TrainingEpochs(trainer, task, config, clock, seed)
+        self.epochs = TrainingEpochs(trainer, task, config, rng, seed)
         self.evaluator = Evaluator(trainer, task, config.batch_size)
         # Raises now, not after an epoch, where the validation split is too small.
         self.evaluator.shuffled_batches(self.epochs.seed, 0, 1)

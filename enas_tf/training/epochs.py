@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Protocol
 
-from enas_tf.layers.dropout import Clock, attempt_offset
+from enas_tf.layers.dropout import StepRng, retry_offset
 from enas_tf.tasks.base import Task
 from enas_tf.training.child_trainer import ChildTrainer
 from enas_tf.training.distribution import distribute
@@ -32,7 +32,7 @@ class TrainingEpochs:
         trainer: of the weights.
         task: gives training batches.
         config: of the epochs.
-        clock: the child's.
+        rng: of the child's dropout.
         seed: of all that is drawn.
 
     Attributes:
@@ -41,20 +41,20 @@ class TrainingEpochs:
     """
 
     def __init__(
-        self, trainer: ChildTrainer, task: Task, config: EpochConfig, clock: Clock, seed: int
+        self, trainer: ChildTrainer, task: Task, config: EpochConfig, rng: StepRng, seed: int
     ) -> None:
         self._trainer = trainer
         self._task = task
         self._batch_size = config.batch_size
-        self._clock = clock
+        self._rng = rng
         self._first_seed = seed
         self.steps_per_epoch = task.steps_per_epoch(config.batch_size, config.max_steps)
         self.start(0)
 
     def start(self, retries: int) -> None:
         """Has all that follows draw the numbers of a retry, counted from 0."""
-        self._clock.attempt.assign(retries)
-        self.seed = self._first_seed + attempt_offset(retries)
+        self._rng.retry.assign(retries)
+        self.seed = self._first_seed + retry_offset(retries)
 
     def run(
         self,
@@ -82,7 +82,7 @@ class TrainingEpochs:
         self._trainer.trace(batches, *extra(steps[0]))
         num_examples = self._task.num_examples(self._batch_size)
         for step, batch in zip(steps, batches, strict=True):
-            self._clock.step.assign(first + step)
+            self._rng.step.assign(first + step)
             metrics = self._trainer.train_step(batch, *extra(step))
             after_step()
             is_last = step == steps[-1]

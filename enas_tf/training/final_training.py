@@ -14,7 +14,7 @@ import tensorflow as tf
 from enas_tf.core.config import option
 from enas_tf.core.errors import UserError
 from enas_tf.core.network_config import CellChildConfig, ImageChildConfig, RnnChildConfig
-from enas_tf.layers.dropout import Clock
+from enas_tf.layers.dropout import StepRng
 from enas_tf.tasks.base import Task
 from enas_tf.training.checkpoints import Checkpoints
 from enas_tf.training.child_trainer import ChildTrainer
@@ -157,7 +157,7 @@ class Training:
         trainer: trains the network.
         task: the data, losses and metrics; its training split is what is trained on.
         config: the training's.
-        clock: the network's.
+        rng: of the network's dropout.
         seed: of all that is drawn.
     """
 
@@ -166,13 +166,13 @@ class Training:
         trainer: ChildTrainer,
         task: Task,
         config: TrainConfig,
-        clock: Clock,
+        rng: StepRng,
         seed: int,
     ) -> None:
         self.trainer = trainer
         self.task = task
         self.config = config
-        self.epochs = TrainingEpochs(trainer, task, config, clock, seed)
+        self.epochs = TrainingEpochs(trainer, task, config, rng, seed)
         self.average = None
         if config.average_after:
             with trainer.strategy.scope():

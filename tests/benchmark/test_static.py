@@ -7,7 +7,7 @@ from enas_tf.benchmark import static
 from enas_tf.benchmark.static import build_macro, build_micro
 from enas_tf.core.network_config import CellChildConfig
 from enas_tf.layers.cost import count_params
-from enas_tf.layers.dropout import Clock
+from enas_tf.layers.dropout import StepRng
 from enas_tf.macro.network import MacroChildConfig
 from enas_tf.macro.space import MacroSpace
 from enas_tf.macro.supernet import MacroSupernet
@@ -84,8 +84,8 @@ def test_computes_what_the_shared_weights_do(made, arc, config, build, supernet,
     keras.utils.set_random_seed(0)
     sizes = (16, 16, 3), 5
     images = np.random.default_rng(0).normal(size=(8, 16, 16, 3)).astype(np.float32)
-    network = build(arc, config, *sizes, Clock(1, 0))
-    shared = supernet(arc.space, config, *sizes, Clock(1, 0))
+    network = build(arc, config, *sizes, StepRng(1, 0))
+    shared = supernet(arc.space, config, *sizes, StepRng(1, 0))
     for layer, values in zip(made, kernels(shared, arc), strict=True):
         for kernel, value in zip(kernels_of(layer), values, strict=True):
             kernel.assign(tf.reshape(value, kernel.shape))
@@ -101,7 +101,7 @@ def test_has_the_weights_of_one_architecture_alone():
     """Stem, conv 3x3, max pool with nothing joined, separable conv 5x5 with the stem joined."""
     arc = MacroSpace(3).parse("0  5 0  3 1 0")
     config = MacroChildConfig(out_filters=4)
-    network = build_macro(arc, config, (8, 8, 3), 10, Clock(1, 0))
+    network = build_macro(arc, config, (8, 8, 3), 10, StepRng(1, 0))
     norm, conv_1x1 = 8, 16
     stem = 27 * 4 + norm
     layers = (conv_1x1 + norm + 9 * 16 + norm) + (conv_1x1 + norm + norm)

@@ -6,7 +6,7 @@ import tensorflow as tf
 
 from enas_tf.core.network_config import CellChildConfig
 from enas_tf.layers.cost import count_multiply_adds, count_params
-from enas_tf.layers.dropout import Clock
+from enas_tf.layers.dropout import StepRng
 from enas_tf.macro.controller import MacroController, MacroControllerConfig
 from enas_tf.macro.network import MacroChildConfig
 from enas_tf.macro.network import build as build_macro
@@ -28,8 +28,8 @@ def check_macro(name: str) -> None:
     space = MacroSpace(3, op_set=f"conv_3x3,{name.replace(' ', '_')}")
     config = MacroChildConfig(out_filters=8, keep_prob=1.0)
     arc = space.parse("0 0 0 1 1 0")
-    supernet = MacroSupernet(space, config, *_SIZES, Clock(1, 0))
-    network = build_macro(arc, config, *_SIZES, Clock(1, 0))
+    supernet = MacroSupernet(space, config, *_SIZES, StepRng(1, 0))
+    network = build_macro(arc, config, *_SIZES, StepRng(1, 0))
     layer = network.get_layer("layer_2_op_conv")
     assert isinstance(layer, keras.layers.SeparableConv2D) and layer.kernel_size == (7, 7)
     controller = MacroController(space, MacroControllerConfig())
@@ -41,8 +41,8 @@ def check_micro(name: str) -> None:
     space = MicroSpace(1, op_set=f"identity,{name}")
     config = CellChildConfig(num_layers=3, out_filters=8, keep_prob=1.0, aux_head=False)
     arc = space.parse("0 1 1 0  0 1 1 1")
-    supernet = MicroSupernet(space, config, *_SIZES, Clock(1, 0))
-    network = build_micro(arc, config, *_SIZES, Clock(1, 0))
+    supernet = MicroSupernet(space, config, *_SIZES, StepRng(1, 0))
+    network = build_micro(arc, config, *_SIZES, StepRng(1, 0))
     # What a 3x3 kernel with gaps reaches: from the middle of an image every other place two away.
     x = np.zeros((1, 5, 5, 1), np.float32)
     x[0, 2, 2] = 1

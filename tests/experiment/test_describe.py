@@ -3,7 +3,7 @@
 import pytest
 
 from enas_tf.experiment.describe import describe
-from enas_tf.layers.dropout import Clock
+from enas_tf.layers.dropout import StepRng
 from enas_tf.macro.recipe import CIFAR_MACRO
 from enas_tf.micro.recipe import CIFAR_MICRO
 
@@ -22,7 +22,7 @@ def test_says_what_it_computes_what_it_costs_and_how_many_there_are(tmp_path):
     assert "node 2" in shown and "separable conv 3x3" in shown
     settings = CIFAR_MICRO.presets["tiny"]
     arc = settings.space.of("0 0 1 4 0 2 1 3")[1]
-    network = CIFAR_MICRO.domain.network(arc, settings, SIZES, Clock(1, 0))
+    network = CIFAR_MICRO.domain.network(arc, settings, SIZES, StepRng(1, 0))
     trained = sum(w.numpy().size for w in network.trainable_weights if "aux" not in w.path)
     assert f": {trained:,} parameters, " in shown
     assert "multiply-adds for an image of 8x8x1" in shown

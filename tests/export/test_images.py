@@ -14,7 +14,7 @@ from PIL import Image
 from enas_tf.core.network_config import CellChildConfig
 from enas_tf.data.base import ImageData, Split
 from enas_tf.export.images import export_images, predict
-from enas_tf.layers.dropout import Clock
+from enas_tf.layers.dropout import StepRng
 from enas_tf.macro import network as macro
 from enas_tf.macro.space import MacroSpace
 from enas_tf.micro import network as micro
@@ -76,7 +76,7 @@ def build(data):
         build, arc, config = macro.build, MacroSpace.of(MACRO_ARC)[1], MACRO_CONFIG
     else:
         build, arc, config = micro.build, MicroSpace.of(ARC)[1], CONFIG
-    network = build(arc, config, data.image_shape, 3, Clock(10, 0))
+    network = build(arc, config, data.image_shape, 3, StepRng(10, 0))
     generator = np.random.default_rng(5)
     for variable in network.variables:
         positive = "variance" in variable.path or "scale" in variable.path

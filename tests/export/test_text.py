@@ -13,7 +13,7 @@ from enas_tf.core.network_config import RnnChildConfig
 from enas_tf.data.corpora import load_text
 from enas_tf.data.text import TextDataConfig
 from enas_tf.export.text import export_text, next_words
-from enas_tf.layers.dropout import Clock
+from enas_tf.layers.dropout import StepRng
 from enas_tf.rnn.network import build, deployable
 from enas_tf.rnn.space import RnnSpace
 from enas_tf.tasks.language import LanguageTask
@@ -73,7 +73,7 @@ def exported(tmp_path_factory):
     data = load_text(f"text:{folder}", None)
     keras.utils.set_random_seed(3)
     config = RnnChildConfig(hidden_size=6, init_range=1.5)
-    network = build(RnnSpace.of(ARC)[1], config, data.vocab_size, 4, Clock(10, 0))
+    network = build(RnnSpace.of(ARC)[1], config, data.vocab_size, 4, StepRng(10, 0))
     version = export_text(deployable(network), data, folder / "model", ARC, {"loss": 0.5})
     generator = np.random.default_rng(1)
     calls = {

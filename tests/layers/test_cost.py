@@ -4,7 +4,7 @@ import pytest
 from enas_tf.core.network_config import CellChildConfig
 from enas_tf.layers.aux_head import AuxHead
 from enas_tf.layers.cost import count_multiply_adds, count_params
-from enas_tf.layers.dropout import Clock
+from enas_tf.layers.dropout import StepRng
 from enas_tf.layers.norm import BatchNorm
 from enas_tf.micro import network as micro
 from enas_tf.micro.space import MicroSpace
@@ -48,6 +48,6 @@ def test_the_auxiliary_head_costs_nothing(network):
 def test_counts_a_built_network_like_the_formula(aux_head):
     arc = MicroSpace(2).parse("0 0 1 1 0 4 2 2 1 3 0 4 1 1 2 0")
     config = CellChildConfig(num_layers=3, out_filters=4, aux_head=aux_head)
-    built = micro.build(arc, config, (8, 8, 1), 10, Clock(1, 0))
+    built = micro.build(arc, config, (8, 8, 1), 10, StepRng(1, 0))
     cost = micro.count_cost(arc, config, (8, 8, 1), 10)
     assert (count_params(built), count_multiply_adds(built)) == cost

@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from enas_tf.core.errors import UserError
 from enas_tf.layers import cost
-from enas_tf.layers.dropout import Clock, DropPath
+from enas_tf.layers.dropout import DropPath, StepRng
 from enas_tf.macro.network import MacroChildConfig, build, count_cost
 from enas_tf.macro.space import MacroSpace
 from enas_tf.zoo import MACRO_ENAS
@@ -19,7 +19,7 @@ CHAIN = "0  1 0  2 0 0"
 def network(text, shape=(8, 8, 1), config=SMALL):
     keras.utils.set_random_seed(0)
     _, arc = MacroSpace.of(text, op_set=7)
-    return build(arc, config, shape, 3, Clock(10, seed=0))
+    return build(arc, config, shape, 3, StepRng(10, seed=0))
 
 
 @pytest.mark.parametrize("authors_macro", [False, True])
@@ -30,7 +30,7 @@ def test_costs_are_counted_without_building(seed, authors_macro):
         tokens = [min(token, 3) for token in arc.tokens]
         arc = MacroSpace(6).parse(tokens)
     config = MacroChildConfig(out_filters=6, aux_head=True, authors_macro=authors_macro)
-    built = build(arc, config, (10, 10, 3), 3, Clock(1, 0))
+    built = build(arc, config, (10, 10, 3), 3, StepRng(1, 0))
     assert count_cost(arc, config, (10, 10, 3), 3) == (
         cost.count_params(built),
         cost.count_multiply_adds(built),

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from enas_tf.layers.dropout import Clock
+from enas_tf.layers.dropout import StepRng
 from enas_tf.layers.norm import EPSILON, MovingAverages
 from enas_tf.macro.banks import LayerBanks, layer_function
 from enas_tf.macro.network import MacroChildConfig
@@ -19,8 +19,8 @@ TOKENS = (0, 1, 0, 2, 1, 0)
 
 def supernet(image_shape=(8, 8, 1), config=SMALL, space=None, moving_averages=False):
     keras.utils.set_random_seed(0)
-    clock = Clock(10, seed=0)
-    return MacroSupernet(space or MacroSpace(3), config, image_shape, 3, clock, moving_averages)
+    rng = StepRng(10, seed=0)
+    return MacroSupernet(space or MacroSpace(3), config, image_shape, 3, rng, moving_averages)
 
 
 def normalised(x, epsilon=EPSILON):
@@ -122,7 +122,7 @@ def test_images_of_any_size(shape):
 
 
 def test_parameters_of_the_paper_s_size():
-    net = MacroSupernet(MacroSpace(12), MacroChildConfig(), (32, 32, 3), 10, Clock(1, 0))
+    net = MacroSupernet(MacroSpace(12), MacroChildConfig(), (32, 32, 3), 10, StepRng(1, 0))
     assert net.count_params() == 697_860
     assert len(net.variables) < 30
 
@@ -189,7 +189,7 @@ def test_drop_path_drops_whole_ops_where_something_is_joined():
     config = MacroChildConfig(out_filters=4, keep_prob=1.0, drop_path_keep_prob=0.5)
     net = supernet(config=config)
     x = tf.ones((200, 1, 1, 4))
-    net.drop_paths[1]._clock.step.assign(9)
+    net.drop_paths[1]._rng.step.assign(9)
     dropped = net._drop_path(x, tf.constant([1]), 1, training=True).numpy()
     # Depth 2/3 at the last step: kept by 2/3, and scaled by 3/2.
     assert set(np.unique(dropped.round(3))) == {0.0, 1.5}

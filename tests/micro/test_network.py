@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from enas_tf.core.network_config import CellChildConfig
 from enas_tf.layers import cost
-from enas_tf.layers.dropout import Clock
+from enas_tf.layers.dropout import StepRng
 from enas_tf.micro.network import build, count_cost
 from enas_tf.micro.nodes import run_nodes
 from enas_tf.micro.space import MicroSpace
@@ -18,7 +18,7 @@ SMALL = CellChildConfig(num_layers=3, out_filters=4, keep_prob=1.0)
 
 def network(arc, shape=(8, 8, 1), config=SMALL):
     keras.utils.set_random_seed(0)
-    return build(arc, config, shape, 3, Clock(10, seed=0))
+    return build(arc, config, shape, 3, StepRng(10, seed=0))
 
 
 @pytest.mark.parametrize("seed", range(4))

@@ -1,7 +1,7 @@
 import numpy as np
 import tensorflow as tf
 
-from enas_tf.layers.dropout import Clock, DropPath
+from enas_tf.layers.dropout import DropPath, StepRng
 from enas_tf.layers.form import Form, traced_for
 from enas_tf.layers.norm import EPSILON
 from enas_tf.micro.nodes import run_nodes
@@ -39,7 +39,7 @@ def conv_statistics(x, weights):
 
 
 def test_a_cell_takes_in_the_statistics_of_the_sets_that_it_used():
-    cell = SharedCell(MicroSpace(1), 4, DropPath(1.0, 1.0, Clock(1, 0)), moving=True)
+    cell = SharedCell(MicroSpace(1), 4, DropPath(1.0, 1.0, StepRng(1, 0)), moving=True)
     cell.build()
     scatter(cell)
     inputs = [np.random.default_rng(n).normal(size=(2, 6, 6, 4)).astype("float32") for n in (1, 2)]
@@ -70,7 +70,7 @@ def test_a_cell_takes_in_the_statistics_of_the_sets_that_it_used():
 
 
 def test_a_compiled_cell_has_the_outputs_and_gradients_of_one_that_is_not():
-    cell = SharedCell(MicroSpace(2), 4, DropPath(1.0, 1.0, Clock(1, 0)), moving=False)
+    cell = SharedCell(MicroSpace(2), 4, DropPath(1.0, 1.0, StepRng(1, 0)), moving=False)
     cell.build()
     scatter(cell)
     generator = np.random.default_rng(3)

@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 
 from enas_tf.core.network_config import CellChildConfig
-from enas_tf.layers.dropout import Clock
+from enas_tf.layers.dropout import StepRng
 from enas_tf.micro.space import MicroSpace
 from enas_tf.micro.supernet import MicroSupernet
 from tests.tiny import two_devices
@@ -16,8 +16,8 @@ SMALL = CellChildConfig(num_layers=3, out_filters=4, keep_prob=1.0)
 
 def supernet(image_shape, config=SMALL, nodes=1, moving_averages=False):
     keras.utils.set_random_seed(0)
-    clock = Clock(10, seed=0)
-    return MicroSupernet(MicroSpace(nodes), config, image_shape, 3, clock, moving_averages)
+    rng = StepRng(10, seed=0)
+    return MicroSupernet(MicroSpace(nodes), config, image_shape, 3, rng, moving_averages)
 
 
 def test_only_the_drawn_weights_get_a_gradient():
@@ -56,7 +56,7 @@ def test_images_of_any_size(shape):
 
 
 def test_parameters_of_the_paper_s_size():
-    net = MicroSupernet(MicroSpace(5), CellChildConfig(), (32, 32, 3), 10, Clock(1, 0))
+    net = MicroSupernet(MicroSpace(5), CellChildConfig(), (32, 32, 3), 10, StepRng(1, 0))
     head = net.aux_head.count_params()
     assert head == 412_928
     assert net.count_params() - head == 5_373_140

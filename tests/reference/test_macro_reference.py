@@ -3,7 +3,7 @@
 import pytest
 import tensorflow as tf
 
-from enas_tf.layers.dropout import Clock
+from enas_tf.layers.dropout import StepRng
 from enas_tf.macro import network
 from enas_tf.macro.controller import MacroController, MacroControllerConfig
 from enas_tf.macro.space import MacroSpace
@@ -19,8 +19,8 @@ def child_config(case):
 
 
 def image_sizes(case):
-    """The images' shape, the number of classes, and a clock for dropout, of which there is none."""
-    return case.inputs["images"].shape[1:], case.outputs["arc0/logits"].shape[-1], Clock(1, 0)
+    """The images' shape, the number of classes, and random numbers of dropout, which is off."""
+    return case.inputs["images"].shape[1:], case.outputs["arc0/logits"].shape[-1], StepRng(1, 0)
 
 
 def check_averages(net, names):

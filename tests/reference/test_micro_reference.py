@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 
 from enas_tf.core.network_config import CellChildConfig
-from enas_tf.layers.dropout import Clock
+from enas_tf.layers.dropout import StepRng
 from enas_tf.micro import network
 from enas_tf.micro.controller import MicroController
 from enas_tf.micro.space import MicroSpace
@@ -24,8 +24,8 @@ def child_config(case):
 
 
 def image_sizes(case):
-    """The images' shape, the number of classes, and a clock for dropout, of which there is none."""
-    return case.inputs["images"].shape[1:], case.outputs["arc0/logits"].shape[-1], Clock(1, 0)
+    """The images' shape, the number of classes, and random numbers of dropout, which is off."""
+    return case.inputs["images"].shape[1:], case.outputs["arc0/logits"].shape[-1], StepRng(1, 0)
 
 
 @pytest.fixture(scope="module", params=cases("micro_search_child"))

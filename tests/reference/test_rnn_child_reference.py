@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from enas_tf.core.network_config import RnnChildConfig
 from enas_tf.data.text import TextDataConfig
-from enas_tf.layers.dropout import Clock
+from enas_tf.layers.dropout import StepRng
 from enas_tf.rnn import network
 from enas_tf.rnn.space import RnnSpace
 from enas_tf.rnn.supernet import RnnSupernet
@@ -76,8 +76,8 @@ class Child:
 
 
 def sizes(case):
-    """Words, rows, and a clock for dropout, of which there is none."""
-    return case.config["vocab_size"], case.config["batch_size"], Clock(1, 0)
+    """Words, rows, and random numbers of dropout, which is off."""
+    return case.config["vocab_size"], case.config["batch_size"], StepRng(1, 0)
 
 
 @pytest.fixture(scope="module", params=cases("rnn_search_child"))

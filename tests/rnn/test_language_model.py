@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 
 from enas_tf.core.network_config import RnnChildConfig
-from enas_tf.layers.dropout import Clock
+from enas_tf.layers.dropout import StepRng
 from enas_tf.layers.softmax import word_logits
 from enas_tf.rnn.language_model import CarriedState, LanguageModel, SequenceDropout
 from enas_tf.rnn.recurrence import WordRecurrence
@@ -38,7 +38,7 @@ def normal(*shape):
 def test_masks_drop_at_their_rates_and_scale_what_is_left():
     rates = dict(zip(PLACES, (0.1, 0.2, 0.75, 0.25, 0.6, 0.5), strict=True))
     config = RnnChildConfig(hidden_size=40, **{f"drop_{p}": rate for p, rate in rates.items()})
-    masks = SequenceDropout(config, 3000, 2, Clock(1, seed=1)).draw(50)
+    masks = SequenceDropout(config, 3000, 2, StepRng(1, seed=1)).draw(50)
     shapes = dict.fromkeys(("embedding", "input", "node", "output"), (50, 40))
     shapes |= {"word": (3000, 1)}
     drawn = {place: getattr(masks, place) for place in shapes}
@@ -54,10 +54,10 @@ def test_masks_drop_at_their_rates_and_scale_what_is_left():
 
 
 def test_masks_change_with_the_step_and_a_rate_of_zero_has_none():
-    clock = Clock(10, seed=1)
-    dropout = SequenceDropout(replace(NO_DROPOUT, drop_input=0.5), WORDS, 1, clock)
+    rng = StepRng(10, seed=1)
+    dropout = SequenceDropout(replace(NO_DROPOUT, drop_input=0.5), WORDS, 1, rng)
     first, again = dropout.draw(40), dropout.draw(40)
-    clock.step.assign(1)
+    rng.step.assign(1)
     second = dropout.draw(40)
     np.testing.assert_array_equal(first.input, again.input)
     assert np.any(np.array(first.input) != np.array(second.input))
@@ -131,7 +131,7 @@ class Model(LanguageModel):
     def __init__(self, config=NO_DROPOUT):
         keras.utils.set_random_seed(0)
         recurrence = WordRecurrence(WORDS, HIDDEN, init_range=1.0)
-        super().__init__(recurrence, config, 1, ROWS, Clock(10, seed=0))
+        super().__init__(recurrence, config, 1, ROWS, StepRng(10, seed=0))
 
     def call(self, words, starts, training=False):
         kernels = [tf.fill([HIDDEN, 2 * HIDDEN], 0.1)]

@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from enas_tf.core.network_config import RnnChildConfig
 from enas_tf.layers import cost
-from enas_tf.layers.dropout import Clock
+from enas_tf.layers.dropout import StepRng
 from enas_tf.rnn.network import CellRecurrence, build, count_cost, deployable
 from enas_tf.rnn.space import RnnSpace
 from enas_tf.zoo import RNN_ENAS
@@ -21,7 +21,7 @@ ARC = RnnSpace(3).parse("0 1 1 2 1 3")
 
 def network(config=SMALL, arc=ARC):
     keras.utils.set_random_seed(0)
-    return build(arc, config, WORDS, ROWS, Clock(10, seed=0))
+    return build(arc, config, WORDS, ROWS, StepRng(10, seed=0))
 
 
 def words_of(time, rows=ROWS):

@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from enas_tf.core.network_config import RnnChildConfig
 from enas_tf.data.text import TextDataConfig
-from enas_tf.layers.dropout import Clock
+from enas_tf.layers.dropout import StepRng
 from enas_tf.rnn.network import RnnNetwork, count_cost
 from enas_tf.rnn.space import RnnSpace
 from enas_tf.rnn.supernet import DrawnWiring, RnnSupernet
@@ -29,7 +29,7 @@ STARTS, GOES_ON = (True, False)
 
 def supernet(config=SMALL, space=SPACE):
     keras.utils.set_random_seed(0)
-    return RnnSupernet(space, config, WORDS, ROWS, Clock(10, seed=0))
+    return RnnSupernet(space, config, WORDS, ROWS, StepRng(10, seed=0))
 
 
 def words_of(time, rows=ROWS):
@@ -85,7 +85,7 @@ def test_only_the_drawn_weights_get_a_gradient():
 def test_a_network_with_the_drawn_weights_computes_the_same(seed, output):
     config = replace(SMALL, output=output)
     net, arc = supernet(config), SPACE.random(random.Random(seed))
-    alone = RnnNetwork(arc, config, WORDS, ROWS, Clock(10, seed=0))
+    alone = RnnNetwork(arc, config, WORDS, ROWS, StepRng(10, seed=0))
     alone.recurrence.embedding.assign(net.recurrence.embedding)
     alone.recurrence.entry_kernel.assign(net.recurrence.entry_kernel)
     for kernel, bank, node in zip(
@@ -120,7 +120,7 @@ def test_decay_by_hand(authors_decay, wanted):
 
 def test_parameters_of_the_paper_s_size():
     space, config = RnnSpace(9), RnnChildConfig()
-    net = RnnSupernet(space, config, 10_000, 2, Clock(1, 0))
+    net = RnnSupernet(space, config, 10_000, 2, StepRng(1, 0))
     weights = net.trainable_variables
     assert sum(math.prod(weight.shape) for weight in weights) == 16_560_000
     assert len(weights) == 11
@@ -182,7 +182,7 @@ def test_dropout_acts_in_training_alone():
     tokens = tf.constant([0, 2, 1, 0, 0, 1])
     logits = []
     for step in (0, 0, 1):
-        net._dropout._clock.step.assign(step)
+        net._dropout._rng.step.assign(step)
         args = words_of(4), tf.constant(STARTS), tokens
         logits.append([np.array(net(*args, training=t).logits) for t in (True, False)])
     np.testing.assert_array_equal(logits[0][0], logits[1][0])

@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from enas_tf.core.network_config import CellChildConfig, ImageChildConfig
 from enas_tf.data.base import DataConfig
-from enas_tf.layers.dropout import Clock
+from enas_tf.layers.dropout import StepRng
 from enas_tf.micro import network as micro_network
 from enas_tf.micro.supernet import MicroSupernet
 from enas_tf.tasks.images import ImageTask, NetworkForward
@@ -156,13 +156,13 @@ def dense_learner(task):
 def supernet_learner(task):
     """By moving averages, since a batch's statistics depend on the number of replicas."""
     config = CellChildConfig(out_filters=2, num_layers=3, aux_head=False)
-    supernet = MicroSupernet(tiny.SPACE, config, (4, 4, 1), 3, Clock(1, 0), moving_averages=True)
+    supernet = MicroSupernet(tiny.SPACE, config, (4, 4, 1), 3, StepRng(1, 0), moving_averages=True)
     return ChildTrainer(supernet, supernet, task, config)
 
 
 def network_learner(task):
     config = CellChildConfig(out_filters=2, num_layers=3)
-    network = micro_network.build(tiny.SPACE.parse(ARC), config, (4, 4, 1), 3, Clock(1, 0))
+    network = micro_network.build(tiny.SPACE.parse(ARC), config, (4, 4, 1), 3, StepRng(1, 0))
     return ChildTrainer(network, NetworkForward(network), task, config)
 
 

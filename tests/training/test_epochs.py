@@ -3,7 +3,7 @@ from types import SimpleNamespace
 import tensorflow as tf
 
 from enas_tf.core.network_config import ImageChildConfig
-from enas_tf.layers.dropout import Clock, attempt_offset
+from enas_tf.layers.dropout import StepRng, retry_offset
 from enas_tf.training.epochs import TrainingEpochs
 
 
@@ -14,7 +14,7 @@ class Recorder:
         self.strategy = tf.distribute.OneDeviceStrategy("CPU:0")
         self.config = ImageChildConfig(lr_max=0.4, lr_min=0.2, lr_period=2)
         self.optimizer = SimpleNamespace(learning_rate=None)
-        self.clock = Clock(20, seed=0)
+        self.rng = StepRng(20, seed=0)
         self.asked, self.traced, self.taken, self.counted = [], [], [], []
 
     def steps_per_epoch(self, batch_size, at_most):
@@ -31,7 +31,7 @@ class Recorder:
         self.traced.append(extra)
 
     def train_step(self, batch, *extra):
-        now = int(self.clock.step), int(self.clock.attempt), self.optimizer.learning_rate
+        now = int(self.rng.step), int(self.rng.retry), self.optimizer.learning_rate
         self.taken.append((int(batch), *extra, *now))
         return {"loss": 0.5}
 
@@ -41,7 +41,7 @@ class Recorder:
 
 def epochs_of(recorder):
     config = SimpleNamespace(batch_size=6, max_steps=5)
-    return TrainingEpochs(recorder, recorder, config, recorder.clock, seed=3)
+    return TrainingEpochs(recorder, recorder, config, recorder.rng, seed=3)
 
 
 def test_trains_the_steps_that_an_epoch_has_left():
@@ -73,10 +73,10 @@ def test_a_retry_draws_other_numbers():
     epochs = epochs_of(recorder)
     epochs.start(2)
     epochs.run(recorder, "train", 0, range(5))
-    assert epochs.seed == 3 + attempt_offset(2) != 3
+    assert epochs.seed == 3 + retry_offset(2) != 3
     [(_, seed, steps, _)] = recorder.asked
     assert (seed, steps) == (epochs.seed, range(5))
     assert [taken[:3] for taken in recorder.taken] == [(n, n, 2) for n in range(5)]
     assert recorder.traced == [()]
     epochs.start(0)
-    assert epochs.seed == 3 and int(recorder.clock.attempt) == 0
+    assert epochs.seed == 3 and int(recorder.rng.retry) == 0
