@@ -84,7 +84,9 @@ def test_asks_for_the_visible_gpus_alone(cards, monkeypatch, tmp_path):
 @pytest.mark.parametrize("script", ["echo no driver; exit 9", "echo '[N/A]'", "exit 0"])
 def test_a_gpu_of_unknown_memory_is_not_split(cards, monkeypatch, tmp_path, script):
     answer_for_nvidia_smi(monkeypatch, tmp_path, script)
-    with pytest.raises(UserError, match="which nvidia-smi does not tell here; leave the flag out"):
+    with pytest.raises(
+        UserError, match="which nvidia-smi does not report here; leave the flag out"
+    ):
         make_strategy("one", logical_devices=2)
     assert not cards
 
