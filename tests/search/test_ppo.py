@@ -88,15 +88,17 @@ def test_takes_as_many_steps_as_asked_for_and_moves_the_baseline_once():
 
 def test_what_has_moved_far_enough_is_pushed_no_further():
     def moved(clip):
-        algorithm = ppo(ppo_epochs=30, ppo_clip=clip, learning_rate=0.005, init_range=0.5)
+        # So small steps that rounding does not matter.
+        algorithm = ppo(ppo_epochs=10, ppo_clip=clip, learning_rate=0.002, init_range=0.5)
         before = algorithm.controller.score(tf.constant([WANTED])).log_probs
         metrics = algorithm.feedback(tf.constant([WANTED]), [1.0])
         after = algorithm.controller.score(tf.constant([WANTED])).log_probs
         return np.exp(after - before).max(), float(metrics["clip_fraction"])
 
-    (narrow, often), (wide, seldom) = moved(0.1), moved(0.9)
-    assert 1.1 < narrow < wide - 0.1
-    assert often > 0.2 > seldom
+    (narrow, often), (wide, never) = moved(0.1), moved(0.9)
+    # A choice's last step, or those of others, may carry it a little beyond the clip.
+    assert 1.1 < narrow < 1.2 and 1.5 < wide < 1.9
+    assert often > 0.2 and never == 0
 
 
 def test_the_architecture_that_is_rewarded_becomes_likely():

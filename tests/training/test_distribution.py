@@ -84,7 +84,9 @@ def test_asks_for_the_visible_gpus_alone(cards, monkeypatch, tmp_path):
 @pytest.mark.parametrize("script", ["echo no driver; exit 9", "echo '[N/A]'", "exit 0"])
 def test_a_gpu_of_unknown_memory_is_not_split(cards, monkeypatch, tmp_path, script):
     answer_for_nvidia_smi(monkeypatch, tmp_path, script)
-    with pytest.raises(UserError, match="nvidia-smi does not report here; leave the flag out"):
+    with pytest.raises(
+        UserError, match="which nvidia-smi does not report here; leave the flag out"
+    ):
         make_strategy("one", logical_devices=2)
     assert not cards
 
@@ -122,7 +124,7 @@ def test_splits_the_cpu_in_a_fresh_process(name, devices, replicas):
         f"print(make_strategy({name!r}, {devices}).num_replicas_in_sync)"
     )
     command = [sys.executable, "-c", code]
-    root = Path(__file__).parents[2]
+    root = Path(__file__).parents[1]
     shown = subprocess.run(command, cwd=root, capture_output=True, text=True, check=True).stdout
     assert json.loads(shown.splitlines()[-1]) == replicas
 
