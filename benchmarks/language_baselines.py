@@ -116,7 +116,7 @@ def main() -> None:
     keras.utils.set_random_seed(common.seed)
     data = PTB_RNN.domain.load(settings)
     sizes = PTB_RNN.domain.sizes(data)
-    params = PTB_RNN.domain.count_params(RnnSpace.of(given.arc)[1], settings, sizes)
+    params = PTB_RNN.domain.count_cost(RnnSpace.of(given.arc)[1], settings, sizes).params
     lstm = train_lstm(settings, data, params, given.workdir)
     print(json.dumps({"unigram": unigram_perplexity(data), "params": params, "lstm": lstm}))
 

@@ -235,16 +235,29 @@ class Experiment:
         return self._given_arc or self._read(*resolve(str(path)))
 
     def _read(self, text: str, op_set: str | None = None) -> tuple[Space, Arc]:
-        """An architecture of any size, of a space with the settings' other options."""
+        """An architecture of any size, of a space with the settings' other options.
+
+        Raises:
+            UserError: one whose ops have other numbers in the settings' set of ops, so that its
+                text would be read as another architecture.
+        """
         space = self.settings.space
         options = {field.name: getattr(space, field.name) for field in fields(space)[1:]}
-        own = options.get("op_set", "")
-        if op_set and own not in ("", op_set) and not own.isdecimal():
+        self._check_op_set(op_set)
+        found, arc = space.of(text, **options)
+        self._check_op_set(getattr(arc, "op_set", None))
+        return found, arc
+
+    def _check_op_set(self, needed: str | None) -> None:
+        own = getattr(self.settings.space, "op_set", None)
+        if needed is None or own is None or needed == own:
+            return
+        # All sets of first rows number their ops alike.
+        if not (needed.isdecimal() and own.isdecimal() and int(needed) <= int(own)):
             raise UserError(
-                f"this architecture needs --space.ops={op_set}, since its numbers stand for other "
-                f"ops with --space.ops={own}"
+                f"this architecture needs --space.ops={needed}; with --space.ops={own} its numbers "
+                "stand for other ops"
             )
-        return space.of(text, **options)
 
     def _make_search(self) -> Search:
         self._keep_labels()

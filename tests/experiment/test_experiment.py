@@ -7,6 +7,7 @@ import pytest
 from enas_tf.core.errors import UserError
 from enas_tf.experiment.experiment import Experiment
 from enas_tf.micro.recipe import CIFAR_MICRO
+from enas_tf.micro.space import MicroSpace
 from enas_tf.training.run_folder import Run
 from tests import tiny
 
@@ -156,3 +157,26 @@ def test_a_mistake_leaves_no_folder(tmp_path, data, verb, values, message):
     with pytest.raises(UserError, match=message):
         getattr(experiment(tmp_path / "run", data, **values), verb)()
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("own", "arc", "needed"),
+    [
+        # A published one, whose numbers are those of all five ops.
+        ("identity,max_pool_3x3", "micro_enas", "5"),
+        # JSON names its ops.
+        ("5", ("max pool 3x3", "identity"), "max pool 3x3,identity"),
+        ("max_pool_3x3", ("identity",), "identity"),
+    ],
+)
+def test_an_architecture_of_other_ops_is_refused(tmp_path, data, own, arc, needed):
+    if isinstance(arc, tuple):
+        arc = MicroSpace(1, ",".join(arc)).parse([0] * 8).to_json()
+    run = experiment(tmp_path / "run", data, arc=arc, **{"space.ops": own})
+    with pytest.raises(UserError, match=f"needs --space.ops={needed}; with --space.ops={own[:3]}"):
+        run.describe()
+
+
+def test_an_architecture_of_more_ops_than_the_run_has_is_refused(tmp_path, data):
+    with pytest.raises(UserError, match=r"needs --space.ops=5; with --space.ops=3"):
+        experiment(tmp_path / "run", data, arc="micro_enas", **{"space.ops": 3}).describe()
