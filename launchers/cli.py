@@ -34,8 +34,8 @@ VERBS: dict[str, Callable[["Experiment"], object]] = {
 _CACHE_FLAG = "--tf_xla_persistent_cache_directory"
 _GEMM_FLAG = "--xla_gpu_enable_triton_gemm"
 
-# The verbs that --seeds repeats. A search is derived from as well, since its shared weights alone
-# give no architectures to compare.
+# The verbs that --seeds repeats. `search` derives as well, since a search alone gives no
+# architectures to compare.
 _REPEATED: dict[str, Callable[["Experiment"], object]] = {
     "": VERBS[""],
     "search": lambda experiment: experiment.search_and_derive(),
