@@ -33,7 +33,7 @@ class Experiment:
     """One run of a recipe, in its own folder.
 
     If the settings split devices or name several machines, create the experiment before TensorFlow
-    initializes its devices.
+    initialises its devices.
 
     Args:
         recipe: the recipe to run.

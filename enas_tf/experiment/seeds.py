@@ -63,7 +63,7 @@ def metrics_of(run: Run) -> dict[str, float]:
 
 
 def summary(found: Mapping[int, Mapping[str, float]]) -> dict:
-    """Summarizes the metrics of several runs.
+    """Summarises the metrics of several runs.
 
     Args:
         found: the metrics of each run, by its seed.
