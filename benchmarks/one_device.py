@@ -81,7 +81,7 @@ def measure(one: dict[str, str], given: argparse.Namespace) -> dict[str, Any]:
     except subprocess.TimeoutExpired:
         return {"error": f"did not end within {given.limit:g} s"}
     finally:
-        # Kills the whole session: the benchmark runs its case in a process that would outlive it.
+        # Kills the whole group: the benchmark runs its case in a process that would outlive it.
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
         process.wait()
