@@ -218,7 +218,8 @@ class Experiment:
         return describe(space, arc, self.settings, self.domain, sizes)
 
     def _result_digest(self) -> str:
-        """Returns a digest that identifies a trained network: of its result, which has its time."""
+        """Returns the digest of the training's result, which identifies the trained network."""
+        # The result holds the seconds of the training, so another training has another digest.
         return hashlib.sha256(self.run.path("train/result.json").read_bytes()).hexdigest()
 
     @property

@@ -141,7 +141,7 @@ _OF_ONE_COMMAND = ("workdir", "overwrite", "arc", "split", "output", "seeds")
 FREE = ("data_dir", "strategy", "logical_devices", "compare")
 """Settings, or parts of them, that may change when a run is resumed.
 
-They do not affect its results; those of a comparison change nothing in a run.
+They do not affect its results, and a comparison changes nothing in a run.
 """
 
 

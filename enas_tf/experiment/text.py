@@ -62,7 +62,7 @@ class TextDomain:
         return (data.vocab_size,)
 
     def known_sizes(self, settings: Settings) -> Sizes | None:
-        """Returns the size of the Penn Treebank's vocabulary if the settings use it, else None."""
+        """Returns the whole Penn Treebank's size if the settings name no other files, else None."""
         common = settings.common
         is_known = common.dataset == "ptb" and common.data_dir is None
         return (_PENN_TREEBANK_WORDS,) if is_known else None
@@ -86,7 +86,7 @@ class TextDomain:
         return self._build_network(arc, child, *sizes, settings.train.batch_size, rng)
 
     def forward(self, network: keras.Model) -> Forward:
-        """Returns the network itself, which a task takes as it is."""
+        """Returns the network itself, whose outputs are what the task expects."""
         return network
 
     def count_cost(self, arc: Arc, settings: Settings, sizes: Sizes) -> Cost:
