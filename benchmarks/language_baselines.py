@@ -33,7 +33,7 @@ from enas_tf.training.run_folder import Run
 
 
 class LstmNetwork(keras.Model):
-    """A language model with an LSTM where the rnn space has a cell; called as `RnnNetwork` is."""
+    """A language model with an LSTM in place of a searched cell; called like an `RnnNetwork`."""
 
     def __init__(
         self, config: RnnChildConfig, vocab_size: int, batch_size: int, rng: StepRng
@@ -45,13 +45,13 @@ class LstmNetwork(keras.Model):
         self.embedding = self.add_weight(shape=(vocab_size, size), initializer=initializer)
         self.lstm = keras.layers.LSTM(size, return_sequences=True, return_state=True)
         self.lstm.build((None, None, size))
-        # Both states of the LSTM, side by side.
+        # The LSTM has two states, which are carried side by side as one.
         self.carried = CarriedState(batch_size, 2 * size)
         self.carried.build()
         self.built = True
 
     def call(self, words: tf.Tensor, starts: tf.Tensor, training: bool = False) -> RnnOutputs:
-        """What the next words follow from, and the sum of squares of all weights."""
+        """Returns the outputs for a batch of words, with the sum of squares of all weights."""
         state = tf.split(self.carried.read(tf.shape(words)[0], starts, training), 2, axis=1)
         embedding = tf.convert_to_tensor(self.embedding)
         x = tf.gather(embedding, words)
@@ -70,20 +70,21 @@ class LstmNetwork(keras.Model):
 
 
 def lstm_size(params: int, vocab_size: int) -> int:
-    """The hidden size at which an LSTM with its embedding comes nearest to so many weights."""
+    """Returns the hidden size at which an LSTM and its embedding have about `params` weights."""
     sizes = range(1, params)
     return min(sizes, key=lambda h: abs(h * vocab_size + 8 * h * h + 4 * h - params))
 
 
 def unigram_perplexity(data: TextData) -> float:
-    """Of the test split's words by the training split's frequencies."""
+    """Returns the test perplexity of the words' frequencies in the training split."""
+    # Each word is counted once more, so that no test word is impossible.
     counts = 1 + np.bincount(data.splits["train"], minlength=data.vocab_size)
     log_probabilities = np.log(counts / counts.sum())
     return math.exp(-log_probabilities[data.splits["test"][1:]].mean())
 
 
 def train_lstm(settings: Settings, data: TextData, params: int, workdir: str) -> dict:
-    """Trains the LSTM; returns what `train/result.json` holds."""
+    """Trains an LSTM of about `params` weights; returns what `train/result.json` holds."""
     task = PTB_RNN.domain.train_task(settings, data)
     config = settings.train.child(settings.child)
     config = replace(config, hidden_size=lstm_size(params, data.vocab_size))
@@ -99,7 +100,7 @@ def train_lstm(settings: Settings, data: TextData, params: int, workdir: str) ->
 
 
 def main() -> None:
-    """Reads the command line."""
+    """Runs the command line."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

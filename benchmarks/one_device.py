@@ -43,7 +43,7 @@ COLUMNS = {
 
 
 def wanted(given: argparse.Namespace) -> Iterator[dict[str, str]]:
-    """What to measure, in this order: `case`, `precision` and `how`."""
+    """Yields the measurements to make, in order, each as `case`, `precision` and `how`."""
     for case in given.cases:
         if case == "input_pipeline":  # without a network
             yield {"case": case, "precision": "float32", "how": "plain"}
@@ -54,7 +54,7 @@ def wanted(given: argparse.Namespace) -> Iterator[dict[str, str]]:
 
 
 def command(one: dict[str, str], given: argparse.Namespace) -> list[str]:
-    """The benchmark's command line of one measurement."""
+    """Returns the benchmark's command line for one measurement."""
     compiled = "false" if one["how"] == "plain" else "true"
     options = [f"--case={one['case']}", f"--precision={one['precision']}", "--json"]
     options += [f"--jit_compile={compiled}", f"--batch={given.batch}", f"--steps={given.steps}"]
@@ -62,11 +62,12 @@ def command(one: dict[str, str], given: argparse.Namespace) -> list[str]:
 
 
 def measure(one: dict[str, str], given: argparse.Namespace) -> dict[str, Any]:
-    """What the benchmark tells, or an `error`."""
+    """Runs a measurement; returns what the benchmark reports, or an `error`."""
     environment = dict(os.environ)
     if one["how"] != "plain":
         cache = Path(f"{given.output}.programs", one["precision"], one["case"]).absolute()
         if one["how"] == "compiled":
+            # Programs of an earlier try would make the compiling look quick.
             shutil.rmtree(cache, ignore_errors=True)
         elif not cache.is_dir() or not any(cache.iterdir()):
             return {"error": "XLA kept no program of the first time"}
@@ -80,7 +81,7 @@ def measure(one: dict[str, str], given: argparse.Namespace) -> dict[str, Any]:
     except subprocess.TimeoutExpired:
         return {"error": f"did not end within {given.limit:g} s"}
     finally:
-        # The benchmark has a process for the case, which would outlive it.
+        # Kills the whole group: the benchmark runs its case in a process that would outlive it.
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
         process.wait()
@@ -91,7 +92,7 @@ def measure(one: dict[str, str], given: argparse.Namespace) -> dict[str, Any]:
 
 
 def row(record: dict[str, Any]) -> dict[str, Any]:
-    """A record as a row of the table."""
+    """Returns a record as a row of the table."""
     head = {name: record[name] for name in ("case", "precision", "how")}
     numbers = {title: scale * record[f] for title, (f, scale) in COLUMNS.items() if f in record}
     shown = head | dict.fromkeys(COLUMNS) | numbers
@@ -99,12 +100,12 @@ def row(record: dict[str, Any]) -> dict[str, Any]:
 
 
 def name_of(one: dict[str, Any]) -> tuple[str, ...]:
-    """What tells measurements apart."""
+    """Returns what identifies a measurement: its case, its precision and its `how`."""
     return one["case"], one["precision"], one["how"]
 
 
 def run(given: argparse.Namespace) -> None:
-    """Measures what the output file lacks, as far as the budget reaches, and prints the table."""
+    """Measures what the output file lacks, within the budget, and prints the table."""
     end = time.monotonic() + given.budget
     lines = given.output.read_text().splitlines() if given.output.exists() else []
     records = {name_of(record): record for record in map(json.loads, lines)}
@@ -123,7 +124,7 @@ def run(given: argparse.Namespace) -> None:
 
 
 def read(argv: list[str] | None = None) -> argparse.Namespace:
-    """Reads the command line."""
+    """Returns the parsed command line."""
 
     def cases(text: str, known: tuple[str, ...] = CASES) -> list[str]:
         names = [name for name in text.split(",") if name]
@@ -150,6 +151,6 @@ def read(argv: list[str] | None = None) -> argparse.Namespace:
 
 
 if __name__ == "__main__":
-    # As Ctrl-C does, so that no process is left behind.
+    # Exits by an exception, as Ctrl-C does, so that `measure` kills the process that it started.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     run(read())

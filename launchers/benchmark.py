@@ -27,7 +27,7 @@ from enas_tf.core.errors import UserError
 from launchers.cli import import_tensorflow_quietly, run_command
 from launchers.flags import Flags
 
-# Tells a process that it is to measure, and when it was started.
+# The environment variable that makes a process measure its one case; it holds the start time.
 _STARTED = "ENAS_TF_BENCHMARK_STARTED"
 
 
@@ -38,7 +38,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: the program's name and its arguments; None takes `sys.argv`.
 
     Returns:
-        The exit status: 0; 1 where a case failed; or one of `run_command`'s.
+        The exit status: 0, 1 if a case failed, or one of `run_command`'s.
     """
     return run_command(_run, argv)
 
@@ -57,7 +57,7 @@ def _run(argv: Sequence[str]) -> int:
 
 
 def _measure(config: BenchmarkConfig, started: float) -> dict:
-    """Measures the one case of a process."""
+    """Measures the case that this process was started for."""
     import_tensorflow_quietly()
     if config.case == SERVING:
         from enas_tf.benchmark.serving import serving
@@ -69,7 +69,7 @@ def _measure(config: BenchmarkConfig, started: float) -> dict:
 
 
 def _run_cases(config: BenchmarkConfig) -> int:
-    """Starts a process for each case, one after the other, up to the first that fails."""
+    """Runs each case in a process of its own, one after the other, up to the first failure."""
     results, status = [], 0
     for case in config.cases:
         if not config.json:
@@ -83,7 +83,7 @@ def _run_cases(config: BenchmarkConfig) -> int:
             stdout=subprocess.PIPE,
             text=True,
         )
-        if done.returncode == 2:  # the process has said why
+        if done.returncode == 2:  # a user's mistake, which the process has reported
             status = 2
             break
         if done.returncode:

@@ -1,4 +1,4 @@
-"""What the launchers share: flags, verbs, and how errors and ends are told."""
+"""The parts that launchers share: verbs, start-up, and how errors are reported."""
 
 import gc
 import importlib
@@ -29,12 +29,13 @@ VERBS: dict[str, Callable[["Experiment"], object]] = {
     "describe": lambda experiment: print(experiment.describe()),
     "compare": lambda experiment: experiment.compare(),
 }
-"""What each verb does; "" stands for none."""
+"""The action of each verb; "" stands for no verb."""
 
 _CACHE_FLAG = "--tf_xla_persistent_cache_directory"
 _GEMM_FLAG = "--xla_gpu_enable_triton_gemm"
 
-# What --seeds repeats; a search alone would give no architecture to compare.
+# The verbs that --seeds repeats. `search` derives as well, since a search alone gives no
+# architectures to compare.
 _REPEATED: dict[str, Callable[["Experiment"], object]] = {
     "": VERBS[""],
     "search": lambda experiment: experiment.search_and_derive(),
@@ -64,8 +65,8 @@ def launch(recipe_name: str, usage: str, argv: Sequence[str] | None = None) -> i
     """Runs a launcher's command line.
 
     Args:
-        recipe_name: what `enas_tf` calls the recipe.
-        usage: what it is for; `--help` starts with it.
+        recipe_name: the name of the recipe in `enas_tf`.
+        usage: a description of the launcher, which begins the help text.
         argv: the program's name and its arguments; None takes `sys.argv`.
 
     Returns:
@@ -84,15 +85,16 @@ def launch(recipe_name: str, usage: str, argv: Sequence[str] | None = None) -> i
 def run_command(
     command: Callable[[Sequence[str]], int], argv: Sequence[str] | None, interrupted: str = ""
 ) -> int:
-    """Runs a launcher's command, and tells what ends it early in one line on standard error.
+    """Runs a launcher's command; reports an early end in one line on standard error.
 
     Args:
-        command: takes the program's name and its arguments, and returns the exit status.
-        argv: what it takes; None is `sys.argv`.
-        interrupted: the line after Ctrl-C; "" for none.
+        command: a callable that takes the program's name and its arguments, and returns the exit
+            status.
+        argv: the program's name and its arguments; None takes `sys.argv`.
+        interrupted: the line to print after Ctrl-C; "" prints none.
 
     Returns:
-        The exit status: the command's own; 2 after a user's mistake; 130 after Ctrl-C and 143
+        The exit status: the command's own, 2 after a user's mistake, 130 after Ctrl-C, or 143
         after SIGTERM.
     """
     try:
@@ -109,16 +111,16 @@ def run_command(
 
 
 def read_command(recipe: "Recipe", usage: str, argv: Sequence[str]) -> tuple["Settings", str]:
-    """The settings and the verb that a command line asks for; nothing is run.
+    """Returns the settings and the verb that a command line gives; runs nothing.
 
     Args:
-        recipe: whose presets the flags change.
-        usage: as for `launch`.
+        recipe: the recipe, whose presets the flags change.
+        usage: a description of the launcher, as for `launch`.
         argv: the program's name and its arguments.
 
     Raises:
-        SystemExit: as `Flags.parse`.
-        UserError: a wrong flag, an unknown verb, or settings that do not go together.
+        SystemExit: if the command line asks for help, as in `Flags.parse`.
+        UserError: if a flag is invalid, the verb unknown, or the settings do not fit together.
     """
     flags = Flags(usage.strip() + "\n" + _VERBS_HELP)
     presets = recipe.presets
@@ -136,7 +138,7 @@ def read_command(recipe: "Recipe", usage: str, argv: Sequence[str]) -> tuple["Se
 
 
 def _print_json(result: dict) -> None:
-    from enas_tf.training.run_folder import json_line  # TensorFlow
+    from enas_tf.training.run_folder import json_line  # imports TensorFlow
 
     print(json_line(result))
 
@@ -162,15 +164,16 @@ def _run(recipe: "Recipe", settings: "Settings", verb: str) -> int:
 
 
 def import_tensorflow_quietly() -> None:
-    """Imports TensorFlow without its start-up messages, which would bury a user's one line.
+    """Imports TensorFlow without its start-up messages, which would bury a one-line error.
 
-    Some of them come before any log level is heeded, so that standard error has to be shut.
-    Keras, which comes with it, would import scikit-learn and matplotlib for helpers that have no
-    use here: a third of the time.
+    It also hides scikit-learn and matplotlib, which Keras would import for helpers that are not
+    used here, and which would take a third of the import's time.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     _keep_compiled_programs()
     _compile_quickly()
+    # Some messages ignore the log level and come from C++, which writes to the file descriptor
+    # itself; so that is what is redirected, not `sys.stderr`.
     sys.stderr.flush()
     stderr = os.dup(2)
     with open(os.devnull, "w") as nowhere:
@@ -185,10 +188,11 @@ def import_tensorflow_quietly() -> None:
 
 
 def _keep_compiled_programs() -> None:
-    """Has TensorFlow keep what XLA compiles, so that the next process need not compile it again.
+    """Makes TensorFlow cache the programs that XLA compiles, for later processes.
 
-    `ENAS_TF_XLA_CACHE` names the folder, or none where it is empty. A folder that cannot be written
-    is not used, nor is this one where TensorFlow's own flags, read as it is imported, name another.
+    `ENAS_TF_XLA_CACHE` names the cache folder; if it is empty, nothing is cached. A folder that
+    cannot be written is not used. If `TF_XLA_FLAGS`, which TensorFlow reads when it is imported,
+    names another folder already, that one is used.
     """
     default = Path.home() / ".cache/enas_tf/xla"
     folder = os.environ.get("ENAS_TF_XLA_CACHE", str(default))
@@ -202,10 +206,10 @@ def _keep_compiled_programs() -> None:
 
 
 def _compile_quickly() -> None:
-    """Has XLA take a GPU's products of matrices from cuBLAS.
+    """Makes XLA use cuBLAS for matrix products on GPUs.
 
-    It would compile dozens of programs for each size to choose the fastest of. XLA_FLAGS that name
-    this option are left as they are.
+    Otherwise it would compile dozens of programs for each size, to choose the fastest one. If
+    `XLA_FLAGS` sets this option already, it is left as it is.
     """
     flags = os.environ.get("XLA_FLAGS", "")
     if _GEMM_FLAG not in flags:
@@ -214,9 +218,9 @@ def _compile_quickly() -> None:
 
 @contextmanager
 def _hidden(*packages: str) -> Iterator[None]:
-    """Makes packages look as if they were not installed, but for those imported already."""
+    """Makes packages look uninstalled within the context, unless they are imported already."""
     hidden = [name for name in packages if name not in sys.modules]
-    # To Python, None stands for a module that is not there.
+    # An import of a module whose entry is None raises ModuleNotFoundError.
     sys.modules.update(dict.fromkeys(hidden))
     try:
         yield
@@ -227,9 +231,10 @@ def _hidden(*packages: str) -> Iterator[None]:
 
 @contextmanager
 def _without_garbage_collection() -> Iterator[None]:
-    """For what makes much that stays: to look through it again and again takes a second.
+    """Turns garbage collection off within the context.
 
-    Later collections leave it out as well.
+    For code that creates many lasting objects, such as an import: scanning them again and again
+    takes a second. Later collections leave these objects out as well.
     """
     gc.disable()
     try:
@@ -247,7 +252,7 @@ def _verb(words: Sequence[str]) -> str:
 
 
 def _refuse_overwrite(settings: "Settings", verb: str) -> None:
-    """Keeps `--overwrite` from removing what the verb is to work on."""
+    """Raises UserError if `--overwrite` would remove what the verb works on."""
     common = settings.common
     needs_nothing = verb in ("", "search") or (verb == "train" and common.arc)
     if common.overwrite and not needs_nothing:

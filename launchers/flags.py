@@ -1,9 +1,9 @@
 """Command-line flags made from config dataclasses.
 
-A field of a config becomes a flag: its name after the config's prefix and a dot, its type from
-the annotation (int, float, bool, str, Literal, each also `| None`), its meaning from the field's
-`metadata={"help": "..."}`. A field without a help text is set by code alone and is no flag; one
-with a `"flag"` in its metadata has a flag of that name.
+Each field of a config becomes a flag. The flag's name is the config's prefix, a dot and the field's
+name, or the `"flag"` in the field's metadata; its type is the annotation (int, float, bool, str or
+Literal, each also `| None`); its help text is the `"help"` in the metadata. A field without a help
+text is set only by code, and gets no flag.
 """
 
 import dataclasses
@@ -20,13 +20,13 @@ from enas_tf.core.errors import UserError
 
 
 class Flags:
-    """The flags of one launcher; a flag that is given overrides the preset's value.
+    """The flags of one launcher, which override the values of a preset.
 
-    absl parses them, in a registry of their own: the flags that libraries define are not ours.
-    So absl's `--name=value`, `--name value`, `--noname` and `--flagfile=FILE` all work.
+    They are parsed by absl, in a registry of their own, which keeps out the flags that libraries
+    define. `--name=value`, `--name value`, `--noname` and `--flagfile=FILE` all work, as in absl.
 
     Args:
-        usage: what `--help` says before the flags: the command, its verbs, examples.
+        usage: the text that `--help` prints before the flags: the command, its verbs, examples.
 
     Example:
 
@@ -46,14 +46,15 @@ class Flags:
         self._presets: dict[str, Mapping[str, Any]] = {}
 
     def add(self, prefix: str, presets: Mapping[str, Any]) -> None:
-        """Makes a flag of each field with a help text.
+        """Makes a flag for each field that has a help text.
 
         Args:
-            prefix: the flags' names start with it and a dot; "" for names without a dot.
-            presets: instances of one config dataclass by the preset's name, the default first.
+            prefix: the first part of the flags' names, before a dot; "" for names without a dot.
+            presets: instances of one config dataclass by the name of the preset, the default
+                first.
 
         Raises:
-            TypeError: an annotation that no flag can be read for.
+            TypeError: if no flag can be made for a field's annotation.
         """
         self._presets[prefix] = presets
         for field, annotation in _flag_fields(_first(presets)):
@@ -62,7 +63,7 @@ class Flags:
                 parser,
                 serializer=None,
                 name=_name(prefix, field),
-                # None says that the preset's value holds.
+                # Not the preset's value, since the preset is chosen by a flag itself.
                 default=None,
                 help_string=field.metadata["help"],
                 boolean=parser.boolean,
@@ -70,17 +71,17 @@ class Flags:
             flags.DEFINE_flag(flag, self._values)
 
     def parse(self, argv: Sequence[str]) -> list[str]:
-        """Reads a command line, once.
+        """Parses a command line; to be called once.
 
         Args:
-            argv: the program's name, then its arguments, as in `sys.argv`.
+            argv: the program's name and its arguments, as in `sys.argv`.
 
         Returns:
-            The arguments that are no flags, such as the verb.
+            The arguments that are not flags, such as the verb.
 
         Raises:
-            SystemExit: with 0 after printing help for `--help` or `-h`.
-            UserError: a flag that is unknown or has a wrong value.
+            SystemExit: with status 0, after printing the help text for `--help` or `-h`.
+            UserError: if a flag is unknown or its value is invalid.
         """
         if {"-h", "-help", "--help"} & set(argv):
             print(self.help())
@@ -93,14 +94,14 @@ class Flags:
             raise UserError(f"{line} (--help lists all flags)") from error
 
     def config(self, prefix: str, preset: str | None = None) -> Any:
-        """The config of a prefix: the preset's, with the values of the flags that were given.
+        """Returns the preset's config for a prefix, changed by the flags that were given.
 
         Args:
-            prefix: as given to `add`.
-            preset: the preset's name; None is the first.
+            prefix: the prefix, as given to `add`.
+            preset: the name of the preset; None takes the first.
 
         Raises:
-            UserError: values that the config itself refuses.
+            UserError: if the config rejects the values.
         """
         presets = self._presets[prefix]
         config = _first(presets) if preset is None else presets[preset]
@@ -112,7 +113,7 @@ class Flags:
         return dataclasses.replace(config, **given)
 
     def help(self) -> str:
-        """The usage, then each config's flags with type, default and meaning."""
+        """Returns the help text: the usage, then all flags with type, default and meaning."""
         blocks = [textwrap.dedent(self._usage).strip()]
         for prefix, presets in self._presets.items():
             summary = type(_first(presets)).__doc__.strip().splitlines()[0]
@@ -126,10 +127,10 @@ class Flags:
 
 
 class _ValueParser(flags.ArgumentParser):
-    """Reads one value of an annotated type; `none` where the annotation allows None.
+    """Parses one value of an annotated type, or `none` if the annotation allows None.
 
     Raises:
-        TypeError: an annotation of no known kind.
+        TypeError: if the annotation is not supported.
     """
 
     def __init__(self, annotation: Any) -> None:
@@ -140,7 +141,7 @@ class _ValueParser(flags.ArgumentParser):
         kind, *others = [kind for kind in kinds if kind is not type(None)]
         if others:
             raise TypeError(f"no flag can be made for {annotation}")
-        # So that the bare flag means true.
+        # So that `--name` alone means true.
         self.boolean = kind is bool or {"true", "false"} <= set(typing.get_args(kind))
         self._read, self.wanted = _reader(kind)
         if self._optional:
@@ -156,7 +157,7 @@ class _ValueParser(flags.ArgumentParser):
 
 
 def _reader(kind: Any) -> tuple[Callable[[str], Any], str]:
-    """How to read a value of a type from text, and in words what is wanted."""
+    """Returns a function that reads a value from text, and a phrase for the expected values."""
     if typing.get_origin(kind) is typing.Literal:
         choices = {str(choice): choice for choice in typing.get_args(kind)}
         return choices.__getitem__, "one of " + ", ".join(choices)
@@ -189,7 +190,7 @@ def _name(prefix: str, field: dataclasses.Field) -> str:
 
 
 def _flag_fields(config: Any) -> list[tuple[dataclasses.Field, Any]]:
-    """The fields that are flags, each with its annotation."""
+    """Returns the fields that are flags, each with its resolved annotation."""
     annotations = typing.get_type_hints(type(config))
     return [
         (field, annotations[field.name])
@@ -212,5 +213,5 @@ def _flag_help(
 
 
 def _shown(value: Any) -> str:
-    """A value as it is given on the command line."""
+    """Returns a value as it would be written on the command line."""
     return str(value).lower() if value is None or isinstance(value, bool) else repr(value)

@@ -51,7 +51,8 @@ def _run(argv: Sequence[str]) -> int:
                 print(*row._fields, sep="\t")
             print(*(f"{x:.4f}" if isinstance(x, float) else x for x in row), sep="\t", flush=True)
     except BrokenPipeError:
-        # What reads the table, such as head, has seen enough; Python would complain at its end.
+        # The reader of the table, such as head, has closed the pipe. Python would report this once
+        # more when it flushes standard output at exit, so that goes nowhere.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 0
 
@@ -69,7 +70,7 @@ def _rows(config: PredictConfig, paths: Sequence[str]) -> Iterator[NamedTuple]:
 def _client(config: PredictConfig) -> Client:
     if not config.grpc:
         return RestClient(config.address, config.model, config.timeout)
-    # Its messages are TensorFlow's; a client by REST starts without.
+    # Only here, since the REST client starts faster without TensorFlow.
     import_tensorflow_quietly()
     from enas_tf.serving.grpc_client import GrpcClient
 

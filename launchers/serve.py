@@ -31,7 +31,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: the program's name and its arguments; None takes `sys.argv`.
 
     Returns:
-        The exit status: 0 once it was stopped, or one of `run_command`'s.
+        The exit status: 0 after the server was stopped, or one of `run_command`'s.
     """
     return run_command(_run, argv)
 
@@ -43,6 +43,7 @@ def _run(argv: Sequence[str]) -> int:
     if words:
         raise UserError(f"give the folder by --export_dir; got {' '.join(words)!r}")
     config = flags.config("")
+    # These raise KeyboardInterrupt, as Ctrl-C does, so that `serve` stops the server too.
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.default_int_handler)
     try:

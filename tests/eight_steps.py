@@ -2,8 +2,8 @@
 
     python -m tests.eight_steps > before.json
 
-A change that only moves code leaves them as they are, to the last bit, whatever files, classes and
-variables are called. Digests of checkpoints hold for one machine and one version of TensorFlow.
+A change that only moves code must not change them, whatever files, classes and variables are
+called. Digests can be compared only on one machine, with one version of TensorFlow.
 """
 
 import argparse
@@ -37,14 +37,14 @@ VARIANTS = {
     "rnn": ("ptb_rnn", []),
     "rnn, loose ends": ("ptb_rnn", ["--child.output=loose_ends", "--space.num_nodes=4"]),
 }
-"""By their names a launcher, and its flags beside those of `tests.launching`."""
+"""The launcher of each variant, and its flags besides those of `tests.launching`."""
 
 
 def digests(variant: str, folder: Path) -> dict[str, list]:
-    """Runs a variant in a folder; returns digests of its weights and what it reported.
+    """Runs a variant in a folder; returns digests of its weights, and its metrics, by phase.
 
     Raises:
-        RuntimeError: a command failed.
+        RuntimeError: if a command failed.
     """
     launcher, flags = VARIANTS[variant]
     for verb in ("search", "derive", "train"):
@@ -58,7 +58,7 @@ def digests(variant: str, folder: Path) -> dict[str, list]:
 
 
 def weights_digest(phase_folder: Path) -> str:
-    """The digest of all arrays of real numbers in the last checkpoint, whatever their names."""
+    """Returns the digest of all float32 arrays in the last checkpoint, whatever their names."""
     import tensorflow as tf
 
     reader = tf.train.load_checkpoint(str(last_checkpoint(phase_folder) / "variables"))

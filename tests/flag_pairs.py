@@ -18,7 +18,7 @@ from tests.launching import launch_in_turn, write_images
 
 BOTH = ("false", "true")
 ALL_SPACES = {
-    # TensorFlow can leave it off no more once it was on.
+    # Rows without it run first: TensorFlow cannot turn it off once it was on.
     "--deterministic": BOTH,
     "--jit_compile": BOTH,
     "--precision": ("float32", "mixed_bfloat16", "mixed_float16"),
@@ -55,16 +55,17 @@ _SHORT = ("--search.num_epochs=1", "--search.max_steps=2", "--train.num_epochs=1
 
 
 def rows_of(flags):
-    """Values of all flags, row by row, so that any two values of two flags meet in a row.
+    """Returns rows of values for all flags, such that any two values of two flags meet in a row.
 
-    The cheapest of many lists, each of which takes, row by row, what meets most for the first time.
+    Takes the cheapest of many lists. Each is made greedily, row by row, with the values that add
+    the most new pairs.
     """
     lists = (_greedy_rows(flags, random.Random(seed)) for seed in range(60))
     return sorted(min(lists, key=_cost), key=lambda row: row["--deterministic"])
 
 
 def _cost(rows):
-    # A pipeline that is compiled takes three times as long.
+    # A compiled pipeline takes three times as long as another.
     return len(rows) + 2 * sum(row["--jit_compile"] == "true" for row in rows)
 
 
@@ -90,7 +91,7 @@ def _greedy_rows(flags, generator):
 
 
 def check(folder, launcher, rows):
-    """Runs a pipeline with each row's flags in a folder of its own."""
+    """Runs a pipeline with the flags of each row, and checks what it leaves in its folder."""
     odd = write_images(folder / "odd", 9, 7, 3, per_class=100).removeprefix("--dataset=")
     commands = {}
     for number, row in enumerate(rows):

@@ -1,4 +1,4 @@
-"""Runs launchers as a user does, with settings of seconds; loads no TensorFlow itself."""
+"""Runs launchers as a user does, with settings for runs of seconds, without TensorFlow here."""
 
 import json
 import os
@@ -54,7 +54,8 @@ _RNN_FLAGS = [
 
 _FLAGS_OF = {"cifar_micro": FLAGS, "cifar_macro": _MACRO_FLAGS, "ptb_rnn": _RNN_FLAGS}
 
-# Gives several commands in one process, so that TensorFlow is started once.
+# Runs several commands in one process, so that TensorFlow is imported only once. Output is
+# redirected by file descriptors, to catch what C++ writes too.
 _IN_TURN = """
 import importlib, json, os, sys, tempfile, traceback
 from launchers.cli import launch
@@ -87,7 +88,7 @@ with open(sys.argv[1], "w") as file:
 
 
 class Result(NamedTuple):
-    """What a command has done."""
+    """The result of a command."""
 
     status: int
     stdout: str
@@ -95,20 +96,20 @@ class Result(NamedTuple):
 
 
 def command(*arguments: str, launcher: str = "cifar_micro") -> list[str]:
-    """A launcher's command line with the smallest settings."""
+    """Returns a launcher's command line with the smallest settings."""
     return [sys.executable, "-m", f"launchers.{launcher}", *_FLAGS_OF[launcher], *arguments]
 
 
 def environment() -> dict[str, str]:
-    """A user's environment, in which no data set can be downloaded."""
+    """Returns a user's environment, in which no data set can be downloaded."""
     kept = {name: text for name, text in os.environ.items() if not name.startswith("TF_")}
-    # Programs that were compiled in other runs are no part of a test.
+    # Without cached programs, so that tests do not depend on earlier runs.
     kept["ENAS_TF_XLA_CACHE"] = ""
     return kept | dict.fromkeys(("http_proxy", "https_proxy"), "http://127.0.0.1:9")
 
 
 def launch(*arguments: str, launcher: str = "cifar_micro") -> Result:
-    """Gives a command in a process of its own."""
+    """Runs a command in a process of its own."""
     done = subprocess.run(
         command(*arguments, launcher=launcher),
         cwd=ROOT,
@@ -122,7 +123,7 @@ def launch(*arguments: str, launcher: str = "cifar_micro") -> Result:
 def launch_in_turn(
     folder: Path, commands: dict[str, list[str]], launcher: str = "cifar_micro"
 ) -> dict[str, Result]:
-    """Gives commands one after the other in one process; their results by the same names."""
+    """Runs commands in turn in one process; returns their results by the same names."""
     arguments = json.dumps([[*_FLAGS_OF[launcher], *given] for given in commands.values()])
     results = folder / "results.json"
     script = [sys.executable, "-c", _IN_TURN, str(results), arguments, launcher]
@@ -134,7 +135,7 @@ def launch_in_turn(
 
 
 def write_images(folder: Path, height: int, width: int, channels: int, per_class: int = 20) -> str:
-    """Writes images of two classes, dark and light ones; returns the flag for them."""
+    """Writes images of two classes, dark and light ones; returns the flag that selects them."""
     generator = np.random.default_rng(0)
     for name in ("dark", "light"):
         (folder / name).mkdir(parents=True)

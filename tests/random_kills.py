@@ -2,10 +2,11 @@
 
     python -m tests.random_kills [--launcher=cifar_micro] [--kills=10] [--seed=0]
 
-Takes minutes, so that it is no test of the suite. Each phase gets as many SIGKILLs as asked for,
-each at a random moment behind the first step that a process takes; a checkpoint is written every
-few steps, so that some hit a writing. A run that has come to its end must have left the same
-metrics, architectures and weights, to the last bit; the next kills go to a fresh one.
+This takes minutes, so it is not a test of the suite. Each phase gets the requested number of
+SIGKILLs, each at a random moment after the first step that a process takes. A checkpoint is
+written every few steps, so that some kills hit the writing of one. A run that reaches its end must
+have left the same metrics, architectures and weights as an unbroken run, to the last bit; the next
+kills go to a new run.
 """
 
 import argparse
@@ -29,13 +30,19 @@ _KILLS_A_RUN = 3
 
 
 def run(launcher: str, verb: str, folder: Path, seconds: float | None) -> tuple[bool, float]:
-    """Runs a verb, and kills it some seconds behind its first step; None lets it end.
+    """Runs a verb, and kills it some seconds after its first step.
+
+    Args:
+        launcher: the name of the launcher.
+        verb: the verb.
+        folder: the folder of the run.
+        seconds: the seconds from the first step to the kill; None does not kill.
 
     Returns:
-        Whether it came to its end; and the seconds from the first step on.
+        Whether the verb reached its end; and the seconds that it ran from its first step on.
 
     Raises:
-        RuntimeError: it failed.
+        RuntimeError: if the verb failed.
     """
     flags = [f"--{phase}.num_epochs={_EPOCHS}" for phase in _VERBS]
     process = subprocess.Popen(
@@ -45,6 +52,7 @@ def run(launcher: str, verb: str, folder: Path, seconds: float | None) -> tuple[
         stdout=subprocess.PIPE,
         text=True,
     )
+    # The first line on an epoch says that steps are being taken.
     while (line := process.stdout.readline()) and ": epoch " not in line:
         pass
     started = time.monotonic()
@@ -60,12 +68,12 @@ def run(launcher: str, verb: str, folder: Path, seconds: float | None) -> tuple[
 
 
 def last_checkpoint(folder: Path) -> Path | None:
-    """The newest checkpoint of a phase."""
+    """Returns the newest checkpoint in a phase's folder, or None."""
     return max(folder.glob("checkpoints/step_?????????"), default=None)
 
 
 def contents(path: Path) -> list:
-    """A JSON file's records, without what depends on the machine's speed."""
+    """Returns the records of a JSON file, without what depends on the machine's speed."""
     text = path.read_text()
     records = [json.loads(line) for line in text.splitlines()] if path.suffix == ".jsonl" else None
     records = records or json.loads(text)
@@ -76,7 +84,7 @@ def contents(path: Path) -> list:
 
 
 def differences(whole: Path, killed: Path, phase: str) -> list[str]:
-    """What a phase left otherwise in one folder than in the other."""
+    """Returns the names of what differs between two folders after a phase."""
     names = {"search": ["metrics.jsonl", "arcs.jsonl"], "train": ["metrics.jsonl", "result.json"]}
     found = [
         name
@@ -87,7 +95,7 @@ def differences(whole: Path, killed: Path, phase: str) -> list[str]:
 
 
 def weights_that_differ(whole: Path, killed: Path) -> list[str]:
-    """The names of variables of the last checkpoints that are not the same bits."""
+    """Returns the names of variables that differ in any bit between two last checkpoints."""
     import tensorflow as tf
 
     first, second = (
@@ -99,7 +107,7 @@ def weights_that_differ(whole: Path, killed: Path) -> list[str]:
 
 
 def kill(launcher: str, phase: str, root: Path, kills: int, moments: random.Random) -> list[str]:
-    """Kills runs of a phase as often as asked for; what differs at their ends."""
+    """Kills runs of a phase `kills` times; returns what differs at their ends."""
     before, whole, verb = root / f"before_{phase}", root / "whole", _VERBS[phase][-1]
     shutil.copytree(whole, before)
     _, lasts = run(launcher, verb, whole, None)
@@ -121,7 +129,7 @@ def kill(launcher: str, phase: str, root: Path, kills: int, moments: random.Rand
 
 
 def main() -> int:
-    """Prints a line for each phase; the status is 1 where something differs."""
+    """Prints the result of each phase; returns the exit status, 1 if anything differs."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--launcher", default="cifar_micro")
     parser.add_argument("--kills", type=int, default=10)

@@ -1,4 +1,4 @@
-"""The smallest parts that search, derivation and training run on, in seconds."""
+"""The smallest parts on which search, derivation and training run, within seconds."""
 
 import functools
 import json
@@ -32,7 +32,7 @@ SEARCH = SearchConfig(
 
 
 def data():
-    """Three classes of 4x4 grey images, light in one place of three, under noise."""
+    """Makes grey 4x4 images of three classes, which differ in one light pixel, with noise."""
     generator = np.random.default_rng(0)
 
     def split(count):
@@ -46,7 +46,7 @@ def data():
 
 
 class Supernet(keras.Model):
-    """A layer whose units each token scales."""
+    """A supernet of one hidden layer, whose units are scaled by each token."""
 
     def __init__(self, rng, keep_prob):
         super().__init__()
@@ -63,7 +63,7 @@ class Supernet(keras.Model):
 
 
 class TinyController(Controller):
-    """One step of the LSTM, and all choices from its output."""
+    """A controller that makes all choices from the output of one LSTM step."""
 
     def build(self, input_shape):
         size = self.config.lstm_size
@@ -79,7 +79,7 @@ class TinyController(Controller):
 
 
 def images_and_banks(sets):
-    """Two batches of images, and for each op of the micro space that many sets of its weights."""
+    """Makes two batches of images, and `sets` weight sets for each op of the micro space."""
     keras.utils.set_random_seed(0)
     banks = []
     for op in SPACE.rows:
@@ -92,12 +92,12 @@ def images_and_banks(sets):
 
 @functools.cache
 def two_devices():
-    """The one such strategy of a process: the collective operations of two get mixed up."""
+    """Returns a mirrored strategy; cached, since collectives of two strategies get mixed up."""
     return make_strategy("mirrored")
 
 
 def search(strategy=None, child=CHILD, config=SEARCH, **controller):
-    """A search whose first weights are the same at each call."""
+    """Makes a search, with the same initial weights at each call."""
     keras.utils.set_random_seed(1)
     strategy = strategy or tf.distribute.OneDeviceStrategy("CPU:0")
     task = ImageTask(data(), DataConfig(pad=1), child)
@@ -111,7 +111,7 @@ def search(strategy=None, child=CHILD, config=SEARCH, **controller):
 
 
 def training(config, child=CHILD, strategy=None):
-    """A training of a network with batch norm and dropout."""
+    """Makes a training of a network with batch norm and dropout."""
     keras.utils.set_random_seed(1)
     strategy = strategy or tf.distribute.OneDeviceStrategy("CPU:0")
     images = data().with_validation() if config.use_validation else data()
@@ -141,19 +141,19 @@ TRAIN = ImageTrainConfig(num_epochs=3, batch_size=6, max_steps=5, use_validation
 
 
 def values(variables):
-    """Copies of variables by name."""
+    """Returns copies of the values of variables, by name."""
     return {name: variable.numpy() for name, variable in variables.items()}
 
 
 def assert_same(actual, wanted):
-    """Bit for bit."""
+    """Checks that arrays by name are the same, bit for bit."""
     assert actual.keys() == wanted.keys()
     for name, value in wanted.items():
         np.testing.assert_array_equal(actual[name], value, err_msg=name)
 
 
 def records(run, phase):
-    """A phase's metrics without what depends on the machine's speed."""
+    """Returns a phase's metrics without those that depend on the machine's speed."""
     lines = run.path(phase, "metrics.jsonl").read_text().splitlines()
     records = [json.loads(line) for line in lines]
     return [
@@ -163,12 +163,12 @@ def records(run, phase):
 
 
 class Killed(BaseException):
-    """What no code catches."""
+    """The end of a process in a test; a BaseException, so that no code catches it."""
 
 
 @contextmanager
 def many_checkpoints():
-    """Records every two steps, with a checkpoint at each."""
+    """Makes sessions record metrics every two steps, and write a checkpoint each time."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sessions, "LOG_EVERY", 2)
         patch.setattr(sessions, "_CHECKPOINT_SECONDS", 0)
@@ -177,7 +177,7 @@ def many_checkpoints():
 
 @contextmanager
 def killed_at(step):
-    """Ends the work when it has done a step, before it is counted."""
+    """Ends the work after it has done a step, before the step is counted."""
     advance = sessions.Session.advance
 
     def killing(self, *args, **kwargs):

@@ -1,1 +1,1 @@
-"""How fast the parts of a run are."""
+"""Measures how fast the parts of a run are."""

@@ -1,7 +1,7 @@
-"""What can be measured, and how results are shown; loads no TensorFlow.
+"""The benchmark's configuration, and a table of its results; does not import TensorFlow.
 
-The process that starts the cases' processes has to stay small: on Linux a process counts its
-parent's memory at the time of its start into its own peak.
+The process that starts a process for each case must stay small: on Linux, the peak memory of a
+process includes the memory that its parent had when it was started.
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,16 +13,16 @@ from enas_tf.core.config import option
 from enas_tf.core.errors import UserError
 
 SPACES = ("micro", "macro", "rnn")
-"""Names of the search spaces, with which cases' names begin."""
+"""The names of the search spaces, with which the names of cases begin."""
 
 KINDS = ("search", "held", "static", "reward", "controller", "sample", "final")
-"""What is measured of each space; docs/performance.md says what each is."""
+"""The kinds of cases that each space has; docs/performance.md describes them."""
 
 CASES = (*(f"{space}_{kind}" for kind in KINDS for space in SPACES), "input_pipeline")
-"""All cases that need nothing but this package."""
+"""The cases that need nothing but this package."""
 
 SERVING = "serving"
-"""The case that measures a finished export."""
+"""The name of the case that measures an export."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class BenchmarkConfig:
     export_dir: str | None = option(None, f"the version's folder that {SERVING} loads")
 
     def __post_init__(self) -> None:
-        """Raises UserError for cases that are not there, and numbers that measure nothing."""
+        """Raises UserError if a case or its export does not exist, or a number is out of range."""
         for case in self.cases:
             if case not in (*CASES, SERVING):
                 known = ", ".join((*CASES, SERVING))
@@ -58,7 +58,7 @@ class BenchmarkConfig:
 
     @property
     def cases(self) -> tuple[str, ...]:
-        """The cases' names."""
+        """The names of the cases to measure."""
         return CASES if self.case == "all" else tuple(self.case.split(","))
 
     def _check_export(self) -> None:
@@ -70,7 +70,7 @@ class BenchmarkConfig:
 
 
 def table(results: Sequence[Mapping]) -> str:
-    """Results of cases for the eye: a line each, a column for every field that one of them has."""
+    """Formats results as a table: a line for each case, a column for each field that occurs."""
     columns = list(dict.fromkeys(name for result in results for name in result))
     rows = [columns, *([_shown(result.get(name)) for name in columns] for result in results)]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]

@@ -1,4 +1,4 @@
-"""The cases: what is done over and over."""
+"""The cases of the benchmark: the work that is repeated and measured."""
 
 import math
 from collections.abc import Callable, Iterator
@@ -31,7 +31,7 @@ _BATCHES_AT_ONCE = 50
 
 
 def search(subject: Subject, total: int) -> Work:
-    """A step of the shared weights, on another architecture each time."""
+    """Returns training steps of the shared weights, each on another architecture."""
     tokens = _draw(subject, total)
     task = subject.recipe.domain.search_task(subject.settings, subject.data())
     rng, trainer = _shared_weights(subject, task)
@@ -40,7 +40,7 @@ def search(subject: Subject, total: int) -> Work:
 
 
 def held(subject: Subject, total: int) -> Work:
-    """A step of the shared weights, always on the architecture that `static` takes."""
+    """Returns training steps of the shared weights, all on the architecture of `static`."""
     data = subject.data()
     tokens = tf.constant(_middle_arc(subject, data, total).tokens)
     task = subject.recipe.domain.search_task(subject.settings, data)
@@ -50,7 +50,7 @@ def held(subject: Subject, total: int) -> Work:
 
 
 def static(subject: Subject, total: int) -> Work:
-    """The same step of a network that is one of the architectures which `search` takes."""
+    """Returns the same training steps for a network of one architecture of those in `search`."""
     data, domain = subject.data(), subject.static_domain
     arc = _middle_arc(subject, data, total)
     subject = _of_search_sizes(subject)
@@ -58,14 +58,14 @@ def static(subject: Subject, total: int) -> Work:
 
 
 def final(subject: Subject, total: int) -> Work:
-    """A step of the final training, of a published architecture."""
+    """Returns steps of the final training of a published architecture."""
     settings, domain = subject.settings, subject.recipe.domain
     arc = settings.space.of(PUBLISHED[subject.final_arc].text)[1]
     return _single_training(subject, domain, arc, domain.train_task(settings, subject.data()))
 
 
 def controller(subject: Subject, total: int) -> Work:
-    """Draws architectures, rewards each on a validation batch of its own, and updates."""
+    """Returns updates of the controller: draws, rewards on a batch for each arc, and feedback."""
     reinforce, count = _reinforce(subject), subject.settings.search.arcs_per_update
     _, evaluator, batches = _rewarding(subject, total)
 
@@ -77,7 +77,7 @@ def controller(subject: Subject, total: int) -> Work:
 
 
 def reward(subject: Subject, total: int) -> Work:
-    """Rewards as many architectures as `controller`, the first time the same ones."""
+    """Returns only the rewards of such updates; the first step has the arcs of `controller`."""
     reinforce, count = _reinforce(subject), subject.settings.search.arcs_per_update
     trainer, evaluator, batches = _rewarding(subject, total)
     tokens = [reinforce.propose(count, (0, number)).tokens for number in range(total)]
@@ -89,7 +89,7 @@ def reward(subject: Subject, total: int) -> Work:
 
 
 def sample(subject: Subject, total: int) -> Work:
-    """Draws a hundred architectures at once."""
+    """Returns steps that draw a hundred architectures at once."""
     reinforce = _reinforce(subject)
 
     def step(number: int) -> tf.Tensor:
@@ -99,7 +99,7 @@ def sample(subject: Subject, total: int) -> Work:
 
 
 def input_pipeline(subject: Subject, total: int) -> Work:
-    """Makes augmented batches of the final training, and no more."""
+    """Returns steps that make augmented batches of the final training, and nothing else."""
     settings = subject.settings
     task = subject.recipe.domain.train_task(settings, subject.data())
     batch_size = settings.train.batch_size
@@ -114,7 +114,7 @@ def input_pipeline(subject: Subject, total: int) -> Work:
 
 
 def run(case: str, config: BenchmarkConfig, started: float) -> dict[str, Any]:
-    """Measures one case of `CASES`; see `measure`."""
+    """Measures one case of `CASES`; returns its name and the result of `measure`."""
     keras.mixed_precision.set_dtype_policy(config.precision)
     make, subject = TABLE[case]
     subject = subject.with_batch(config.batch) if config.batch else subject
@@ -127,15 +127,15 @@ def run(case: str, config: BenchmarkConfig, started: float) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class _SearchSizes(TrainConfig):
-    """A final network as large as the search's child."""
+    """The settings of a final network that is as large as the search's child."""
 
     def child(self, search_child: ChildConfig) -> ChildConfig:
-        """Returns the search's configuration as it is."""
+        """Returns the configuration of the search's child unchanged."""
         return search_child
 
 
 def _of_search_sizes(subject: Subject) -> Subject:
-    """With a final network as large as the search's, and the same batches."""
+    """Returns a subject whose final network and its batches are as large as the search's."""
     settings = subject.settings
     train = _SearchSizes(batch_size=settings.search.batch_size)
     return replace(subject, settings=replace(settings, train=train))
@@ -143,29 +143,30 @@ def _of_search_sizes(subject: Subject) -> Subject:
 
 def _reinforce(subject: Subject) -> Reinforce:
     settings = subject.settings
+    # On the host, as in a search: `switch_case` needs the tokens there.
     with tf.device("CPU:0"):
         return Reinforce.make(subject.recipe.controller, settings.space, settings.controller)
 
 
 def _rewarding(subject: Subject, total: int) -> tuple[ChildTrainer, Evaluator, Iterator]:
-    """Shared weights, and two validation batches for each architecture of so many updates."""
+    """Returns shared weights, their evaluator, and batches for the rewards of all updates."""
     settings = subject.settings
     task = subject.recipe.domain.search_task(settings, subject.data())
     _, trainer = _shared_weights(subject, task)
     evaluator = Evaluator(trainer, task, settings.search.batch_size)
-    # A compiled step is taken twice.
+    # Two batches for each architecture, since a compiled step runs twice.
     count = 2 * settings.search.arcs_per_update * total
     return trainer, evaluator, evaluator.shuffled_batches(settings.common.seed, 0, count)
 
 
 def _draw(subject: Subject, count: int) -> tf.Tensor:
-    """Tokens of an untrained controller, `(count, num_tokens)`, the same ones at each call."""
+    """Draws tokens from an untrained controller, `(count, num_tokens)`, always the same ones."""
     keras.utils.set_random_seed(subject.settings.common.seed)
     return _reinforce(subject).propose(count, (0, 0)).tokens
 
 
 def _middle_arc(subject: Subject, data: ImageData | TextData, total: int) -> Arc:
-    """Of the architectures that `search` measures, the middle one by its number of weights."""
+    """Returns the median architecture, by number of weights, of those that `search` measures."""
     settings, domain = _of_search_sizes(subject).settings, subject.static_domain
     sizes = domain.sizes(data)
     arcs = [settings.space.parse(one) for one in _draw(subject, total).numpy()[WARM_UP:]]
@@ -201,8 +202,8 @@ def _training(
     compiled: bool,
     extra: Callable[[int], tuple],
 ) -> Work:
-    """Steps of a trainer on batches that are made beforehand."""
-    # Batches have a case of their own.
+    """Returns training steps on batches that are made beforehand."""
+    # Made before the steps are timed, since batches have a case of their own.
     steps = range(_BATCHES)
     batches = task.train_batches(batch_size, seed=0, steps=steps, shard=(0, 1))
     trainer.trace(batches, *extra(0))
@@ -227,4 +228,4 @@ TABLE = {
     for make in _KINDS
     for space, subject in SUBJECTS.items()
 } | {"input_pipeline": (input_pipeline, SUBJECTS["micro"])}
-"""What makes each case's work, and of what."""
+"""The function that makes the work of each case, and the subject that it is given."""

@@ -1,4 +1,4 @@
-"""How the time and the memory of a case are taken."""
+"""Measures the time and the memory of a case."""
 
 import platform
 import re
@@ -15,20 +15,20 @@ import numpy as np
 import tensorflow as tf
 
 WARM_UP = 3
-"""Steps before those that count; the first one traces what `Work.step` calls."""
+"""The number of steps before those that count; the first one traces the functions it calls."""
 
 
 @dataclass(frozen=True)
 class Work:
-    """What a case does over and over.
+    """The work that a case repeats.
 
     Attributes:
-        step: does step number n, and returns the tensors to wait for.
-        unit: what is counted a second.
-        amount: units that a batch counts for.
-        batch: examples, or architectures, in a batch.
-        params: weights that are trained or used, an auxiliary head's aside.
-        repeats: batches in a step.
+        step: a callable that runs step number n, and returns the tensors to wait for.
+        unit: what is counted per second, such as `images`.
+        amount: the number of these in a batch.
+        batch: the number of examples, or of architectures, in a batch.
+        params: the number of weights that are trained or used, without an auxiliary head.
+        repeats: the number of batches in a step.
         compiled: whether XLA compiles a part of the step.
     """
 
@@ -42,22 +42,28 @@ class Work:
 
 
 def measure(work: Work, steps: int, started: float) -> dict[str, Any]:
-    """Takes the time of a case's steps, after some that do not count.
+    """Measures the steps of a case, after `WARM_UP` steps that do not count.
 
-    A compiled step is taken twice, and counts the second time: XLA compiles it for every shape of
-    its inputs, which may be new at any step.
+    A compiled step runs twice, and only the second time counts: XLA compiles the step for every
+    shape of its inputs, and any step may have a new one.
 
     Args:
-        work: the case's.
-        steps: how many to measure.
-        started: when the process started, as `time.time()` tells.
+        work: the work of the case.
+        steps: the number of steps to measure.
+        started: when the process was started, in the seconds of `time.time()`.
 
     Returns:
-        The `device`; medians over the steps: `step_seconds` and, of all threads together,
-        `step_cpu_seconds`; units a second, by the former; `trace_seconds`, by which the steps
-        before took longer; of compiled steps `compile_seconds`, by which all of them together took
-        longer the first time; `first_step_seconds`, from the start to the end of the first step;
-        `peak_rss_mb` of the whole process, in MiB; with a GPU `peak_gpu_mb`; `batch`; `params`.
+        A dict with
+        `device`, the name of the device;
+        `batch` and `params`, as in `work`;
+        `step_seconds`, the median over the steps, for one batch;
+        `step_cpu_seconds`, the same for the CPU time of all threads together;
+        `images_per_second`, or what else `work.unit` names, from `step_seconds`;
+        `trace_seconds`, by how much longer the `WARM_UP` steps took than as many later ones;
+        `compile_seconds`, for compiled steps, by how much longer all first runs together took;
+        `first_step_seconds`, from the start of the process to the end of the first step;
+        `peak_rss_mb`, the peak memory of the process, in MiB;
+        `peak_gpu_mb`, with a GPU, the peak memory of tensors on it, in MiB.
     """
     firsts, counted, ends = [], [], []
     for number in range(WARM_UP + steps):
@@ -84,8 +90,9 @@ def measure(work: Work, steps: int, started: float) -> dict[str, Any]:
 
 
 def _timed(work: Work, number: int) -> tuple[float, float]:
-    """Seconds and CPU seconds of a batch in a step."""
+    """Runs a step; returns its seconds and its CPU seconds, for one batch."""
     begin, cpu_begin = time.perf_counter(), time.process_time()
+    # Converting to NumPy waits for the device; a call may return before a GPU has done its work.
     for tensor in tf.nest.flatten(work.step(number)):
         np.asarray(tensor)
     seconds, cpu_seconds = time.perf_counter() - begin, time.process_time() - cpu_begin
@@ -93,15 +100,16 @@ def _timed(work: Work, number: int) -> tuple[float, float]:
 
 
 def peak_rss_mb() -> float:
-    """The most memory that this process has had, in MiB."""
+    """Returns the peak memory of this process, in MiB."""
+    # In bytes on macOS, in KiB on Linux.
     kib = 1024 if sys.platform == "darwin" else 1
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / kib / 1024
 
 
 def peak_gpu_mb() -> dict[str, float]:
-    """`peak_gpu_mb`, the most of the first GPU's memory that tensors have had, in MiB.
+    """Returns `peak_gpu_mb`, the peak memory of tensors on the first GPU, in MiB.
 
-    Nothing without a GPU.
+    Without a GPU, the dict is empty.
     """
     if not tf.config.list_physical_devices("GPU"):
         return {}
@@ -109,7 +117,7 @@ def peak_gpu_mb() -> dict[str, float]:
 
 
 def device_name() -> str:
-    """The first GPU's name, or the CPU's where there is none."""
+    """Returns the name of the first GPU, or of the CPU if there is no GPU."""
     gpus = tf.config.list_physical_devices("GPU")
     if gpus:
         return tf.config.experimental.get_device_details(gpus[0]).get("device_name", gpus[0].name)
@@ -117,10 +125,10 @@ def device_name() -> str:
 
 
 def cpu_name(info: Path = Path("/proc/cpuinfo")) -> str:
-    """The CPU's model, or its architecture where the system does not tell the model.
+    """Returns the CPU's model, or its architecture if the system does not report the model.
 
     Args:
-        info: Linux' file about the CPU.
+        info: the file in which Linux describes the CPU.
     """
     found = info.exists() and re.search(r"^model name\s*:\s*(.+)$", info.read_text(), re.MULTILINE)
     return found[1] if found else platform.processor() or platform.machine()

@@ -1,4 +1,4 @@
-"""How fast an export loads and answers, in TensorFlow's C++ runtime without code of ours."""
+"""Measures how fast an export loads and responds, by TensorFlow's C++ runtime alone."""
 
 import time
 from collections.abc import Mapping
@@ -18,12 +18,14 @@ def serving(folder: str, steps: int) -> dict[str, Any]:
     """Measures an export's `serving_default` signature, on inputs of zeros.
 
     Args:
-        folder: the version's, with `saved_model.pb` in it.
-        steps: how many answers to measure of each batch size.
+        folder: the version's folder, which holds `saved_model.pb`.
+        steps: the number of responses to measure for each batch size.
 
     Returns:
-        The `device`; `load_seconds`; `latency_ms`, the median for each batch size; `peak_rss_mb`.
+        A dict with `case`; `device`; `load_seconds`; `latency_ms`, the median for each batch size;
+        and `peak_rss_mb`, in MiB.
     """
+    # A session of TensorFlow 1 runs the graph in C++, as a server does.
     with tf.Graph().as_default(), tf.compat.v1.Session() as session:
         begin = time.perf_counter()
         model = tf.compat.v1.saved_model.load(session, [tf.saved_model.SERVING], folder)
@@ -49,7 +51,7 @@ def serving(folder: str, steps: int) -> dict[str, Any]:
 
 
 def _zeros(inputs: Mapping[str, Any], batch: int) -> dict[str, np.ndarray]:
-    """A value for each input; a size that is open behind the batch is a sequence's length."""
+    """Returns zeros for each input; open sizes after the batch's are taken as sequence lengths."""
     values = {}
     for info in inputs.values():
         shape = tf.TensorShape(info.tensor_shape).as_list()

@@ -1,7 +1,7 @@
-"""Networks of one architecture with the layers that it has in the shared-weight network.
+"""Networks of one architecture, with the layers that it has in the supernet.
 
-They are what the shared-weight network's step is measured against, and differ from the final
-networks, which have other layers (docs/sources.md). They have no drop path.
+A step of the supernet is compared with a step of these. They differ from final networks, which
+have other layers (docs/sources.md), and have no drop path.
 """
 
 from collections.abc import Sequence
@@ -23,11 +23,11 @@ Tensor = keras.KerasTensor
 
 
 class SearchBlocks(KerasBlocks):
-    """Makes the blocks that a shared-weight network has; see `enas_tf.layers.blocks.Blocks`.
+    """Makes the blocks that a supernet has; see `enas_tf.layers.blocks.Blocks`.
 
     Args:
-        rng: of dropout.
-        epsilon: of the batch norms of ops.
+        rng: the random numbers of dropout.
+        epsilon: the epsilon of the batch norms in ops.
     """
 
     def __init__(self, rng: StepRng, epsilon: float = EPSILON) -> None:
@@ -35,11 +35,11 @@ class SearchBlocks(KerasBlocks):
         self.op_norm = partial(BatchNorm, moving=False, epsilon=epsilon)
 
     def norm(self, name: str) -> BatchNorm:
-        """Makes the batch norm of an op, by a batch's own statistics."""
+        """Makes the batch norm of an op, which always uses a batch's own statistics."""
         return self.op_norm(name=f"{name}_norm")
 
     def conv_norm(self, x: Tensor, filters: int, kernel_size: int = 1, relu: bool = True) -> Tensor:
-        """Applies a convolution between ops, with its batch norm, after relu where asked for."""
+        """Applies a convolution between ops with its batch norm, after relu if requested."""
         norm = partial(BatchNorm, moving=False)
         return ConvNorm(filters, kernel_size, relu=relu, norm=norm)(x)
 
@@ -56,7 +56,7 @@ def build_micro(
     num_classes: int,
     rng: StepRng,
 ) -> keras.Model:
-    """Builds what a `MicroSupernet` of the same configuration runs for one architecture.
+    """Builds the network that a `MicroSupernet` of the same configuration runs for an architecture.
 
     Arguments and result are those of `enas_tf.micro.network.build`.
     """
@@ -84,7 +84,7 @@ def build_macro(
     num_classes: int,
     rng: StepRng,
 ) -> keras.Model:
-    """Builds what a `MacroSupernet` of the same configuration runs for one architecture.
+    """Builds the network that a `MacroSupernet` of the same configuration runs for an architecture.
 
     Arguments and result are those of `enas_tf.macro.network.build`.
     """
@@ -103,7 +103,7 @@ def build_macro(
         if config.aux_head and number == arc.space.aux_layer:
             aux_logits = [blocks.aux_head(x, num_classes)]
         if number in arc.space.pools:
-            # Keras leaves out of the model what no output depends on.
+            # Entries that no output depends on cost nothing: Keras leaves them out of the model.
             entries = [blocks.reduction(entry, channels) for entry in entries]
     logits = blocks.classify(entries[-1], num_classes, config.keep_prob)
     return keras.Model(images, [logits, *aux_logits])
@@ -123,7 +123,10 @@ def _run_cell(
     channels: int,
     name: str,
 ) -> Tensor:
-    """The cell's loose ends, by relu and a 1x1 convolution; inputs of the cell's own size."""
+    """Returns the output of a cell: its loose ends, through relu and a 1x1 convolution.
+
+    The inputs must have the cell's size and channels.
+    """
     entries = list(inputs)
     for number, node in enumerate(cell, 2):
         parts = [

@@ -1,4 +1,4 @@
-"""What the cases work on: the paper's sizes, and noise of the size of its data sets."""
+"""The subjects of the cases: the paper's settings, and noise the size of its data sets."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -23,14 +23,14 @@ from enas_tf.rnn.recipe import PTB_RNN
 
 @dataclass(frozen=True)
 class Subject:
-    """What the cases of one space work on.
+    """The parts of one space that its cases measure.
 
     Attributes:
-        recipe: whose parts are measured.
-        settings: of these parts.
-        data: makes the data set.
-        static_domain: builds the network of one architecture of the search.
-        final_arc: the published architecture that the final training is measured on.
+        recipe: the recipe whose parts are measured.
+        settings: the settings of these parts.
+        data: a callable that makes the data set.
+        static_domain: the domain that builds the network of one architecture of the search.
+        final_arc: the name of the published architecture for the final training.
         jit_compile: whether XLA compiles the steps.
     """
 
@@ -42,14 +42,14 @@ class Subject:
     jit_compile: bool = False
 
     def with_batch(self, size: int) -> "Subject":
-        """With batches of another size, of the search and of the final training."""
+        """Returns a subject with another batch size, for the search and the final training."""
         search = replace(self.settings.search, batch_size=size)
         train = replace(self.settings.train, batch_size=size)
         return replace(self, settings=replace(self.settings, search=search, train=train))
 
 
 def random_images(train: int = 45_000, valid: int = 5_000, test: int = 10_000) -> ImageData:
-    """Noise of CIFAR-10's shape."""
+    """Makes images of noise, with the shape of CIFAR-10."""
     generator = np.random.default_rng(0)
 
     def split(count: int) -> Split:
@@ -63,7 +63,7 @@ def random_images(train: int = 45_000, valid: int = 5_000, test: int = 10_000) -
 def random_text(
     train: int = 929_589, valid: int = 73_760, test: int = 82_430, words: int = 10_000
 ) -> TextData:
-    """Noise of the Penn Treebank's length and vocabulary."""
+    """Makes text of noise, with the length and the vocabulary size of the Penn Treebank."""
     generator = np.random.default_rng(0)
     counts = {"train": train, "valid": valid, "test": test}
     splits = {name: generator.integers(0, words, n, np.int32) for name, n in counts.items()}
@@ -87,4 +87,4 @@ MACRO = Subject(
 RNN = Subject(PTB_RNN, PTB_RNN.presets["paper"], random_text, PTB_RNN.domain, "rnn_enas")
 
 SUBJECTS = {"micro": MICRO, "macro": MACRO, "rnn": RNN}
-"""By the name of the space."""
+"""The subjects, by the name of the space."""

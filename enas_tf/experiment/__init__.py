@@ -1,1 +1,1 @@
-"""A run from data to export, and its settings."""
+"""Settings, recipes, and a run from data to export."""

@@ -1,4 +1,4 @@
-"""An architecture in words and in a picture, with what it costs."""
+"""Describes an architecture in words, with its cost, and in a picture."""
 
 from pathlib import Path
 
@@ -9,24 +9,25 @@ from enas_tf.experiment.settings import Settings
 
 
 def describe(space: Space, arc: Arc, settings: Settings, domain: Domain, sizes: tuple) -> str:
-    """Explains an architecture, and draws it where the settings name a file for it.
+    """Explains an architecture, and draws it if the settings name an output file.
 
     Args:
-        space: that holds it.
-        arc: the architecture.
-        settings: of the final network.
-        domain: of the data.
-        sizes: the domain's, of the data.
+        space: the space that holds the architecture.
+        arc: the architecture to explain.
+        settings: the settings of the run, from which the final network is derived.
+        domain: the domain of the data.
+        sizes: the sizes of the data, as the domain defines them.
 
     Returns:
-        What it computes; the final network's parameters and multiply-adds, or why there can be no
-        such network; and how many architectures the space holds.
+        A text that says what the architecture computes; the final network's parameters and
+        multiply-adds, or why no such network can be built; and how many architectures the space
+        holds.
 
     Raises:
-        UserError: the picture cannot be written.
+        UserError: if the picture cannot be written.
     """
     if settings.common.output:
-        from enas_tf.reporting.drawing import draw  # matplotlib, which a search does not need
+        from enas_tf.reporting.drawing import draw  # imports matplotlib, so only to draw
 
         draw(space.graphs(arc), Path(settings.common.output))
     count = f"the space holds {space.count():,} architectures"

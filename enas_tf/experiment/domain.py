@@ -1,4 +1,4 @@
-"""What an experiment asks of a kind of data."""
+"""The interface between an experiment and a kind of data."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,54 +15,54 @@ from enas_tf.training.child_trainer import Forward
 
 
 class Domain(Protocol):
-    """Data, tasks, networks and exports of one kind of data.
+    """Everything that is specific to one kind of data: loading, tasks, networks and export.
 
-    Its `sizes` are what a network needs to know of the data, such as an image's shape.
+    Its `sizes` are what a network needs to know about the data, such as the shape of an image.
     """
 
     def load(self, settings: Settings) -> Any:
-        """The data set.
+        """Loads the data set into memory.
 
         Raises:
-            UserError: it is missing or wrong.
+            UserError: if the data set is missing or invalid.
         """
 
     def labels(self, data: Any) -> Sequence[str]:
-        """What each output of a network stands for."""
+        """Returns the meaning of each output of a network: class names or words."""
 
     def sizes(self, data: Any) -> tuple:
-        """The sizes of a data set."""
+        """Returns the sizes of a data set."""
 
     def known_sizes(self, settings: Settings) -> tuple | None:
-        """The sizes where they are known without the data."""
+        """Returns the sizes if they are known without loading the data, else None."""
 
     def search_task(self, settings: Settings, data: Any) -> Task:
-        """The task of search and derivation."""
+        """Returns the task of search and derivation."""
 
     def train_task(self, settings: Settings, data: Any) -> Task:
-        """The task of the final training."""
+        """Returns the task of the final training."""
 
     def supernet(self, settings: Settings, sizes: tuple, rng: StepRng) -> keras.Model:
-        """The shared-weight network."""
+        """Builds the supernet, the network of shared weights."""
 
     def network(self, arc: Arc, settings: Settings, sizes: tuple, rng: StepRng) -> keras.Model:
-        """The final network of an architecture."""
+        """Builds the final network of an architecture."""
 
     def forward(self, network: keras.Model) -> Forward:
-        """Runs a final network as the train task takes it."""
+        """Returns a callable that runs a final network and gives the outputs its task expects."""
 
     def count_cost(self, arc: Arc, settings: Settings, sizes: tuple) -> Cost:
-        """Counts what an architecture's final network costs, without building it.
+        """Counts the cost of an architecture's final network, without building it.
 
         Raises:
-            UserError: there can be no such network.
+            UserError: if no such network can be built.
         """
 
     def example(self, sizes: tuple) -> str:
-        """In words, what the multiply-adds of a cost are for."""
+        """Returns a phrase that says for what input multiply-adds are counted."""
 
     def export(self, network: keras.Model, task: Task, folder: Path, arc: str, card: dict) -> Path:
-        """Writes a trained network's next version; returns its folder."""
+        """Exports a trained network as the next version; returns the version's folder."""
 
     def show(self, version: Path, data: Any) -> None:
-        """Prints what an export says of some test data, as a first sign of life."""
+        """Prints the predictions of an export for a few test examples, as a quick check."""

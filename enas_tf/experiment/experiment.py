@@ -1,4 +1,4 @@
-"""A run from data to export: makes the parts of a recipe and runs its phases."""
+"""A run from data to export: builds the parts of a recipe and runs its phases."""
 
 import hashlib
 from dataclasses import fields, replace
@@ -30,16 +30,17 @@ from enas_tf.zoo import resolve
 
 
 class Experiment:
-    """One run of a recipe, in a folder.
+    """One run of a recipe, in its own folder.
 
-    To be made before TensorFlow has started its devices, where the settings split the CPU or name
-    several machines.
+    If the settings split devices or name several machines, create the experiment before TensorFlow
+    initialises its devices.
 
     Args:
-        recipe: what goes with what.
-        settings: of the run.
+        recipe: the recipe to run.
+        settings: the settings of the run.
         data: `ImageData` or `TextData`; None loads the data set that the settings name.
-        strategy: that of an earlier run of this process on several devices; there can be no other.
+        strategy: the strategy of an earlier run in this process, which all later runs on several
+            devices must share; None makes one.
     """
 
     def __init__(
@@ -51,6 +52,7 @@ class Experiment:
     ) -> None:
         if data is not None:
             settings = settings.changed({"dataset": data.name})
+            # Fills the cached property below, which would load a data set instead.
             self.data = data
         self.recipe = recipe
         self.domain = recipe.domain
@@ -64,19 +66,24 @@ class Experiment:
 
     @property
     def workdir(self) -> Path:
-        """Where the run's folder is."""
+        """The path of the run's folder."""
         return Path(self.settings.common.workdir or Path("runs") / self.recipe.name)
 
     @property
     def _folder(self) -> Path:
-        """Where to read the run's files; a worker that is not the chief has a copy of its own."""
+        """The folder to read the run's files from; on workers other than the chief, a copy."""
+        # Looked up in __dict__, where a cached property keeps its value: accessing `self.run`
+        # would open the folder.
         return self.run.folder if "run" in self.__dict__ else self.workdir
 
     @cached_property
     def run(self) -> Run:
-        """The run's folder; opened at first use, by all workers of a job at the same point."""
+        """The run's folder, opened at first use.
+
+        All workers of a job must access it at the same point.
+        """
         common, config = self.settings.common, run_config(self.settings)
-        # Before --overwrite may remove the file that it is in.
+        # Reads --arc now, since --overwrite may remove the file that holds the architecture.
         _ = self._given_arc
         if not is_chief(self.strategy):
             return scratch_copy(self.strategy, self.workdir)
@@ -92,10 +99,10 @@ class Experiment:
         return self.domain.load(self.settings)
 
     def _keep_labels(self) -> None:
-        """Writes what the outputs stand for into the run's folder, once.
+        """Writes the labels of the data into the run's folder, once.
 
         Raises:
-            UserError: the data have other labels than when the run began.
+            UserError: if the labels differ from those with which the run began.
         """
         text = "\n".join(self.domain.labels(self.data)) + "\n"
         path = self.run.path("labels.txt")
@@ -108,13 +115,13 @@ class Experiment:
             )
 
     def pipeline(self) -> None:
-        """Search, derive, train and export, in turn; skips what is done."""
+        """Searches, derives, trains and exports, in turn; skips phases that are done."""
         given = self._given_arc
-        # What would stop the training is raised now, not after the search.
+        # Errors that would stop the training are raised now, not after a long search.
         self._check_training(given and given[1])
         if not given:
             self.search_and_derive()
-        # Also where another architecture was trained, which train refuses.
+        # Another architecture's training does not count as done, so that `train` can refuse it.
         if not self.run.is_done("train", arc=str(self._arc()[1])):
             self.train()
         if not self.run.is_done("export", result=self._result_digest()):
@@ -122,7 +129,7 @@ class Experiment:
             self.export()
 
     def search_and_derive(self) -> None:
-        """Search and derivation, in turn; skips what is done."""
+        """Searches and derives, in turn; skips phases that are done."""
         self._check_search()
         if not self._is_derived():
             self._refuse_a_training()
@@ -131,12 +138,12 @@ class Experiment:
             self._derive(search)
 
     def _is_derived(self) -> bool:
-        """Whether an architecture was derived from a search that had ended."""
+        """Returns whether an architecture was derived after the search was complete."""
         search = self.run.done_facts("search")
         return search is not None and self.run.is_done("derive", **search)
 
     def _refuse_a_training(self) -> None:
-        """Raises UserError where the search could not be followed by a training of its result."""
+        """Raises UserError if the folder holds a training that the search would not lead to."""
         trained = self.run.path("train/arc.txt")
         if trained.exists():
             raise UserError(
@@ -151,16 +158,16 @@ class Experiment:
         check_training(self.settings, self.domain, self.data, self.strategy, arc)
 
     def search(self) -> None:
-        """Trains shared weights and controller."""
+        """Trains the shared weights and the controller."""
         self._check_search()
         self._make_search().run(self.run)
 
     def derive(self) -> Arc:
-        """Ranks architectures that the trained controller draws; returns the best one."""
+        """Ranks architectures drawn by the trained controller; returns the best one."""
         return self._derive(self._searched())
 
     def compare(self) -> dict:
-        """Compares the trained controller with chance; returns `compare.json`'s content."""
+        """Compares the trained controller with uniform draws; returns what `compare.json` holds."""
         search, settings = self._searched(), self.settings
         train = replace(settings.train, num_epochs=settings.compare.epochs, use_validation=False)
         short = replace(settings, train=train)
@@ -177,7 +184,7 @@ class Experiment:
         return result
 
     def train(self) -> dict:
-        """Trains one architecture from scratch; returns `train/result.json`'s content."""
+        """Trains one architecture from scratch; returns what `train/result.json` holds."""
         _, arc = self._arc()
         self._check_training(arc)
         training, network = self._make_training(arc, self.settings)
@@ -187,13 +194,13 @@ class Experiment:
         return result
 
     def evaluate(self) -> dict[str, float]:
-        """The trained network's metrics on the split that the settings name."""
+        """Returns the trained network's metrics on the split that the settings name."""
         training, _, _ = self._trained()
         split = self.settings.common.split
         return {"split": split, **training.evaluate(split)}
 
     def export(self) -> Path:
-        """Writes the trained network as the next version of its SavedModel."""
+        """Exports the trained network as the next version; returns the version's folder."""
         training, network, arc = self._trained()
         card = {"result": self.run.read_json("train/result.json")}
         card |= self.run.read_json("config.json")
@@ -205,13 +212,14 @@ class Experiment:
         return version
 
     def describe(self) -> str:
-        """An architecture in words, with what its final network costs; draws it if asked to."""
+        """Returns an architecture in words, with its cost; draws it if the settings say where."""
         space, arc = self._arc()
         sizes = self.domain.known_sizes(self.settings) or self.domain.sizes(self.data)
         return describe(space, arc, self.settings, self.domain, sizes)
 
     def _result_digest(self) -> str:
-        """Identifies a trained network: by its result, with the seconds that it took."""
+        """Returns the digest of the training's result, which identifies the trained network."""
+        # The result holds the seconds of the training, so another training has another digest.
         return hashlib.sha256(self.run.path("train/result.json").read_bytes()).hexdigest()
 
     @property
@@ -220,12 +228,12 @@ class Experiment:
 
     @cached_property
     def _given_arc(self) -> tuple[Space, Arc] | None:
-        """The architecture that --arc gives; its text fixes its size."""
+        """The architecture given by --arc, if any, with a space of the size that it implies."""
         text = self.settings.common.arc
         return None if text is None else self._read(*resolve(text))
 
     def _arc(self) -> tuple[Space, Arc]:
-        """The architecture given, else the derived one."""
+        """Returns the architecture given by --arc, else the derived one, with its space."""
         path = self._folder / "arc.txt"
         if not self._given_arc and not path.exists():
             raise UserError(
@@ -235,13 +243,18 @@ class Experiment:
         return self._given_arc or self._read(*resolve(str(path)))
 
     def _read(self, text: str, op_set: str | None = None) -> tuple[Space, Arc]:
-        """An architecture of any size, of a space with the settings' other options.
+        """Parses an architecture of any size; returns it with a space that holds it.
+
+        Args:
+            text: the architecture's text.
+            op_set: the ops that the numbers in the text stand for, if known.
 
         Raises:
-            UserError: one whose ops have other numbers in the settings' set of ops, so that its
-                text would be read as another architecture.
+            UserError: if the text is invalid, or its numbers stand for other ops than the run's,
+                which would later read the text as another architecture.
         """
         space = self.settings.space
+        # All options but the first, the size, which the text determines.
         options = {field.name: getattr(space, field.name) for field in fields(space)[1:]}
         self._check_op_set(op_set)
         found, arc = space.of(text, **options)
@@ -261,7 +274,7 @@ class Experiment:
 
     def _make_search(self) -> Search:
         self._keep_labels()
-        # Whatever this process has made before, the weights start the same.
+        # Initial weights must not depend on what this process has created before.
         keras.utils.set_random_seed(self.settings.common.seed)
         settings, config = self.settings, self.settings.search
         task = self.domain.search_task(settings, self.data)
@@ -274,7 +287,7 @@ class Experiment:
         return Search(trainer, algorithm, task, config, rng, settings.common.seed)
 
     def _searched(self) -> Search:
-        """The search as its newest checkpoint holds it."""
+        """Returns the search, restored from its newest checkpoint."""
         if not (self.workdir / "search").exists():
             raise UserError(f"{self.workdir} holds no search; run the verb search first")
         run = self.run
@@ -295,7 +308,7 @@ class Experiment:
         keras.utils.set_random_seed(settings.common.seed)
         config, task = settings.train, self.domain.train_task(settings, self.data)
         steps = task.steps_per_epoch(config.batch_size, config.max_steps) * config.num_epochs
-        # XLA refuses the gradient of Keras' max pooling where a run is to be deterministic.
+        # XLA does not compile the gradient of Keras' max pooling for deterministic runs.
         compiled = self._compiles(final=True) and not settings.common.deterministic
         with self.strategy.scope():
             rng = StepRng(steps, settings.common.seed)
@@ -305,9 +318,9 @@ class Experiment:
         return Training(trainer, task, config, rng, settings.common.seed), network
 
     def _report(self) -> None:
-        """Writes `report.html`, of what the run's folder holds by now."""
+        """Writes `report.html` from what the run's folder holds so far."""
         from enas_tf.reporting.report import (
-            write_report,  # matplotlib, which a search does not need
+            write_report,  # imports matplotlib, so only to report
         )
 
         flags = flags_of(self.settings, self.recipe.presets, self.workdir)
@@ -315,7 +328,7 @@ class Experiment:
         print(f"report: {self.run.path('report.html')}")
 
     def _trained(self) -> tuple[Training, keras.Model, Arc]:
-        """The training with its best weights restored."""
+        """Returns the training, with its best weights restored, its network and architecture."""
         if not Run(self._folder).is_done("train"):
             raise UserError(f"{self.workdir} holds no trained network; run the verb train first")
         run = self.run

@@ -1,4 +1,4 @@
-"""Image classification."""
+"""The domain of image classification."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -17,17 +17,19 @@ from enas_tf.tasks.images import ImageTask, NetworkForward
 _SHOWN_IMAGES = 3
 
 Sizes = tuple[tuple[int, int, int], int]
-"""Height, width and channels of an image; number of classes."""
+"""The height, width and channels of an image, and the number of classes."""
 
 
 class ImageDomain:
-    """See `enas_tf.experiment.domain.Domain`.
+    """The `enas_tf.experiment.domain.Domain` of image classification.
 
     Args:
-        supernet: called with space, child configuration, image shape, classes, rng, and whether
-            to keep moving averages.
-        build_network: from an architecture, child configuration, image shape, classes and rng.
-        count_cost: from the same but the rng, without building.
+        supernet: a callable that builds the supernet from a space, a child configuration, the
+            image shape, the number of classes, an rng, and whether to keep moving averages.
+        build_network: a callable that builds a final network from an architecture, a child
+            configuration, the image shape, the number of classes and an rng.
+        count_cost: a callable that counts the cost of that network from the same arguments
+            without the rng, without building it.
     """
 
     def __init__(
@@ -41,62 +43,62 @@ class ImageDomain:
         self._count_cost = count_cost
 
     def load(self, settings: Settings) -> ImageData:
-        """The images, in memory."""
+        """Loads the images into memory."""
         common = settings.common
         return load_images(common.dataset, common.data_dir, settings.data)
 
     def labels(self, data: ImageData) -> tuple[str, ...]:
-        """The names of the classes."""
+        """Returns the names of the classes."""
         return data.class_names
 
     def sizes(self, data: ImageData) -> Sizes:
-        """Shape of the images and number of classes."""
+        """Returns the shape of the images and the number of classes."""
         return data.image_shape, data.num_classes
 
     def known_sizes(self, settings: Settings) -> Sizes | None:
-        """Those of CIFAR-10."""
+        """Returns the sizes of CIFAR-10 if the settings use it as it is, else None."""
         is_known = settings.common.dataset == "cifar10" and not settings.data.image_size
         return ((32, 32, 3), 10) if is_known else None
 
     def search_task(self, settings: Settings, data: ImageData) -> ImageTask:
-        """Cutout is the search's own."""
+        """Returns the task of the search, with the cutout size of the search settings."""
         return ImageTask(data, settings.data, settings.child, settings.search.cutout)
 
     def train_task(self, settings: Settings, data: ImageData) -> ImageTask:
-        """Trains on the validation split too where the settings say so."""
+        """Returns the task of the final training, which may train on the validation split too."""
         child = settings.train.child(settings.child)
         data = data.with_validation() if settings.train.use_validation else data
         return ImageTask(data, settings.data, child, settings.data.cutout)
 
     def supernet(self, settings: Settings, sizes: Sizes, rng: StepRng) -> keras.Model:
-        """With moving averages where rewards go by them."""
+        """Builds the supernet, with moving averages if rewards are computed from them."""
         moving = settings.search.reward_bn == "moving"
         return self._supernet(settings.space, settings.child, *sizes, rng, moving)
 
     def network(self, arc: Arc, settings: Settings, sizes: Sizes, rng: StepRng) -> keras.Model:
-        """From images to logits and, where there is such a head, auxiliary logits."""
+        """Builds the final network, whose outputs are logits and, if any, auxiliary logits."""
         return self._build_network(arc, settings.train.child(settings.child), *sizes, rng)
 
     def forward(self, network: keras.Model) -> NetworkForward:
-        """Without the auxiliary head outside training."""
+        """Returns a forward pass that runs the auxiliary head in training only."""
         return NetworkForward(network)
 
     def count_cost(self, arc: Arc, settings: Settings, sizes: Sizes) -> Cost:
-        """For one image, the auxiliary head aside."""
+        """Counts the cost for one image, without the auxiliary head."""
         return self._count_cost(arc, settings.train.child(settings.child), *sizes)
 
     def example(self, sizes: Sizes) -> str:
-        """An image of its size."""
+        """Returns a phrase for one image of the data's size."""
         return f"for an image of {'x'.join(map(str, sizes[0]))}"
 
     def export(
         self, network: keras.Model, task: ImageTask, folder: Path, arc: str, card: dict
     ) -> Path:
-        """A classifier of images."""
+        """Exports an image classifier as the next version; returns the version's folder."""
         return export_images(network, task.data, folder, arc, card)
 
     def show(self, version: Path, data: ImageData) -> None:
-        """The labels of the first test images."""
+        """Prints the predicted and true labels of the first test images."""
         test = data.splits["test"]
         predictions = predict(version, test.images[:_SHOWN_IMAGES])
         for number, (label, probability) in enumerate(predictions):

@@ -1,4 +1,4 @@
-"""What would stop a run later, raised before its folder is made or a search has taken its time."""
+"""Checks that raise errors before a run makes its folder, rather than after hours of search."""
 
 import random
 from typing import Any
@@ -9,24 +9,25 @@ from enas_tf.core.space import Arc
 from enas_tf.experiment.domain import Domain
 from enas_tf.experiment.settings import Settings
 
-# Enough that all ops of a space are among them.
+# Enough random architectures for every op of a space to be among them.
 _SOME_ARCS = 20
 
 
 def check_search(
     settings: Settings, domain: Domain, data: Any, strategy: tf.distribute.Strategy
 ) -> None:
-    """Checks what a search and its derivation need.
+    """Checks that a search and its derivation can run.
 
     Args:
-        settings: of the run.
-        domain: of the data.
+        settings: the settings of the run.
+        domain: the domain of the data.
         data: the data set.
-        strategy: of the run.
+        strategy: the distribution strategy of the run.
 
     Raises:
-        UserError: a batch size or number of architectures that the data or replicas do not allow,
-            or a space with architectures that no final network can be built from.
+        UserError: if the data or the number of replicas do not allow the batch size or the number
+            of architectures, or if no final network can be built from some architecture of the
+            space.
     """
     config, replicas = settings.search, strategy.num_replicas_in_sync
     config.check_replicas(replicas)
@@ -45,18 +46,18 @@ def check_training(
     strategy: tf.distribute.Strategy,
     arc: Arc | None = None,
 ) -> None:
-    """Checks what a training from scratch needs.
+    """Checks that a training from scratch can run.
 
     Args:
-        settings: of the run.
-        domain: of the data.
+        settings: the settings of the run.
+        domain: the domain of the data.
         data: the data set.
-        strategy: of the run.
-        arc: to train, where it is known.
+        strategy: the distribution strategy of the run.
+        arc: the architecture to train, if it is known.
 
     Raises:
-        UserError: a batch size that the data or replicas do not allow, or an architecture that no
-            final network can be built from.
+        UserError: if the data or the number of replicas do not allow the batch size, or if no
+            final network can be built from the architecture.
     """
     if arc:
         domain.count_cost(arc, settings, domain.sizes(data))

@@ -1,4 +1,4 @@
-"""What goes with what: a recipe pairs a space with its parts, its data and its settings."""
+"""Recipes: a search space together with its controller, its data and its settings."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,13 +10,13 @@ from enas_tf.search.controller import Controller
 
 @dataclass(frozen=True)
 class Recipe:
-    """A launcher's parts.
+    """The parts that make up a launcher.
 
     Attributes:
-        name: the launcher's.
-        domain: the data, and the networks on them.
-        controller: the class of controllers, called with space and configuration.
-        presets: settings by the preset's name, the default first.
+        name: the name of the launcher.
+        domain: the domain, which provides the data and the networks.
+        controller: the controller class, called with a space and a configuration.
+        presets: settings by the name of the preset, the default first.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""The same work with several seeds: how much of a result is chance?"""
+"""Repeats a run with several seeds, to show how much of a result is chance."""
 
 import math
 import statistics
@@ -14,17 +14,17 @@ from enas_tf.training.workers import is_chief
 
 
 def repeat(recipe: Recipe, settings: Settings, work: Callable[[Experiment], object]) -> None:
-    """Does the same with several seeds, each in a folder of its own, `seed_0` and so on.
+    """Repeats the same work with several seeds, each in its own folder, `seed_0` and so on.
 
-    Leaves `seeds.json` beside these folders, with what `summary` returns. What an earlier, killed
-    call has done is not done again.
+    Writes `seeds.json` beside these folders, with what `summary` returns. If an earlier call was
+    killed, its finished work is not repeated.
 
     Args:
-        recipe: what goes with what.
-        settings: `common.seed` is the first seed, `common.seeds` how many there are.
-        work: what to do in each folder; must skip what is done.
+        recipe: the recipe to run.
+        settings: the settings; `common.seed` is the first seed, `common.seeds` their number.
+        work: the work to do in each folder; it must skip what is done.
     """
-    # Opens no folder; all runs of a process must share its strategy.
+    # Opens no folder; it only makes the strategy, which all runs of a process must share.
     whole, common, found = Experiment(recipe, settings), settings.common, {}
     for seed in range(common.seed, common.seed + common.seeds):
         print(f"seeds: seed {seed}, {len(found) + 1} of {common.seeds}")
@@ -42,12 +42,12 @@ def repeat(recipe: Recipe, settings: Settings, work: Callable[[Experiment], obje
 
 
 def metrics_of(run: Run) -> dict[str, float]:
-    """Collects what counts of a run, as far as it has got.
+    """Collects the main metrics of a run, as far as it has got.
 
     Returns:
-        Of the derived architectures, all rewarded on the same data, the `best_reward` and the
-        `mean_reward`; the `gap` to uniform draws, as the mean over the last quarter of the
-        search's epochs; and the trained network's `test_` metrics.
+        The `best_reward` and the `mean_reward` of the derived architectures, all rewarded on the
+        same data; the `gap` to uniform draws, averaged over the last quarter of the search's
+        epochs; and the trained network's metrics on the test split, prefixed with `test_`.
     """
     metrics = {}
     if run.path("arcs.json").exists():
@@ -63,11 +63,14 @@ def metrics_of(run: Run) -> dict[str, float]:
 
 
 def summary(found: Mapping[int, Mapping[str, float]]) -> dict:
-    """Summarises the metrics of several runs, by their seeds.
+    """Summarises the metrics of several runs.
+
+    Args:
+        found: the metrics of each run, by its seed.
 
     Returns:
-        `seeds`, a list of all runs' metrics with their `seed`; and the `mean` and the sample's
-        `deviation` of each metric that all of them have.
+        A dict with `seeds`, a list of the metrics of each run with its `seed`; and `mean` and
+        `deviation`, the mean and the sample standard deviation of each metric that all runs have.
     """
     runs: Sequence[Mapping] = list(found.values())
     common = [name for name in runs[0] if all(name in run for run in runs)]

@@ -1,4 +1,4 @@
-"""All settings of a run, from which the flags are made."""
+"""The settings of a run, from which the command-line flags are made."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import Field, asdict, dataclass, fields, replace
@@ -62,10 +62,10 @@ class CommonConfig:
     output: str | None = option(None, "where describe draws to: a name ending in .svg or .png")
 
     def __post_init__(self) -> None:
-        """Raises UserError for numbers out of range."""
+        """Raises UserError if a number is out of range."""
         if self.seeds < 1:
             raise UserError(f"seeds must be at least 1, got {self.seeds}")
-        # All that are repeated must have the 32 bits that Keras and numpy take.
+        # Keras and NumPy take seeds of 32 bits, which must hold for the last repetition too.
         largest = 2**32 - self.seeds
         if not 0 <= self.seed <= largest:
             raise UserError(f"seed must be between 0 and {largest}, got {self.seed}")
@@ -100,17 +100,19 @@ class Settings:
     data: DataConfig | TextDataConfig
 
     def __post_init__(self) -> None:
-        """Raises UserError now for a final network that could not be built after the search."""
+        """Raises UserError if the final network's settings are invalid."""
+        # Checked here, since the final network is built only after the search.
         self.train.child(self.child)
 
     def changed(self, values: Mapping[str, Any]) -> "Settings":
-        """The same settings but for some values, by the names of their flags.
+        """Returns a copy of the settings with some values changed.
 
         Args:
-            values: e.g. `{"workdir": "runs/mine", "search.num_epochs": 3}`.
+            values: the new values by the names of their flags, for example
+                `{"workdir": "runs/mine", "search.num_epochs": 3}`.
 
         Raises:
-            UserError: a name that is no setting's, or values that the settings refuse.
+            UserError: if a name is not that of a setting, or a value is invalid.
         """
         places = {name: (part, field.name) for name, part, field in self.named_fields()}
         changes: dict[str, dict[str, Any]] = {}
@@ -125,7 +127,7 @@ class Settings:
         return replace(self, **parts)
 
     def named_fields(self) -> Iterator[tuple[str, str, Field]]:
-        """The flag's name, the part and the field of every setting that is a flag."""
+        """Yields the flag's name, the part and the field of every setting that is a flag."""
         for part in fields(self):
             prefix = "" if part.name == "common" else f"{part.name}."
             for field in fields(getattr(self, part.name)):
@@ -133,25 +135,32 @@ class Settings:
                     yield prefix + field.metadata.get("flag", field.name), part.name, field
 
 
-# What one command asks for, and no run keeps.
+# Settings of a single command, which a run does not keep.
 _OF_ONE_COMMAND = ("workdir", "overwrite", "arc", "split", "output", "seeds")
 
 FREE = ("data_dir", "strategy", "logical_devices", "compare")
-"""Settings, or parts of them, that may change when a run goes on: they do not decide its results,
-and a comparison changes nothing of a run."""
+"""Settings, or parts of them, that may change when a run is resumed.
+
+They do not affect its results, and a comparison changes nothing in a run.
+"""
 
 
 def run_config(settings: Settings) -> dict[str, Any]:
-    """All settings that a run keeps, as nested dicts, for its `config.json`."""
+    """Returns the settings that a run keeps in its `config.json`, as nested dicts."""
     config = asdict(settings)
     common = config.pop("common")
     return {n: v for n, v in common.items() if n not in _OF_ONE_COMMAND} | config
 
 
 def flags_of(settings: Settings, presets: Mapping[str, Settings], workdir: Path) -> list[str]:
-    """The flags that make these settings of their preset, in the given folder.
+    """Returns the flags that turn a preset into these settings.
 
-    What one command alone asks for, such as an architecture, is left out.
+    Flags of a single command, such as `--arc`, are left out.
+
+    Args:
+        settings: the settings.
+        presets: the recipe's presets, by name.
+        workdir: the value of `--workdir`.
     """
     preset = presets[settings.common.preset]
     given = [f"--workdir={workdir}", f"--preset={settings.common.preset}"]

@@ -1,4 +1,4 @@
-"""Language modelling."""
+"""The domain of language modelling."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -24,14 +24,17 @@ Sizes = tuple[int]
 
 
 class TextDomain:
-    """See `enas_tf.experiment.domain.Domain`.
+    """The `enas_tf.experiment.domain.Domain` of language modelling.
 
     Args:
-        supernet: called with space, child configuration, vocabulary size, batch size and rng.
-        build_network: from an architecture, child configuration, vocabulary size, batch size and
-            rng.
-        count_cost: from an architecture, child configuration and vocabulary size.
-        deployable: makes of a trained network one whose state is an input and an output.
+        supernet: a callable that builds the supernet from a space, a child configuration, the
+            vocabulary size, the batch size and an rng.
+        build_network: a callable that builds a final network from an architecture, a child
+            configuration, the vocabulary size, the batch size and an rng.
+        count_cost: a callable that counts the cost of that network from an architecture, a child
+            configuration and the vocabulary size, without building it.
+        deployable: a callable that turns a trained network into a model that takes its state as an
+            input and returns it as an output.
     """
 
     def __init__(
@@ -47,61 +50,61 @@ class TextDomain:
         self._deployable = deployable
 
     def load(self, settings: Settings) -> TextData:
-        """The text, in memory."""
+        """Loads the text into memory."""
         return load_text(settings.common.dataset, settings.common.data_dir)
 
     def labels(self, data: TextData) -> tuple[str, ...]:
-        """The vocabulary."""
+        """Returns the words of the vocabulary."""
         return data.vocabulary
 
     def sizes(self, data: TextData) -> Sizes:
-        """Of the vocabulary."""
+        """Returns the number of words in the vocabulary."""
         return (data.vocab_size,)
 
     def known_sizes(self, settings: Settings) -> Sizes | None:
-        """That of the whole Penn Treebank."""
+        """Returns the whole Penn Treebank's size if the settings name no other files, else None."""
         common = settings.common
         is_known = common.dataset == "ptb" and common.data_dir is None
         return (_PENN_TREEBANK_WORDS,) if is_known else None
 
     def search_task(self, settings: Settings, data: TextData) -> LanguageTask:
-        """Of the search's child."""
+        """Returns the task of the search, with the losses of the search's child."""
         return LanguageTask(data, settings.data, settings.child)
 
     def train_task(self, settings: Settings, data: TextData) -> LanguageTask:
-        """Of the final network."""
+        """Returns the task of the final training, with the losses of the final network."""
         return LanguageTask(data, settings.data, settings.train.child(settings.child))
 
     def supernet(self, settings: Settings, sizes: Sizes, rng: StepRng) -> keras.Model:
-        """Carries the states of a batch of the search."""
+        """Builds the supernet, which carries the states of a batch of the search."""
         batch_size = settings.search.batch_size
         return self._supernet(settings.space, settings.child, *sizes, batch_size, rng)
 
     def network(self, arc: Arc, settings: Settings, sizes: Sizes, rng: StepRng) -> keras.Model:
-        """Carries the states of a batch of the final training."""
+        """Builds the final network, which carries the states of a batch of its training."""
         child = settings.train.child(settings.child)
         return self._build_network(arc, child, *sizes, settings.train.batch_size, rng)
 
     def forward(self, network: keras.Model) -> Forward:
-        """The network itself."""
+        """Returns the network itself, whose outputs are what the task expects."""
         return network
 
     def count_cost(self, arc: Arc, settings: Settings, sizes: Sizes) -> Cost:
-        """For one word; the softmax is the embedding, and counts once."""
+        """Counts the cost for one word; the softmax shares the embedding, which counts once."""
         return self._count_cost(arc, settings.train.child(settings.child), *sizes)
 
     def example(self, sizes: Sizes) -> str:
-        """A word of the vocabulary."""
+        """Returns a phrase for one word of the vocabulary."""
         return f"for each word, of {sizes[0]:,}"
 
     def export(
         self, network: keras.Model, task: LanguageTask, folder: Path, arc: str, card: dict
     ) -> Path:
-        """A language model whose state is an input and an output."""
+        """Exports a language model, with its state as an input and an output, as a new version."""
         return export_text(self._deployable(network), task.data, folder, arc, card)
 
     def show(self, version: Path, data: TextData) -> None:
-        """Prints the likeliest words after some of the first test words."""
+        """Prints the most likely next words after some of the first test words."""
         words = data.splits["test"][: _READ_WORDS + 1]
         predictions = next_words(version, words[:-1], _SHOWN_WORDS)
         for place, (word, probability) in enumerate(predictions, len(words) - _SHOWN_WORDS):

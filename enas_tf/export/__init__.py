@@ -1,1 +1,1 @@
-"""Exports: a trained network as TensorFlow Serving and Keras take it."""
+"""Exports trained networks in the formats of TensorFlow Serving and Keras."""

@@ -1,4 +1,4 @@
-"""What all exports share: the layout of the folder, and how a version gets there whole."""
+"""The parts that all exports share: the folder's layout, and publishing whole versions."""
 
 import json
 import os
@@ -13,22 +13,24 @@ from enas_tf.export.exporters import EXPORTERS, VERSION, ExportedModel, Exporter
 
 
 def write_version(model: ExportedModel, exporters: Sequence[Exporter] = EXPORTERS) -> Path:
-    """Writes the next version of a model, and beside the versions what belongs to all of them.
+    """Writes the next version of a model, and the files that all its versions share.
 
-    Reference for the layout: TensorFlow Serving's model server, which polls the model's folder and
-    takes the highest version; it never sees half of one.
+    The layout is that of TensorFlow Serving's model server, which polls the model's folder and
+    serves the highest version. It never sees a version that is written only in part.
 
     Args:
-        model: what is exported.
-        exporters: what writes it, in turn.
+        model: the model to export.
+        exporters: the exporters that write it, in turn.
 
     Returns:
         The version's folder.
 
     Raises:
-        UserError: the folder cannot be written.
+        UserError: if the folder cannot be written.
     """
     folder = model.folder
+    # Inside the model's folder, so that it is on the same file system and a rename is atomic;
+    # its name is not a number, so a server does not take it for a version.
     aside = folder / f".aside.{os.getpid()}"
     try:
         shutil.rmtree(aside, ignore_errors=True)
@@ -47,7 +49,7 @@ def write_version(model: ExportedModel, exporters: Sequence[Exporter] = EXPORTER
 
 
 def _publish(aside: Path, folder: Path) -> Path:
-    """Renames what was written aside into place, the version last; returns the version's folder."""
+    """Moves the files from `aside` into place, the version last; returns the version's folder."""
     for path in sorted(aside.iterdir()):
         if path.name != VERSION:
             path.replace(folder / path.name)
@@ -57,18 +59,18 @@ def _publish(aside: Path, folder: Path) -> Path:
 
 
 def extra_texts(arc: str, card: dict, lists: Mapping[str, Sequence[str]]) -> dict[str, str]:
-    """The texts for `assets.extra`.
+    """Returns the texts for `assets.extra`, by file name.
 
     Args:
         arc: the architecture's text.
-        card: for `model.json`.
-        lists: texts of one line each, such as labels, by the name of their file.
+        card: the content of `model.json`.
+        lists: lists of lines, such as labels, by file name.
     """
     texts = {name: "\n".join(lines) + "\n" for name, lines in lists.items()}
     return texts | {"arc.txt": arc + "\n", "model.json": json.dumps(card, indent=2) + "\n"}
 
 
 def versions(folder: Path) -> list[str]:
-    """The versions of an exported model, oldest first."""
+    """Returns the names of an exported model's versions, oldest first."""
     names = [path.name for path in folder.glob("*") if path.name.isdigit()]
     return sorted(names, key=int)

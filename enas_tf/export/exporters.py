@@ -1,4 +1,4 @@
-"""The formats that a trained network is exported in, one exporter each."""
+"""The formats in which a trained network is exported, with one exporter each."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,20 +13,20 @@ from enas_tf.export.serving_files import WARMUP, Requests, server_configs, write
 Signatures = Mapping[str, "tf.types.experimental.ConcreteFunction"]
 
 VERSION = "version"
-"""The folder that becomes the next version; what lies beside it goes beside all versions."""
+"""The name of the folder that becomes the next version; files beside it are for all versions."""
 
 
 @dataclass(frozen=True)
 class ExportedModel:
-    """A trained network, with all that any format takes.
+    """A trained network, with everything that the exporters need.
 
     Attributes:
-        folder: of the model; its versions are folders named by integers.
-        model: what `signatures` run.
-        signatures: by their names.
-        extra: texts for `assets.extra`, which TensorFlow Serving leaves alone, by file name.
-        warmup: for each signature a request that a server runs before it serves.
-        tables: lookup tables that the signatures use.
+        folder: the model's folder; its versions are folders named by integers.
+        model: the model that `signatures` run.
+        signatures: the signatures, by name.
+        extra: texts for `assets.extra`, which TensorFlow Serving ignores, by file name.
+        warmup: a request for each signature, which a server runs before it serves.
+        tables: the lookup tables that the signatures use.
     """
 
     folder: Path
@@ -41,54 +41,54 @@ class Exporter(Protocol):
     """Writes a model in one format."""
 
     def write(self, model: ExportedModel, aside: Path) -> None:
-        """Writes files that are published once all exporters have written theirs.
+        """Writes files, which are published after all exporters have written theirs.
 
         Args:
-            model: what is exported.
-            aside: a folder. What is written into its folder `VERSION` becomes part of the next
-                version; a file beside that folder takes the place of one in the model's folder.
+            model: the model to export.
+            aside: a temporary folder. Files in its subfolder `VERSION` become part of the next
+                version; files beside that subfolder replace those in the model's folder.
         """
 
 
 class SavedModel:
-    """TensorFlow's SavedModel, which TensorFlow Serving loads."""
+    """Exports TensorFlow's SavedModel, which TensorFlow Serving loads."""
 
     def write(self, model: ExportedModel, aside: Path) -> None:
-        """Writes it into the version."""
+        """Writes the SavedModel into the version."""
         module = _Served(model.model, model.tables)
         tf.saved_model.save(module, str(aside / VERSION), dict(model.signatures))
 
 
 class ExtraFiles:
-    """Labels, the architecture and what else says what a version is."""
+    """Exports the texts that describe a version, such as labels and the architecture."""
 
     def write(self, model: ExportedModel, aside: Path) -> None:
-        """Writes them into the version."""
+        """Writes the texts into the version."""
         for name, text in model.extra.items():
             (_extra_folder(aside) / name).write_text(text, encoding="utf-8")
 
 
 class WarmUp:
-    """The requests that TensorFlow Serving runs before it serves a version."""
+    """Exports the requests that TensorFlow Serving runs before it serves a version."""
 
     def write(self, model: ExportedModel, aside: Path) -> None:
-        """Writes them into the version."""
+        """Writes the requests into the version."""
         write_warmup(_extra_folder(aside) / WARMUP, model.folder.name, model.warmup)
 
 
 class KerasModel:
-    """Keras' own format."""
+    """Exports Keras' own format."""
 
     def write(self, model: ExportedModel, aside: Path) -> None:
-        """Writes `model.keras` beside the versions: that of the newest one."""
+        """Writes `model.keras` beside the versions; it is that of the newest version."""
         model.model.save(aside / "model.keras")
 
 
 class ServerConfigs:
-    """The configurations that TensorFlow Serving is started with."""
+    """Exports configuration files to start TensorFlow Serving with."""
 
     def write(self, model: ExportedModel, aside: Path) -> None:
-        """Writes those beside the versions that are missing there, since users change them."""
+        """Writes missing files beside the versions; keeps others, which users may have edited."""
         for name, text in server_configs(model.folder).items():
             if not (model.folder / name).exists():
                 (aside / name).write_text(text, encoding="utf-8")
@@ -101,7 +101,7 @@ EXPORTERS: tuple[Exporter, ...] = (
     KerasModel(),
     ServerConfigs(),
 )
-"""What every export writes, in turn; another format is a class and an entry here."""
+"""The exporters of every export, in turn. To add a format, write a class and add it here."""
 
 
 def _extra_folder(aside: Path) -> Path:
@@ -111,10 +111,10 @@ def _extra_folder(aside: Path) -> Path:
 
 
 class _Served(tf.Module):
-    """What a SavedModel holds.
+    """The object that is saved as a SavedModel.
 
-    TensorFlow's own variables: its C++ runtime does not find those inside Keras' objects, and
-    Keras' ExportArchive writes each of them twice.
+    It holds TensorFlow's own variables, since TensorFlow's C++ runtime does not find those inside
+    Keras' objects, and Keras' ExportArchive writes each of them twice.
     """
 
     def __init__(self, model: keras.Model, tables: Sequence) -> None:

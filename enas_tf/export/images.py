@@ -1,4 +1,4 @@
-"""Exports a trained image classifier."""
+"""The export of image classifiers."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,16 +16,16 @@ from enas_tf.layers.norm import BatchNorm
 
 
 def deployable(network: keras.Model, data: ImageData) -> keras.Model:
-    """A network for use alone: from bytes to probabilities, made of Keras' own layers.
+    """Builds a self-contained model, from bytes to probabilities, of Keras' own layers.
 
-    Normalisation is inside; auxiliary head, dropout and drop path are left out.
+    It includes the normalisation, and leaves out auxiliary head, dropout and drop path.
 
     Args:
-        network: a trained one, whose first output are the logits.
+        network: the trained network, whose first output is the logits.
         data: the data that it was trained on.
 
     Returns:
-        A model from `image`, uint8 `(batch, height, width, channels)`, to probabilities,
+        A model that maps `image`, uint8 `(batch, height, width, channels)`, to probabilities,
         float32 `(batch, classes)`.
     """
     trained = keras.Model(network.inputs, network.outputs[0])
@@ -41,8 +41,8 @@ def deployable(network: keras.Model, data: ImageData) -> keras.Model:
 
 
 def _plain_layer(layer: keras.layers.Layer) -> keras.layers.Layer:
-    """Keras' own layer that does at serving what ours does there."""
-    # By its name, since Keras cannot save an Identity with another.
+    """Returns the layer of Keras that computes the same as ours outside training."""
+    # The policy's name, since Keras cannot save an Identity layer that has a policy object.
     policy = layer.dtype_policy.name
     if isinstance(layer, BatchNorm):
         return keras.layers.BatchNormalization(
@@ -62,17 +62,17 @@ def export_images(
     """Writes the next version of an image classifier; see `enas_tf.export.base.write_version`.
 
     Args:
-        network: a trained one.
+        network: the trained network.
         data: the data that it was trained on.
-        folder: of the model; its versions are folders named by integers.
+        folder: the model's folder; its versions are folders named by integers.
         arc: the architecture's text.
-        card: for `assets.extra/model.json`.
+        card: the content of `assets.extra/model.json`.
 
     Returns:
         The version's folder.
 
     Raises:
-        UserError: the folder cannot be written.
+        UserError: if the folder cannot be written.
     """
     model = deployable(network, data)
     extra = extra_texts(arc, card, {"labels.txt": data.class_names})
@@ -81,10 +81,10 @@ def export_images(
 
 
 def predict(version: Path, images: np.ndarray) -> list[tuple[str, float]]:
-    """The label and its probability for each image, by the export alone.
+    """Returns the label and its probability for each image, computed by an export alone.
 
     Args:
-        version: the folder of a version.
+        version: the version's folder.
         images: uint8, `(batch, height, width, channels)`.
     """
     signature = tf.saved_model.load(str(version)).signatures["serving_default"]
@@ -94,7 +94,7 @@ def predict(version: Path, images: np.ndarray) -> list[tuple[str, float]]:
 
 
 def _warmup(data: ImageData) -> Requests:
-    """A test image, as each signature takes it."""
+    """Returns a request for each signature, with one test image in the form that it takes."""
     images = data.splits["test"].images[:1]
     encoded = tf.io.encode_png(images[0]).numpy()
     example = tf.train.Example()

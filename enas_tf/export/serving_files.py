@@ -1,4 +1,4 @@
-"""What TensorFlow Serving reads besides a SavedModel: warm-up requests and configurations."""
+"""Files that TensorFlow Serving reads besides a SavedModel: warm-up and configurations."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -10,10 +10,10 @@ from tensorflow_serving.apis.prediction_log_pb2 import PredictionLog
 from tensorflow_serving.config.model_server_config_pb2 import ModelServerConfig
 
 Requests = Mapping[str, Mapping[str, np.ndarray | Sequence]]
-"""By signature, the value of each input by its name."""
+"""The requests: for each signature, the value of each input by its name."""
 
 WARMUP = "tf_serving_warmup_requests"
-"""The name, in `assets.extra`, of the file of requests that a server runs before it serves."""
+"""The name of the file in `assets.extra` with the requests that a server runs first."""
 
 _MODELS_COMMENT = """\
 # For tensorflow_model_server --model_config_file. base_path is the folder on the machine that
@@ -35,15 +35,14 @@ num_batch_threads { value: 4 }
 def write_warmup(path: Path, model_name: str, requests: Requests) -> None:
     """Writes requests that a server runs when it loads the model, before it serves.
 
-    Without them the first caller waits for what TensorFlow does at a graph's first run.
-
-    Reference for the format: TensorFlow Serving's guide to SavedModel warm-up, a TFRecord file of
-    `PredictionLog`.
+    Without them, the first caller waits for what TensorFlow does when a graph first runs. The
+    format is a TFRecord file of `PredictionLog`; see TensorFlow Serving's guide to SavedModel
+    warm-up.
 
     Args:
-        path: of the file.
-        model_name: what the server calls the model.
-        requests: one for each signature.
+        path: the path of the file.
+        model_name: the name of the model on the server.
+        requests: one request for each signature.
     """
     with tf.io.TFRecordWriter(str(path)) as writer:
         for signature, inputs in requests.items():
@@ -57,12 +56,12 @@ def write_warmup(path: Path, model_name: str, requests: Requests) -> None:
 
 
 def server_configs(folder: Path) -> dict[str, str]:
-    """The text of `models.config` and of `batching_params.pbtxt`, by their names.
+    """Returns the texts of `models.config` and `batching_params.pbtxt`, by file name.
 
-    Reference for the formats: TensorFlow Serving's `ModelServerConfig` and `BatchingParameters`.
+    The formats are TensorFlow Serving's `ModelServerConfig` and `BatchingParameters`.
 
     Args:
-        folder: of the model; its name is the model's.
+        folder: the model's folder, whose name is also the model's name.
     """
     folder = folder.resolve()
     config = ModelServerConfig()

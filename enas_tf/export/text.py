@@ -1,4 +1,4 @@
-"""Exports a trained language model."""
+"""The export of language models."""
 
 from pathlib import Path
 
@@ -19,17 +19,18 @@ def export_text(model: keras.Model, data: TextData, folder: Path, arc: str, card
     """Writes the next version of a language model; see `enas_tf.export.base.write_version`.
 
     Args:
-        model: of `enas_tf.rnn.network.deployable`.
+        model: the trained model, as `enas_tf.rnn.network.deployable` makes it.
         data: the text that it was trained on.
-        folder: of the model; its versions are folders named by integers.
+        folder: the model's folder; its versions are folders named by integers.
         arc: the architecture's text.
-        card: for `assets.extra/model.json`.
+        card: the content of `assets.extra/model.json`.
 
     Returns:
         The version's folder.
 
     Raises:
-        UserError: the folder cannot be written, or the vocabulary lacks words that scores need.
+        UserError: if the folder cannot be written, or the vocabulary lacks the words for the end
+            of a line and for unknown words, which scoring needs.
     """
     for word in (END, UNKNOWN):
         if word not in data.vocabulary:
@@ -45,15 +46,15 @@ def export_text(model: keras.Model, data: TextData, folder: Path, arc: str, card
 
 
 def next_words(version: Path, words: np.ndarray, count: int) -> list[tuple[int, float]]:
-    """The likeliest word after each of the last `count` words, by the export alone.
+    """Predicts the word after each of the last `count` words, by an export alone.
 
     Args:
-        version: the folder of a version.
-        words: int32, `(time,)`, ids.
-        count: at most `time`.
+        version: the version's folder.
+        words: ids of words, int32, `(time,)`.
+        count: the number of predictions, at most `time`.
 
     Returns:
-        For each, the id of the likeliest next word and its probability.
+        For each of these words, the id of the most likely next word and its probability.
     """
     signature = tf.saved_model.load(str(version)).signatures["serving_default"]
     hidden = signature.structured_input_signature[1]["state"].shape[1]
@@ -64,7 +65,7 @@ def next_words(version: Path, words: np.ndarray, count: int) -> list[tuple[int, 
 
 
 def _warmup(model: keras.Model, data: TextData) -> Requests:
-    """The first test words, as each signature takes them."""
+    """Returns a request for each signature, with the first test words in the form it takes."""
     words = data.splits["test"][:_WARMUP_WORDS]
     text = " ".join(data.vocabulary[word] for word in words)
     state = np.zeros((1, model.input["state"].shape[1]), np.float32)
@@ -75,7 +76,7 @@ def _warmup(model: keras.Model, data: TextData) -> Requests:
 
 
 def _table(data: TextData) -> tf.lookup.StaticVocabularyTable | tf.lookup.StaticHashTable:
-    """From words to ids; words that the vocabulary lacks are unknown ones."""
+    """Returns a table from words to ids; words outside the vocabulary map to the unknown word."""
     ids = tf.range(len(data.vocabulary), dtype=tf.int32)
     pairs = tf.lookup.KeyValueTensorInitializer(tf.constant(list(data.vocabulary)), ids)
     return tf.lookup.StaticHashTable(pairs, default_value=data.unknown)
@@ -92,7 +93,7 @@ def _signatures(model: keras.Model, data: TextData, table: tf.lookup.StaticHashT
         words = table.lookup(_split(text))
         num_tokens = tf.cast(words.row_lengths(), tf.int32)
         targets = words.to_tensor()
-        # The first word follows the end of a line.
+        # The first word is predicted as if it followed the end of a line.
         inputs = tf.pad(targets, [[0, 0], [1, 0]], constant_values=end)[:, :-1]
         state = tf.zeros([tf.shape(targets)[0], hidden])
         scores = serve(inputs, state)["log_probabilities"]
@@ -115,6 +116,6 @@ def _signatures(model: keras.Model, data: TextData, table: tf.lookup.StaticHashT
 
 
 def _split(text: tf.Tensor) -> tf.RaggedTensor:
-    """Words of each text, as the training data were split: by white space, an end at each line."""
+    """Splits texts as the training data: at white space, with an end word after each line."""
     lines = tf.strings.regex_replace(tf.strings.strip(text), r"\s*\n\s*", f" {END} ")
     return tf.strings.split(tf.strings.join([lines, END], " "))

@@ -1,1 +1,1 @@
-"""What is shown of a run: the report, its plots, drawings of architectures."""
+"""The report of a run, its plots, and drawings of architectures."""

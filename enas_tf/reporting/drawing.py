@@ -1,8 +1,8 @@
 """Drawings of architectures: graphs as boxes and arrows, in SVG or PNG. Lengths are in inches.
 
-A graph is drawn in ranks: each box stands behind everything that feeds it. A line that passes a
-rank runs between its boxes; lines from the same box run together, and so do lines to the output.
-A chain of boxes is a straight column, with arcs at the side for what skips a part of it.
+A graph is drawn in ranks: each box comes after all boxes that feed it. A line that passes a rank
+runs between its boxes. Lines from the same box run together, and so do lines to the output. A chain
+of boxes is a straight column, with arcs at its side for the edges that skip boxes.
 """
 
 from collections.abc import Mapping, Sequence
@@ -27,19 +27,19 @@ from enas_tf.core.errors import UserError
 from enas_tf.core.graphs import Edge, Graph
 
 BOX_HEIGHT = 0.28
-PADDING = 0.14  # at both sides of a box's text
-GAP = 0.12  # between the boxes and lines of a rank, at least
+PADDING = 0.14  # on both sides of a box's text
+GAP = 0.12  # the least distance between boxes and lines of a rank
 RANK_GAP = {"down": 0.32, "right": 0.5}
-STUB = 0.04  # how far a line runs straight before and behind a rank
-CHAIN_PITCH = 0.52  # from box to box of a chain
-LANE_GAP = 0.11  # between arcs; also the radius of their corners
+STUB = 0.04  # how far a line runs straight before and after a rank
+CHAIN_PITCH = 0.52  # the distance from one box of a chain to the next
+LANE_GAP = 0.11  # the distance between arcs, and the radius of their corners
 MARGIN = 0.15
 TEXT_HEIGHT = 0.35  # of a title, and of the legend
 SWEEPS = 6
 INK = "0.15"
 FONT = FontProperties(family="DejaVu Sans", size=9)
 TITLE_FONT = FontProperties(family="DejaVu Sans", size=11, weight="bold")
-# Shapes tell the roles apart, so that a drawing can be read without colours.
+# Roles differ in shape, so that a drawing can be read without colours.
 BOX_STYLES = {
     "input": {"boxstyle": f"round,pad=0,rounding_size={BOX_HEIGHT / 2}", "facecolor": "0.93"},
     "op": {"boxstyle": "square,pad=0", "facecolor": "white"},
@@ -48,16 +48,17 @@ BOX_STYLES = {
 }
 LABELLED_DASHES = (0, (4, 1.5))
 POOLING_DASHES = (0, (2, 1))
-POOLING = "pool"  # ops with this word in their name have no weights: their boxes are dashed
+POOLING = "pool"  # ops with this word in their names have no weights; their boxes are dashed
 MOVE, STRAIGHT, BEND, CURVE = Outline.MOVETO, Outline.LINETO, Outline.CURVE3, Outline.CURVE4
-# A box by key; or where lines pass a rank: the box that they share, their label, and the rank.
+# A box, by its key; or a place where lines pass a rank, as the box that these lines share, their
+# label, and the rank.
 Stop = str | tuple[str, str, int]
 Steps = dict[tuple[Stop, Stop], str]
 
 
 @dataclass(frozen=True)
 class Line:
-    """A line in the plane, with its edge's label; `arrow` if it ends at a box."""
+    """A line in the plane, with the label of its edge; `arrow` says whether it ends at a box."""
 
     outline: Outline
     label: str
@@ -66,7 +67,7 @@ class Line:
 
 @dataclass(frozen=True)
 class Layout:
-    """Where a graph's boxes, by key, and its lines stand, and the page that shows them all."""
+    """The places of a graph's boxes, by key, and lines, and the page that encloses them all."""
 
     boxes: Mapping[str, Bbox]
     lines: Sequence[Line]
@@ -74,12 +75,15 @@ class Layout:
 
 
 def draw(graphs: Sequence[Graph], path: Path) -> None:
-    """Writes the drawing of the graphs, one panel each; the same graphs give the same bytes.
+    """Writes a drawing of graphs, with a panel for each; the same graphs give the same bytes.
 
-    The suffix of `path` says the format: `.svg`, whose text can be searched and copied, or `.png`.
+    Args:
+        graphs: the graphs, at least one.
+        path: the file to write. Its suffix sets the format: `.svg`, in which text can be searched
+            and copied, or `.png`.
 
     Raises:
-        UserError: another suffix, or a file that cannot be written.
+        UserError: if the suffix is another one, or the file cannot be written.
     """
     kind = path.suffix.lower()
     if kind not in (".svg", ".png"):
@@ -93,10 +97,10 @@ def draw(graphs: Sequence[Graph], path: Path) -> None:
 
 
 def figure(graphs: Sequence[Graph]) -> Figure:
-    """The drawing of the graphs (at least one), one panel each, as large as it needs to be.
+    """Draws graphs (at least one), with a panel for each; returns a figure as large as it needs.
 
-    All panels run down, side by side, or all to the right, one below the other: whichever has
-    the shorter longest side.
+    Either all panels run downwards and are placed side by side, or all run to the right and are
+    placed one below the other, whichever makes the figure's longer side shorter.
     """
     ways = {way: [layout(graph, way) for graph in graphs] for way in RANK_GAP}
     way = min(ways, key=lambda way: max(_size(way, ways[way])))
@@ -117,9 +121,9 @@ def figure(graphs: Sequence[Graph]) -> Figure:
 
 
 def layout(graph: Graph, way: str) -> Layout:
-    """Places the boxes and lines of a graph that runs `"down"` or to the `"right"`.
+    """Computes the places of boxes and lines of a graph that runs `"down"` or to the `"right"`.
 
-    A chain, in which every box depends on the one before, runs down in any case.
+    A chain, in which every box depends on the one before, always runs down.
     """
     ranks = _ranks(graph)
     is_chain = len(set(ranks.values())) == len(ranks)
@@ -131,9 +135,9 @@ def layout(graph: Graph, way: str) -> Layout:
 
 
 def _ranks(graph: Graph) -> dict[str, int]:
-    """Every node's rank by key: one behind the last node that feeds it.
+    """Returns each node's rank by its key: one more than the highest rank that feeds it.
 
-    An op stands right before the node that takes it, so that the ops of a node stay together.
+    An op is moved right before the node that takes it, so that the ops of a node stay together.
     """
     roles = {node.key: node.role for node in graph.nodes}
     before = {key: [edge.source for edge in graph.edges if edge.target == key] for key in roles}
@@ -149,7 +153,7 @@ def _ranks(graph: Graph) -> dict[str, int]:
 
 
 def _chain(graph: Graph, ranks: dict[str, int]) -> tuple[dict[str, Bbox], list[Line]]:
-    """A column of boxes of one width, with arcs at its right side."""
+    """Lays out a column of boxes of one width, with arcs on its right side."""
     width = max(_text_width(node.label) for node in graph.nodes) + 2 * PADDING
     bottoms = {key: -rank * CHAIN_PITCH for key, rank in ranks.items()}
     boxes = {key: Bbox.from_bounds(-width, y, width, BOX_HEIGHT) for key, y in bottoms.items()}
@@ -162,10 +166,11 @@ def _chain(graph: Graph, ranks: dict[str, int]) -> tuple[dict[str, Bbox], list[L
 
 
 def _arcs(arcs: Sequence[Edge], boxes: Mapping[str, Bbox]) -> list[Line]:
-    """Arcs at the side of a column, whose right side is at x = 0, further out the longer.
+    """Lays out arcs beside a column with its right side at x = 0; longer arcs lie further out.
 
-    The arcs from a box share a lane, outside of those that begin beside it; the arcs to a box
-    share their end. What is shared is one line: drawn twice, dashes would fill their gaps.
+    Arcs from the same box share a lane, which lies outside the lanes of arcs that begin within its
+    length; arcs to the same box share their ends. A shared part is drawn as one line, since two
+    dashed lines would fill each other's gaps.
     """
     starts = {arc.source: boxes[arc.source].y0 + BOX_HEIGHT * 0.3 for arc in arcs}
     ends = {arc.target: boxes[arc.target].y1 - BOX_HEIGHT * 0.3 for arc in arcs}
@@ -190,7 +195,7 @@ def _arcs(arcs: Sequence[Edge], boxes: Mapping[str, Bbox]) -> list[Line]:
 
 
 def _layers(graph: Graph, ranks: dict[str, int], way: str) -> tuple[dict[str, Bbox], list[Line]]:
-    """Boxes in ranks, and lines from rank to rank; laid out downwards, then turned."""
+    """Lays out boxes in ranks and lines from rank to rank, downwards, then turns them."""
     sizes = {node.key: (_text_width(node.label) + 2 * PADDING, BOX_HEIGHT) for node in graph.nodes}
     flat = {key: size if way == "down" else size[::-1] for key, size in sizes.items()}
     steps, stop_ranks = _steps(graph, ranks)
@@ -224,7 +229,7 @@ def _layers(graph: Graph, ranks: dict[str, int], way: str) -> tuple[dict[str, Bb
 
 
 def _steps(graph: Graph, ranks: dict[str, int]) -> tuple[Steps, dict[Stop, int]]:
-    """The edges cut into steps of one rank, each with its label; and the rank of every stop."""
+    """Cuts edges into steps of one rank; returns each step's label, and the rank of each stop."""
     outputs = {node.key for node in graph.nodes if node.role == "output"}
     steps: Steps = {}
     stop_ranks: dict[Stop, int] = dict(ranks)
@@ -238,10 +243,10 @@ def _steps(graph: Graph, ranks: dict[str, int]) -> tuple[Steps, dict[Stop, int]]
 
 
 def _across(steps: Steps, ranks: dict[Stop, int], breadths: dict[str, float]) -> dict[Stop, float]:
-    """Every stop's place across: near those that it is joined to, clear of its rank's others.
+    """Computes each stop's place across: near its neighbours, clear of others in its rank.
 
-    Sweeps over the ranks, in turn by what feeds a stop and by what it feeds. The sweep with the
-    straightest lines stands.
+    Sweeps over the ranks several times, alternately placing stops near what feeds them and near
+    what they feed. Returns the places of the sweep with the straightest lines.
     """
     rows = [[stop for stop in ranks if ranks[stop] == rank] for rank in sorted(set(ranks.values()))]
     before = {stop: [start for start, end in steps if end == stop] for stop in ranks}
@@ -252,7 +257,8 @@ def _across(steps: Steps, ranks: dict[Stop, int], breadths: dict[str, float]) ->
         for row in order:
             at |= {stop: np.mean([at[other] for other in joined[stop] or [stop]]) for stop in row}
             row.sort(key=at.__getitem__)
-            # The places nearest to the wanted ones, by least squares, that are clear of each other.
+            # The places without overlap that are nearest to the wanted ones, by least squares: less
+            # the stops' own sizes, such places only have to increase.
             halves = np.array([breadths.get(stop, 0.0) / 2 for stop in row])
             offsets = np.cumsum(2 * halves + GAP) - halves
             places = isotonic_regression([at[stop] for stop in row] - offsets).x + offsets
@@ -262,7 +268,7 @@ def _across(steps: Steps, ranks: dict[Stop, int], breadths: dict[str, float]) ->
 
 
 def _size(way: str, panels: Sequence[Layout]) -> tuple[float, float]:
-    """Width and height of the panels together."""
+    """Returns the width and height of all panels together."""
     widths, heights = zip(*(panel.page.size for panel in panels), strict=True)
     return (sum(widths), max(heights)) if way == "down" else (max(widths), sum(heights))
 
@@ -272,7 +278,7 @@ def _text_width(text: str, font: FontProperties = FONT) -> float:
 
 
 def _legend(graphs: Sequence[Graph]) -> list[Line2D | Patch]:
-    """What dashed lines and boxes mean, where there are any."""
+    """Returns legend entries for the kinds of dashed lines and boxes in the graphs."""
     labels = dict.fromkeys(edge.label for graph in graphs for edge in graph.edges if edge.label)
     legend = [Line2D([], [], c=INK, lw=0.9, ls=LABELLED_DASHES, label=label) for label in labels]
     if any(POOLING in node.label for graph in graphs for node in graph.nodes):

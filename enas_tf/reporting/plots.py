@@ -1,4 +1,4 @@
-"""The plots of a report, as HTML with images in it; in grey, so that they can be printed."""
+"""The plots of a report, as HTML with embedded images, in grey so that they can be printed."""
 
 import base64
 import html
@@ -10,14 +10,15 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-# Lines are told apart by these, not by colours.
+# Lines differ in these styles, not in colours.
 _STYLES = [
     {"color": "0.1", "ls": "-"},
     {"color": "0.45", "ls": "--"},
     {"color": "0.1", "ls": ":", "marker": "o", "ms": 3},
 ]
 
-# Title, and phase, number and label of each line; left out where the run has no such numbers.
+# The title of each plot; and the phase, metric and label of each of its lines. What a run has no
+# metrics for is left out.
 _SEARCH_CURVES = [
     ("Loss of the shared weights", [("child", "loss", "training")]),
     ("Accuracy of the shared weights", [("child", "accuracy", "training")]),
@@ -40,7 +41,7 @@ _TRAINING_CURVES = [
 
 
 def search_plots(records: Sequence[Mapping]) -> str:
-    """Plots of a search's metrics, as far as it has them."""
+    """Returns plots of those metrics that a search has recorded, as HTML."""
     told = [record for record in records if record.get("gap") is not None]
     plots = _curves(records, _SEARCH_CURVES)
     if told:
@@ -53,12 +54,12 @@ def search_plots(records: Sequence[Mapping]) -> str:
 
 
 def training_plots(records: Sequence[Mapping]) -> str:
-    """Plots of a training's metrics."""
+    """Returns plots of the metrics of a training from scratch, as HTML."""
     return _side_by_side(_curves(records, _TRAINING_CURVES))
 
 
 def comparison_plots(result: Mapping) -> str:
-    """Plots of what `compare.json` holds."""
+    """Returns plots of the content of `compare.json`, as HTML."""
     x, y = "reward with shared weights", "reward trained alone"
     plots = [
         _plot("Rewards with shared weights", "reward", "architectures", _draw_rewards, result),
@@ -69,11 +70,14 @@ def comparison_plots(result: Mapping) -> str:
 
 
 def image(picture: Figure, words: str) -> str:
-    """An SVG image within the page; as a picture of its own, its names meet no others.
+    """Returns HTML that embeds a figure as an SVG image.
+
+    The SVG is a data URL, not part of the page's own markup, so that the ids in several images
+    cannot clash.
 
     Args:
-        picture: of any size.
-        words: that stand in for it.
+        picture: a figure of any size.
+        words: the alternative text.
     """
     file = io.BytesIO()
     with matplotlib.rc_context({"svg.hashsalt": "enas_tf"}):
@@ -83,7 +87,7 @@ def image(picture: Figure, words: str) -> str:
 
 
 def _curves(records: Sequence[Mapping], wanted: Sequence) -> list[str]:
-    """Plots by the step, of all numbers that the records have."""
+    """Returns a plot over the steps for each group of metrics that the records have."""
     images = []
     for caption, lines in wanted:
         found = [(_series(records, phase, name), label) for phase, name, label in lines]
@@ -95,7 +99,7 @@ def _curves(records: Sequence[Mapping], wanted: Sequence) -> list[str]:
 
 
 def _series(records: Iterable[Mapping], phase: str, name: str) -> list[tuple[int, float]]:
-    """Steps and finite values of one number of a phase."""
+    """Returns the steps and finite values of a phase's metric."""
     mine = (record for record in records if record["phase"] == phase)
     return [(r["step"], r[name]) for r in mine if r.get(name) is not None]
 
@@ -107,19 +111,19 @@ def _draw_lines(axes: Axes, lines: Sequence, is_log: bool) -> None:
 
 
 def _draw_gap(axes: Axes, told: Sequence[Mapping]) -> None:
-    """The gap over the epochs, with its uncertainty."""
+    """Draws the gap over the epochs, with its uncertainty."""
     steps, gaps, errors = (
         np.array([one[name] for one in told]) for name in ("step", "gap", "gap_error")
     )
     axes.axhline(0, color="0.1", lw=0.8, ls=":")
     low, high = gaps - 2 * errors, gaps + 2 * errors
     axes.fill_between(steps, low, high, color="0.85", label="within two standard errors")
-    # A dot shows where there is one epoch only.
+    # With dots, since a single epoch draws no line.
     axes.plot(steps, gaps, color="0.1", marker=".", ms=4, label="mean of ten pairs")
 
 
 def _draw_shares(axes: Axes, told: Sequence[Mapping], name: str) -> None:
-    """A strip for each thing, as high as its share of all; its name at the left."""
+    """Draws a strip for each op or input, as high as its share, with its name at the left."""
     steps, names = [one["step"] for one in told], list(told[-1][name])
     counts = np.array([[one[name][thing] for thing in names] for one in told], float)
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)

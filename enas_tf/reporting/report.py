@@ -1,4 +1,4 @@
-"""A run in one page: `report.html`, a file that needs no other one, and no network."""
+"""The report of a run: `report.html`, one file that needs no other files and no network."""
 
 import html
 import json
@@ -53,13 +53,13 @@ $sections
 def write_report(
     run: Run, launcher: str, flags: Sequence[str], read: Callable[[str], tuple[Space, Arc]]
 ) -> None:
-    """Writes `report.html`, of what a run's folder holds.
+    """Writes `report.html` from what a run's folder holds.
 
     Args:
-        run: of any verbs; what it does not hold is left out.
-        launcher: its name.
-        flags: those that go on with this run.
-        read: an architecture, and a space that holds it, from its text.
+        run: the run; results of verbs that it has not run are left out.
+        launcher: the name of the launcher.
+        flags: the flags that resume the run.
+        read: a callable that returns an architecture, and a space that holds it, from its text.
     """
     stored = {name: _stored(run, name) for name in ("arcs", "compare", "train/result")}
     stored["config"] = run.read_json("config.json")
@@ -85,7 +85,7 @@ def _stored(run: Run, name: str) -> object:
 
 
 def _architecture(run: Run, stored: Mapping) -> str | None:
-    """The text of the architecture to show: the trained, else the derived, else the best drawn."""
+    """Returns the architecture to show: the trained one, else the derived, else the best drawn."""
     if stored["train/result"]:
         return stored["train/result"]["arc"]
     if run.path("arc.txt").exists():
@@ -160,7 +160,7 @@ def _costs(metrics: Mapping[str, Sequence[Mapping]], stored: Mapping) -> str:
     seconds = {phase: records[-1]["seconds"] for phase, records in metrics.items() if records}
     if stored["compare"]:
         seconds["compare's trainings"] = sum(o["seconds"] for o in stored["compare"]["trained"])
-    # The CPU beside GPUs draws architectures only.
+    # Beside GPUs, the CPU only draws architectures, so it does not count.
     devices = stored["config"]["devices"]
     number = sum(name.startswith("GPU") for name in devices) or 1
     rows = [(n, f"{s:,.0f}", f"{s / 3600 * number:,.3f}") for n, s in seconds.items()]
@@ -182,7 +182,7 @@ def _section(title: str, *parts: str) -> str:
 
 
 def _table(head: Sequence[str], rows: Iterable[Sequence]) -> str:
-    """Escapes all cells."""
+    """Returns an HTML table; escapes the text of all cells."""
     lines = ["".join(f"<th>{html.escape(cell)}</th>" for cell in head)] if head else []
     lines += ["".join(f"<td>{html.escape(str(cell))}</td>" for cell in row) for row in rows]
     return "<table>" + "".join(f"<tr>{line}</tr>" for line in lines) + "</table>"

@@ -1,1 +1,1 @@
-"""Serving: starts TensorFlow Serving on an export, and asks a running server."""
+"""Starts TensorFlow Serving on an export, and sends requests to a running server."""

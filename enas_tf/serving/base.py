@@ -1,4 +1,4 @@
-"""What a server's start and its clients share; loads no TensorFlow."""
+"""The parts that starting a server and its clients share; does not import TensorFlow."""
 
 import json
 import urllib.parse
@@ -8,58 +8,58 @@ from typing import Any, Protocol
 
 from enas_tf.core.errors import UserError, one_line
 
-# A server of one's own is asked directly, whatever proxy the environment names for the web.
+# Ignores the proxies that the environment names: they are for the web, not for a user's own server.
 _OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
 class RefusedError(UserError):
-    """The server says that what it was sent is wrong; the message is the server's."""
+    """The error for a request that the server rejects as invalid, with the server's message."""
 
 
 class Client(Protocol):
-    """Asks a running server."""
+    """Sends requests to a running server."""
 
     def predict(
         self, signature: str, name: str, values: Sequence[bytes] | Sequence[str]
     ) -> list[dict[str, Any]]:
-        """What a signature of one input makes of a batch.
+        """Runs a signature that has one input on a batch.
 
         Args:
-            signature: its name.
-            name: the input's.
-            values: one for each example.
+            signature: the name of the signature.
+            name: the name of its input.
+            values: the value of the input for each example.
 
         Returns:
-            For each example its outputs by their names: numbers, strings or lists of them.
+            The outputs of each example by name: numbers, strings or lists of these.
 
         Raises:
-            RefusedError: the values are not what the signature takes.
-            UserError: there is no such server or model.
+            RefusedError: if the signature does not accept the values.
+            UserError: if there is no such server or model.
         """
 
 
 def model_url(server: str, model: str) -> str:
-    """Where a model's status is in TensorFlow Serving's REST interface.
+    """Returns the URL of a model's status in TensorFlow Serving's REST interface.
 
     Args:
-        server: `host:port`.
-        model: its name.
+        server: the server's address, `host:port`.
+        model: the name of the model.
     """
     return f"http://{server}/v1/models/{urllib.parse.quote(model, safe='')}"
 
 
 def fetch(url: str, timeout: float, body: dict | None = None) -> Any:
-    """Gets a JSON document, or posts one and gets the answer.
+    """Gets a JSON document, or posts one; returns the JSON of the response.
 
     Args:
-        url: of HTTP.
-        timeout: seconds.
-        body: what to post; None gets.
+        url: an HTTP URL.
+        timeout: the seconds to wait for a response.
+        body: the document to post; None sends a GET request.
 
     Raises:
-        OSError: no answer, of which `urllib.error.HTTPError` is an answer of failure.
-        http.client.HTTPException: the answer is no HTTP.
-        ValueError: the answer is no JSON.
+        OSError: if there is no response, or, as `urllib.error.HTTPError`, one with an error status.
+        http.client.HTTPException: if the response is not HTTP.
+        ValueError: if the response is not JSON.
     """
     data = None if body is None else json.dumps(body).encode()
     request = urllib.request.Request(url, data, {"Content-Type": "application/json"})
@@ -68,7 +68,7 @@ def fetch(url: str, timeout: float, body: dict | None = None) -> Any:
 
 
 def no_server(server: str, reason: Exception | str) -> UserError:
-    """The error where nothing of use answers."""
+    """Returns the error for an address at which no model server responds."""
     return UserError(
         f"no model server answers at {server} ({one_line(reason)}); start one with "
         "python -m launchers.serve --export_dir=..., or give its address by --server=HOST:PORT"
@@ -76,7 +76,7 @@ def no_server(server: str, reason: Exception | str) -> UserError:
 
 
 def no_model(server: str, model: str, reason: str) -> UserError:
-    """The error where the server does not know the model."""
+    """Returns the error for a model that the server does not serve."""
     return UserError(
         f"the server at {server} serves no model {model!r} ({one_line(reason)}); give the name "
         "of the export's folder by --model"

@@ -1,4 +1,4 @@
-"""A client of TensorFlow Serving's gRPC interface; loads TensorFlow, whose messages it sends."""
+"""A client of TensorFlow Serving's gRPC interface; imports TensorFlow, whose messages it sends."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -12,19 +12,17 @@ from tensorflow_serving.apis.prediction_service_pb2_grpc import PredictionServic
 from enas_tf.core.errors import UserError, one_line
 from enas_tf.serving.base import RefusedError, no_model, no_server
 
-# A batch of images is more than gRPC lets through by default.
+# A batch of images may exceed the size of messages that gRPC allows by default.
 _NO_LIMIT = [("grpc.max_send_message_length", -1), ("grpc.max_receive_message_length", -1)]
 
 
 class GrpcClient:
-    """See `enas_tf.serving.base.Client`.
-
-    Reference: TensorFlow Serving's `PredictionService`.
+    """An `enas_tf.serving.base.Client` of TensorFlow Serving's `PredictionService`.
 
     Args:
-        server: `host:port`, of the gRPC port.
-        model: the model's name.
-        timeout: seconds to wait for an answer.
+        server: the server's address, `host:port`, with its gRPC port.
+        model: the name of the model.
+        timeout: the seconds to wait for a response.
     """
 
     def __init__(self, server: str, model: str, timeout: float) -> None:
@@ -37,7 +35,7 @@ class GrpcClient:
     def predict(
         self, signature: str, name: str, values: Sequence[bytes] | Sequence[str]
     ) -> list[dict[str, Any]]:
-        """Sends one tensor of strings."""
+        """Runs a signature on a batch, sent as one tensor of strings."""
         request = PredictRequest()
         request.model_spec.name = self._model
         request.model_spec.signature_name = signature
@@ -61,7 +59,7 @@ class GrpcClient:
 
 
 def _plain(array: np.ndarray) -> list:
-    """A column of an answer as REST gives it: lists of numbers, strings."""
+    """Converts an output to what REST returns for it: strings, or nested lists of numbers."""
     if array.dtype == object:
         return [value.decode("utf-8", "replace") for value in array.tolist()]
     return array.tolist()

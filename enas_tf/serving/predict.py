@@ -1,4 +1,4 @@
-"""Labels image files and scores lines of text by a running server; loads no TensorFlow."""
+"""Labels image files and scores text with a running server; does not import TensorFlow."""
 
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -13,7 +13,7 @@ from enas_tf.serving.base import Client, RefusedError
 
 _SUFFIXES = (".jpeg", ".jpg", ".png")
 
-# Sockets count milliseconds in 31 bits.
+# In seconds; sockets hold a timeout as milliseconds in 31 bits.
 _LONGEST_TIMEOUT = 1_000_000
 
 Item = TypeVar("Item")
@@ -37,7 +37,7 @@ class PredictConfig:
     timeout: float = option(60.0, "seconds to wait for each answer")
 
     def __post_init__(self) -> None:
-        """Raises UserError for values that no request can have."""
+        """Raises UserError if a value is out of range or the address is malformed."""
         if self.batch_size < 1:
             raise UserError(f"batch_size must be at least 1, got {self.batch_size}")
         if not 0 < self.timeout <= _LONGEST_TIMEOUT:
@@ -51,12 +51,12 @@ class PredictConfig:
 
     @property
     def address(self) -> str:
-        """The server's, `host:port`."""
+        """The server's address, `host:port`."""
         return self.server or ("localhost:8500" if self.grpc else "localhost:8501")
 
 
 class Label(NamedTuple):
-    """What a classifier says of an image file: the likeliest label."""
+    """The most likely label of an image file."""
 
     file: str
     label: str
@@ -64,7 +64,7 @@ class Label(NamedTuple):
 
 
 class Score(NamedTuple):
-    """What a language model says of a line; the line's end is a token too."""
+    """The score of a line of text by a language model; the end of the line is a token too."""
 
     text: str
     perplexity: float
@@ -75,12 +75,13 @@ def label_images(client: Client, paths: Sequence[str], batch_size: int) -> Itera
     """Labels image files, batch by batch.
 
     Args:
-        client: of a server of an image classifier.
-        paths: JPEG or PNG files, and folders, which stand for all such files in them.
-        batch_size: files in a request.
+        client: a client of a server with an image classifier.
+        paths: JPEG or PNG files, and folders, which stand for all such files below them.
+        batch_size: the number of files in a request.
 
     Raises:
-        UserError: a file that cannot be read or is no image; no server; another kind of model.
+        UserError: if a file cannot be read or is not an image, the server does not respond, or its
+            model is of another kind.
     """
     images = ((str(path), _read(path)) for path in _image_files(paths))
 
@@ -92,15 +93,15 @@ def label_images(client: Client, paths: Sequence[str], batch_size: int) -> Itera
 
 
 def score_lines(client: Client, lines: Iterator[str], batch_size: int) -> Iterator[Score]:
-    """Scores lines of text, batch by batch; passes over empty ones.
+    """Scores lines of text, batch by batch; skips empty lines.
 
     Args:
-        client: of a server of a language model.
-        lines: words with white space between, as in the training text.
-        batch_size: lines in a request.
+        client: a client of a server with a language model.
+        lines: lines of words separated by white space, as in the training text.
+        batch_size: the number of lines in a request.
 
     Raises:
-        UserError: no server; another kind of model.
+        UserError: if the server does not respond, or its model is of another kind.
     """
     texts = (" ".join(line.split()) for line in lines)
 
@@ -112,10 +113,10 @@ def score_lines(client: Client, lines: Iterator[str], batch_size: int) -> Iterat
 
 
 def read_lines(paths: Sequence[str]) -> Iterator[str]:
-    """The lines of text files, one file after the other; of standard input where none is given.
+    """Yields the lines of text files in turn, or of standard input if no files are given.
 
     Raises:
-        UserError: a file that cannot be read, or text that is not in UTF-8.
+        UserError: if a file cannot be read, or its text is not UTF-8.
     """
     for path in paths:
         yield from _decoded(_read(Path(path)).splitlines(), path)
@@ -136,10 +137,10 @@ def _in_batches(
     items: Iterator[tuple[str, Item]],
     batch_size: int,
 ) -> Iterator[tuple[str, dict[str, Any]]]:
-    """The results of named items, by their names.
+    """Yields the name and the result of each item.
 
-    A server refuses a batch as a whole; so that the user learns which item is wrong, those of a
-    refused batch are sent again one by one.
+    A server rejects a batch as a whole. The items of a rejected batch are sent again one by one, so
+    that the error can name the invalid item.
     """
     while batch := list(islice(items, batch_size)):
         names, values = zip(*batch, strict=True)

@@ -1,4 +1,4 @@
-"""A client of TensorFlow Serving's REST interface; loads no TensorFlow."""
+"""A client of TensorFlow Serving's REST interface; does not import TensorFlow."""
 
 import base64
 import http.client
@@ -12,14 +12,14 @@ from enas_tf.serving.base import RefusedError, fetch, model_url, no_model, no_se
 
 
 class RestClient:
-    """See `enas_tf.serving.base.Client`.
+    """An `enas_tf.serving.base.Client` of TensorFlow Serving's RESTful API.
 
-    Reference: TensorFlow Serving's RESTful API, its predict API in row format.
+    It uses the predict API in row format.
 
     Args:
-        server: `host:port`, of the REST port.
-        model: the model's name.
-        timeout: seconds to wait for an answer.
+        server: the server's address, `host:port`, with its REST port.
+        model: the name of the model.
+        timeout: the seconds to wait for a response.
     """
 
     def __init__(self, server: str, model: str, timeout: float) -> None:
@@ -30,7 +30,7 @@ class RestClient:
     def predict(
         self, signature: str, name: str, values: Sequence[bytes] | Sequence[str]
     ) -> list[dict[str, Any]]:
-        """Sends bytes in base 64, text as it is."""
+        """Runs a signature on a batch, with bytes sent in base 64 and text as it is."""
         instances = [{name: _json_value(value)} for value in values]
         body = {"signature_name": signature, "instances": instances}
         url = model_url(self._server, self._model) + ":predict"
@@ -62,7 +62,7 @@ def _json_value(value: bytes | str) -> str | dict[str, str]:
 
 
 def _reason(error: urllib.error.HTTPError) -> str:
-    """The server's own words, else what the status stands for."""
+    """Returns the server's own message if there is one, else the meaning of the status."""
     try:
         return str(json.load(error)["error"])
     except (OSError, ValueError, KeyError, TypeError):

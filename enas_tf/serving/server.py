@@ -1,4 +1,4 @@
-"""Starts TensorFlow Serving on an export; loads no TensorFlow."""
+"""Starts TensorFlow Serving on an export; does not import TensorFlow."""
 
 import http.client
 import shutil
@@ -37,15 +37,18 @@ class ServeConfig:
 
 
 def serve(config: ServeConfig) -> None:
-    """Runs a server until it ends, or until KeyboardInterrupt, which stops the server.
+    """Runs a server until it ends, or until KeyboardInterrupt, which stops it.
 
-    The server is `tensorflow_model_server` where it is on the PATH, else the image
+    The server is `tensorflow_model_server` if that is on the PATH, else the image
     tensorflow/serving, run by docker or podman. It runs the warm-up requests of the export before
-    it answers. Once it does, this prints where, and how to ask.
+    it responds. When it does, its addresses and examples of requests are printed.
+
+    Args:
+        config: what to serve, and where.
 
     Raises:
-        UserError: no export, no server to start, a port that is taken, a server that ends by
-            itself, cannot load the model or does not answer in time.
+        UserError: if there is no export or no server to start, a port is taken, or the server ends
+            by itself, cannot load the model or does not respond in time.
     """
     folder = _export_folder(config)
     is_text = _is_text(folder)
@@ -53,7 +56,8 @@ def serve(config: ServeConfig) -> None:
     command = _command(config, folder, batching)
     for port in (config.port, config.rest_port):
         _check_free(port)
-    # In a session of its own, so that Ctrl-C reaches it once, from here.
+    # Ctrl-C reaches all processes of the terminal's foreground group. A session of its own keeps
+    # the server out of that group, so that it is stopped only once, below.
     process = subprocess.Popen(command, stdin=subprocess.DEVNULL, start_new_session=True)
     try:
         version = _wait_until_available(process, config, folder.name)
@@ -76,18 +80,19 @@ def _export_folder(config: ServeConfig) -> Path:
 
 
 def _versions(folder: Path) -> list[Path]:
-    """The versions of an exported model, oldest first."""
+    """Returns the folders of an exported model's versions, oldest first."""
     found = [path.parent for path in folder.glob("*/saved_model.pb") if path.parent.name.isdigit()]
     return sorted(found, key=lambda version: int(version.name))
 
 
 def _is_text(folder: Path) -> bool:
-    """Whether it is a language model; a SavedModel's bytes hold the names of its signatures."""
+    """Returns whether the newest version is a language model."""
+    # Searches the bytes for a signature's name: parsing the file would need TensorFlow.
     return b"score_text" in (_versions(folder)[-1] / "saved_model.pb").read_bytes()
 
 
 def _command(config: ServeConfig, folder: Path, batching: bool) -> list[str]:
-    """The command line of the server, or of its container."""
+    """Returns the command line of the server, or of its container."""
     binary = shutil.which("tensorflow_model_server")
     if binary:
         return [binary, *_server_flags(config, folder.name, folder, batching)]
@@ -101,20 +106,20 @@ def _command(config: ServeConfig, folder: Path, batching: bool) -> list[str]:
     inside = Path("/models") / folder.name
     ports = [f"--publish={port}:{port}" for port in (config.port, config.rest_port)]
     mount = f"--mount=type=bind,source={folder},target={inside},readonly"
-    # The image's own entry point is a shell script, which does not pass signals on.
+    # The image's own entry point is a shell script, which does not forward signals.
     entry = ["--init", "--entrypoint=tensorflow_model_server"]
     flags = _server_flags(config, folder.name, inside, batching)
     return [engine, "run", "--rm", *entry, *ports, mount, "tensorflow/serving", *flags]
 
 
 def _server_flags(config: ServeConfig, name: str, folder: Path, batching: bool) -> list[str]:
-    """The server's flags.
+    """Returns the flags of the server.
 
     Args:
-        config: ports.
-        name: the model's.
-        folder: the model's, as the server sees it.
-        batching: whether to join requests.
+        config: the configuration, which gives the ports.
+        name: the name of the model.
+        folder: the model's folder as the server sees it, which may be inside a container.
+        batching: whether to run waiting requests together.
     """
     flags = [
         f"--port={config.port}",
@@ -141,7 +146,7 @@ def _check_free(port: int) -> None:
 
 
 def _wait_until_available(process: subprocess.Popen, config: ServeConfig, name: str) -> str:
-    """The version that is served, once one is."""
+    """Waits until a version is served; returns the newest one that is."""
     url = model_url(f"localhost:{config.rest_port}", name)
     end = time.monotonic() + config.timeout
     while time.monotonic() < end:
@@ -163,7 +168,7 @@ def _wait_until_available(process: subprocess.Popen, config: ServeConfig, name: 
 
 
 def _version_states(url: str) -> list[dict]:
-    """The model's versions and their states; none before the server answers as it should."""
+    """Returns the status of each version of the model; none while the server does not respond."""
     try:
         return fetch(url, timeout=5)["model_version_status"]
     except (OSError, http.client.HTTPException, ValueError, KeyError, TypeError):
@@ -184,7 +189,7 @@ def _stop(process: subprocess.Popen) -> None:
 
 
 def _how_to_ask(config: ServeConfig, name: str, version: str, is_text: bool) -> str:
-    """Where the server is, and an example of a request by either client."""
+    """Returns the server's addresses, and examples of a request by curl and by our client."""
     request = '{"signature_name": "serve_bytes", "instances": [{"image_bytes": {"b64": "%s"}}]}'
     request %= "'$(base64 -w0 FILE.png)'"
     if is_text:

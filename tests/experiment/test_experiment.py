@@ -163,7 +163,7 @@ def test_a_mistake_leaves_no_folder(tmp_path, data, verb, values, message):
     ("own", "arc", "needed"),
     [
         # A published one, whose numbers are those of all five ops.
-        ("identity,max_pool_3x3", "micro_enas", "5"),
+        ("max_pool_3x3,identity", "micro_enas", "5"),
         # JSON names its ops.
         ("5", ("max pool 3x3", "identity"), "max pool 3x3,identity"),
         ("max_pool_3x3", ("identity",), "identity"),
