@@ -25,7 +25,7 @@ class OpTable:
 
     A text selects a set of ops. A number N selects the first N rows, so that every op keeps its
     usual number. Otherwise the text holds the names of ops, separated by commas, in which
-    underscores may replace spaces; these ops are numbered anew, in the table's order.
+    underscores may replace spaces; these ops are renumbered from 0, in the table's order.
 
     Attributes:
         rows: the ops.

@@ -123,7 +123,7 @@ class Space(ABC):
     @property
     @abstractmethod
     def slots(self) -> tuple[Slot, ...]:
-        """One slot per token, in text order."""
+        """The slots, one per token, in text order."""
 
     @classmethod
     @abstractmethod

@@ -54,7 +54,7 @@ class Split:
 
     @cached_property
     def tensors(self) -> tuple[tf.Tensor, tf.Tensor]:
-        """Images and labels as tensors in the host's memory, where input pipelines run."""
+        """The images and labels as tensors in the host's memory, where input pipelines run."""
         with tf.device("CPU:0"):
             tensors = tf.constant(self.images), tf.constant(self.labels)
         # Data sets are large: let the arrays share the tensors' memory instead of being a copy.

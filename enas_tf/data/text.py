@@ -125,7 +125,7 @@ class TextData:
         begins = [np.concatenate([[0], end[:-1]]) for end in ends]
         skipped = first_step % steps
         wanted = slice(skipped, skipped + num_steps)
-        # Only the first sequence of a pass begins at word 0, so that is where states start anew.
+        # Only the first sequence of a pass begins at word 0, so that is where states start at zero.
         begin, end = (np.array(places, np.int64).ravel()[wanted] for places in (begins, ends))
         rows = _rows(self.splits["train"], batch_size, total)
         return _batches(rows[mine], begin, end, begin == 0)

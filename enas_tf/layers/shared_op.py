@@ -29,7 +29,7 @@ class Kernel(NamedTuple):
 
 
 class Kept(NamedTuple):
-    """What an op keeps for its gradient besides its input.
+    """The tensors that an op keeps for its gradient, besides its input.
 
     Attributes:
         images: tensors with the input's shape.
