@@ -1,7 +1,7 @@
 """Efficient Neural Architecture Search via Parameter Sharing, on TensorFlow 2 and Keras 3.
 
-The names of `__all__` are what a program needs; docs/python.md shows how. They are imported when
-they are first used, so that `import enas_tf` takes no time and loads no TensorFlow.
+The names in `__all__` are the public ones; docs/python.md shows how to use them. They are imported
+when they are first used, so that `import enas_tf` is fast and does not load TensorFlow.
 """
 
 import importlib
@@ -43,7 +43,7 @@ _MODULES = {
     "TextData": "enas_tf.data.text",
     "UserError": "enas_tf.core.errors",
 }
-"""Where each public name is."""
+"""The module that defines each public name."""
 
 __all__ = ["__version__", *_MODULES]
 
@@ -51,7 +51,7 @@ keras_hook.install()
 
 
 def __getattr__(name: str) -> object:
-    """Imports a public name when it is first asked for."""
+    """Imports and returns a public name when it is first used."""
     if name not in _MODULES:
         raise AttributeError(f"module 'enas_tf' has no attribute {name!r}")
     value = getattr(importlib.import_module(_MODULES[name]), name)

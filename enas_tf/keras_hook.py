@@ -1,8 +1,8 @@
 """Lets `keras.saving.load_model` read an exported language model after `import enas_tf` alone.
 
-Such a model holds a layer of this project, which Keras must know by name. Registering the layer
-itself would load TensorFlow at `import enas_tf`. So a stand-in is registered as soon as Keras is
-imported, and the stand-in imports the layer once a model asks for it.
+Such a model holds a layer of this package, which Keras must know by name. Registering the layer
+itself would load TensorFlow at `import enas_tf`. Therefore a stand-in is registered as soon as
+Keras is imported, and the stand-in imports the layer when a model needs it.
 """
 
 import importlib.abc
@@ -12,7 +12,7 @@ from types import ModuleType
 
 
 class _CellRecurrence:
-    """Stands in for the layer of that name until an exported model asks for it."""
+    """Stand-in for the layer of this name until an exported model needs it."""
 
     @staticmethod
     def from_config(config: dict) -> object:
@@ -25,7 +25,7 @@ def _register(keras: ModuleType) -> None:
 
 
 class _WhenKerasComes(importlib.abc.MetaPathFinder):
-    """Registers the stand-in as soon as Keras is imported."""
+    """An import hook that registers the stand-in as soon as Keras is imported."""
 
     def find_spec(self, name: str, path: object = None, target: object = None) -> ModuleSpec | None:
         spec = PathFinder.find_spec(name) if name == "keras" else None
@@ -42,7 +42,7 @@ class _WhenKerasComes(importlib.abc.MetaPathFinder):
 
 
 def install() -> None:
-    """Registers the stand-in now where Keras is loaded, else once it is."""
+    """Registers the stand-in now if Keras is loaded, else as soon as it is."""
     if "keras" in sys.modules:
         _register(sys.modules["keras"])
     else:

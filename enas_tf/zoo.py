@@ -1,4 +1,4 @@
-"""Published architectures by name, and what `--arc` takes."""
+"""Published architectures by name, and the values that `--arc` takes."""
 
 import os
 import re
@@ -13,11 +13,11 @@ class Published:
     """An architecture that its authors published.
 
     Attributes:
-        name: what `--arc` calls it.
+        name: its name for `--arc`.
         space: the name of its space: `"macro"`, `"micro"` or `"rnn"`.
-        text: its tokens, laid out for the eye.
-        op_set: the set of ops that it needs, and that its ops' numbers are of; see `--space.ops`.
-        source: where it was published, and the result given there.
+        text: its tokens, laid out to be readable.
+        op_set: the set of ops that it needs, which numbers its ops; see `--space.ops`.
+        source: where it was published, and the result reported there.
     """
 
     name: str
@@ -27,7 +27,7 @@ class Published:
     source: str
 
 
-# One layer a line: its op, then its skip bits.
+# One layer per line: its op, then its skip bits.
 MACRO_ENAS = Published(
     name="macro_enas",
     space="macro",
@@ -61,7 +61,7 @@ MACRO_ENAS = Published(
     source="github.com/melodyguan/enas, scripts/cifar10_macro_final.sh: 24 layers on CIFAR-10",
 )
 
-# One node a line; the normal cell, then the reduction cell.
+# One node per line: the normal cell, then the reduction cell.
 MICRO_ENAS = Published(
     name="micro_enas",
     space="micro",
@@ -82,7 +82,7 @@ MICRO_ENAS = Published(
     source="github.com/melodyguan/enas, scripts/cifar10_micro_final.sh: 5 nodes, on CIFAR-10",
 )
 
-# One node a line.
+# Nodes are separated by commas, each with its index, then its activation.
 RNN_ENAS = Published(
     name="rnn_enas",
     space="rnn",
@@ -107,17 +107,17 @@ PUBLISHED = {arc.name: arc for arc in (MACRO_ENAS, MICRO_ENAS, RNN_ENAS, RNN_DAR
 
 
 def resolve(arc: str) -> tuple[str, str | None]:
-    """Finds the architecture that `--arc` asks for.
+    """Returns the text of the architecture that `--arc` names.
 
     Args:
         arc: a published name; else the path of an existing file; else the text itself.
 
     Returns:
-        The published text, the file's text, or `arc`, which a space's `of` checks; and of a
-        published one the set of ops that it needs.
+        The published text, the file's text, or `arc`, which a space's `of` checks; and the set of
+        ops that a published architecture needs, None for others.
 
     Raises:
-        UserError: a single word that is none of these, or a file that cannot be read.
+        UserError: `arc` is a single word that is none of these, or a file that cannot be read.
     """
     if arc in PUBLISHED:
         return PUBLISHED[arc].text, PUBLISHED[arc].op_set
@@ -127,7 +127,7 @@ def resolve(arc: str) -> tuple[str, str | None]:
         except (OSError, UnicodeDecodeError) as error:
             raise UserError(f"the architecture's file {arc} cannot be read: {error}") from error
     words = re.findall(r"[^\s,]+", arc)
-    # A lone word is a misspelt name or path, unless it is a number (one macro layer) or JSON.
+    # A single word is a misspelt name or path, unless it is a number (one macro layer) or JSON.
     if len(words) == 1 and not words[0].isdigit() and not words[0].startswith("{"):
         raise UserError(
             f"no published architecture and no file is called {arc}: give one of "

@@ -1,1 +1,1 @@
-"""What every part builds on, in plain Python: nothing here imports TensorFlow, Keras or numpy."""
+"""Foundations of all parts, in plain Python: nothing here imports TensorFlow, Keras or numpy."""

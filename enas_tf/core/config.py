@@ -1,15 +1,16 @@
-"""Fields of configs."""
+"""Helpers for the fields of configs."""
 
 from dataclasses import field
 from typing import Any
 
 
 def option(default: Any, help: str, **metadata: Any) -> Any:
-    """A config's field with its default and its meaning; launchers make a flag of it.
+    """Returns a field of a config, with a default and a help text; launchers make it a flag.
 
     Args:
-        default: the default.
-        help: the meaning.
-        metadata: what else launchers heed: `flag`, a name for the flag other than the field's.
+        default: default value.
+        help: what the field means.
+        metadata: other settings for launchers: `flag`, the name of the flag if it is not the
+            field's.
     """
     return field(default=default, metadata={"help": help, **metadata})

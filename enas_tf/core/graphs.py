@@ -1,11 +1,11 @@
-"""What to draw of an architecture."""
+"""The graphs that drawings of an architecture show."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
 class Node:
-    """A box of a drawing; `role` is `"input"`, `"op"`, `"node"` or `"output"`."""
+    """A box in a drawing; `role` is `"input"`, `"op"`, `"node"` or `"output"`."""
 
     key: str
     label: str
@@ -14,7 +14,7 @@ class Node:
 
 @dataclass(frozen=True)
 class Edge:
-    """An arrow of a drawing, from the node with key `source` to that with key `target`."""
+    """An arrow in a drawing, from the node with key `source` to the node with key `target`."""
 
     source: str
     target: str

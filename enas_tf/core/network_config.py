@@ -1,4 +1,4 @@
-"""What the shared-weight network and the network trained from scratch have in common."""
+"""Configs of child networks, for both the shared weights and the training from scratch."""
 
 import math
 from dataclasses import dataclass
@@ -60,12 +60,12 @@ class ImageChildConfig:
         return f"{self.out_filters} filters"
 
     def learning_rate_at(self, epoch: int) -> float:
-        """The learning rate of an epoch, counted from 0."""
+        """Returns the learning rate of an epoch, counted from 0."""
         periods = self.lr_period, self.lr_period_factor
         return CosineRestarts(self.lr_max, self.lr_min, *periods)(epoch)
 
     def trained(self, child: "keras.Model") -> list:
-        """The weights that the optimizer trains, and that weight decay reaches."""
+        """Returns the weights that the optimizer trains and that weight decay applies to."""
         if self.train_aux_head or not self.aux_head:
             return child.trainable_variables
         untrained = {id(variable) for variable in child.get_layer("aux_head").variables}
@@ -110,12 +110,12 @@ class CellChildConfig(ImageChildConfig):
 class RnnChildConfig:
     """The child network of text, and how its weights are trained.
 
-    The drop rates are of zeros, not of what is kept. Reference: the parameters of the authors'
+    The drop rates are probabilities to drop, not to keep. Reference: the parameters of the authors'
     child.py and fixed_lib.py.
     """
 
     momentum: ClassVar[float] = 0.0
-    # The network computes its own decay, which is not that of all weights.
+    # The network computes its own weight decay, which does not cover all weights.
     l2: ClassVar[float] = 0.0
 
     hidden_size: int = option(200, "width of the embedding, of the state and of every node")
@@ -157,9 +157,9 @@ class RnnChildConfig:
         return f"hidden size {self.hidden_size}"
 
     def learning_rate_at(self, epoch: int) -> float:
-        """The learning rate, the same in all epochs."""
+        """Returns the learning rate, which is the same in all epochs."""
         return self.learning_rate
 
     def trained(self, child: "keras.Model") -> list:
-        """The weights that the optimizer trains: all."""
+        """Returns the weights that the optimizer trains: all trainable ones."""
         return child.trainable_variables

@@ -1,6 +1,6 @@
-"""Tables of ops, and the spaces and architectures that take their ops from one.
+"""Tables of ops, and the spaces and architectures that take their ops from a table.
 
-A row of a table is all that the project knows of an op; see `ops.py` of each space.
+A row of a table is the only place that defines an op; see `ops.py` of each space.
 """
 
 from abc import abstractmethod
@@ -14,7 +14,7 @@ from enas_tf.core.space import Arc, Space, Tokens, decode_json, numbered
 
 
 class Row(Protocol):
-    """What a table needs of an op."""
+    """The interface that a table requires of an op."""
 
     name: str
 
@@ -23,13 +23,13 @@ class Row(Protocol):
 class OpTable:
     """The ops that a space can have, in the order of their numbers.
 
-    A set of them is named by a text. A number stands for so many of the first rows, in which every
-    op has its usual number. Else it is the names of ops, separated by commas, with underscores in
-    place of spaces where that is easier to type; they are numbered anew, in the table's order.
+    A text selects a set of ops. A number N selects the first N rows, so that every op keeps its
+    usual number. Otherwise the text holds the names of ops, separated by commas, in which
+    underscores may replace spaces; these ops are renumbered from 0, in the table's order.
 
     Attributes:
         rows: the ops.
-        default: how many of the first ones a space has where nothing else is asked for.
+        default: number of ops that a space has by default, the first ones of the table.
     """
 
     rows: tuple[Row, ...]
@@ -37,7 +37,7 @@ class OpTable:
 
     @property
     def help(self) -> str:
-        """What the option of a set means."""
+        """The help text of the option that selects a set."""
         return (
             "ops to choose from: a number, for so many of the following, or the names of some, "
             f"separated by commas: {', '.join(self.names)}"
@@ -52,7 +52,7 @@ class OpTable:
         """Returns the rows of a set.
 
         Raises:
-            UserError: a number or a name that the table does not have, or a name given twice.
+            UserError: the table does not have the number or a name, or a name is given twice.
         """
         text = str(op_set).strip()
         if text.isdecimal():
@@ -74,19 +74,19 @@ class OpTable:
         return tuple(row for row in self.rows if row.name in wanted)
 
     def canonical(self, op_set: str | int) -> str:
-        """Returns the one text for a set: a number where it is of first rows, else the names.
+        """Returns the canonical text of a set: a number for the first rows, else the names.
 
         Raises:
-            UserError: as `choose`.
+            UserError: in the same cases as `choose`.
         """
         rows = self.choose(op_set)
         return str(len(rows)) if rows == self.rows[: len(rows)] else ",".join(r.name for r in rows)
 
     def smallest(self, op_set: str | int, ops: Iterable[int]) -> str:
-        """Returns the set that an architecture is of which a space with another set holds.
+        """Returns the smallest set for an architecture with the given ops from `op_set`.
 
-        Ops have the same numbers in all sets of first rows, so that one architecture is the same
-        in all of them: it is of the default set, or of the first larger one that has its ops.
+        Ops have the same numbers in all sets of first rows, so that an architecture is the same in
+        each of them. Its set is then the default one, or the first larger one that has its ops.
         """
         text = self.canonical(op_set)
         return str(max(self.default, *(op + 1 for op in ops))) if text.isdecimal() else text
@@ -95,19 +95,20 @@ class OpTable:
 class TableArc(Arc):
     """An architecture whose ops are rows of a table.
 
-    A subclass is a frozen dataclass with a field `op_set`, the set that its ops' numbers are of.
+    A subclass is a frozen dataclass with a field `op_set`, the set that numbers its ops.
     """
 
     table: ClassVar[OpTable]
     op_set: str
 
     def __post_init__(self) -> None:
-        """Has equal architectures be of equal sets."""
+        """Replaces `op_set` by the smallest set, so that equal architectures compare equal."""
+        # Frozen dataclasses refuse plain assignments.
         object.__setattr__(self, "op_set", self.table.smallest(self.op_set, self.ops))
 
     @property
     def rows(self) -> tuple[Any, ...]:
-        """The ops of its set by their numbers."""
+        """The ops of the architecture's set, in the order of their numbers."""
         return self.table.choose(self.op_set)
 
     def _words(self) -> dict:
@@ -126,13 +127,13 @@ class TableSpace(Space):
     op_set: str
 
     def __post_init__(self) -> None:
-        """Raises UserError for a size or a set of ops that there is not."""
+        """Raises UserError for a size or a set of ops that does not exist."""
         super().__post_init__()
         object.__setattr__(self, "op_set", self.table.canonical(self.op_set))
 
     @cached_property
     def rows(self) -> tuple[Any, ...]:
-        """The ops to choose from by their numbers."""
+        """The ops to choose from, in the order of their numbers."""
         return self.table.choose(self.op_set)
 
     @property
@@ -142,7 +143,7 @@ class TableSpace(Space):
 
     @property
     def op_options(self) -> str:
-        """The ops by their numbers, and what other sets have, as error messages put it."""
+        """The ops with their numbers, and those that other sets have, for error messages."""
         others = [name for name in self.table.names if name not in self.ops]
         hint = f"; --space.ops can add {', '.join(others)}" if others else ""
         return numbered(self.ops) + hint
@@ -151,7 +152,7 @@ class TableSpace(Space):
     def of(
         cls, source: "str | Arc | Mapping | Iterable[int]", **options: object
     ) -> tuple["TableSpace", Arc]:
-        """Reads an architecture of any size; what it says of its own ops comes first.
+        """Reads an architecture of any size; its own set of ops takes precedence over `options`.
 
         Args:
             source: as for `parse`.
@@ -168,10 +169,10 @@ class TableSpace(Space):
     @classmethod
     def _read(cls, source: "str | Arc | Mapping | Iterable[int]") -> dict[str, object]:
         values = super()._read(source)
-        # Ops stand by their names in JSON, whatever set it is of.
+        # JSON names the ops of the layers or nodes, so that the set is not needed to read them.
         values.pop("ops", None)
         return values
 
     @abstractmethod
     def _arc(self, tokens: Tokens) -> TableArc:
-        """The architecture of these tokens, which have been checked."""
+        """Returns the architecture with these tokens, which have been checked."""

@@ -1,4 +1,4 @@
-"""Learning rates over the epochs."""
+"""Schedules of the learning rate over epochs."""
 
 import math
 from dataclasses import dataclass
@@ -6,17 +6,17 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class CosineRestarts:
-    """Falls along a cosine from `maximum` to `minimum`, again and again, in longer periods.
+    """A learning rate that falls along a cosine from `maximum` to `minimum` in each period.
 
     Reference: Loshchilov and Hutter, "SGDR", ICLR 2017. The rate is the same for all steps of an
-    epoch, as in the authors' code; unlike there, a period starts at the maximum (they take one
-    step at the middle).
+    epoch, as in the authors' code. Unlike there, each period starts at the maximum; the authors
+    take its first step at the middle.
 
     Attributes:
         maximum: the rate at the start of each period.
-        minimum: what it falls to.
-        period: epochs of the first period.
-        factor: each period is this many times the one before.
+        minimum: the rate that each period falls to.
+        period: epochs in the first period.
+        factor: each period is this many times as long as the one before.
     """
 
     maximum: float
@@ -25,7 +25,7 @@ class CosineRestarts:
     factor: int
 
     def __call__(self, epoch: int) -> float:
-        """The rate of an epoch, counted from 0."""
+        """Returns the rate of an epoch, counted from 0."""
         period = self.period
         while epoch >= period:
             epoch, period = epoch - period, period * self.factor

@@ -1,4 +1,4 @@
-"""What the search spaces share: tokens and their places, reading, checking, drawing, counting."""
+"""The base classes of search spaces and architectures: tokens and how to read and check them."""
 
 import itertools
 import json
@@ -22,10 +22,10 @@ class Slot:
     """The place of one token in an architecture's text.
 
     Attributes:
-        name: where it is, from the outside in, e.g. `"normal cell, node 2, index 1"`.
+        name: where the token is, from the outside in, e.g. `"normal cell, node 2, index 1"`.
         size: the token is one of `range(size)`.
         options: what these numbers stand for, in words; error messages quote it.
-        words: what JSON writes for each number; empty where it writes the number itself.
+        words: what JSON writes for each number; empty if it writes the number itself.
     """
 
     name: str
@@ -35,13 +35,13 @@ class Slot:
 
     @property
     def allowed(self) -> str:
-        """The allowed numbers with their meaning, as error messages put it."""
+        """The allowed numbers with their meaning, for error messages."""
         numbers = f"an integer from 0 to {self.size - 1}" if self.size > 1 else "0"
         return f"{numbers} ({self.options})"
 
 
 class Arc(ABC):
-    """One architecture, immutable. Its tokens, text, JSON and object say the same thing."""
+    """One immutable architecture; its tokens, text, JSON and object hold the same information."""
 
     @property
     @abstractmethod
@@ -51,14 +51,14 @@ class Arc(ABC):
     @property
     @abstractmethod
     def ops(self) -> Tokens:
-        """The numbers of all ops that it runs, in text order."""
+        """The numbers of all ops that the architecture runs, in text order."""
 
     @property
     @abstractmethod
     def inputs(self) -> Tokens:
         """The entries that its indices or skip connections choose, in text order.
 
-        They are places in the space's `entries`.
+        Each is a position in the space's `entries`.
         """
 
     @property
@@ -69,13 +69,13 @@ class Arc(ABC):
     @classmethod
     @abstractmethod
     def from_json(cls, text: str) -> "Arc":
-        """The architecture that `to_json` wrote, of any size; UserError if `text` is wrong."""
+        """Returns the architecture, of any size, that `to_json` wrote; UserError if it is wrong."""
 
     def __str__(self) -> str:
         return " ".join(map(str, self.tokens))
 
     def to_json(self) -> str:
-        """The architecture as a JSON object that names every place and op in words."""
+        """Returns the architecture as a JSON object that names every place and op in words."""
         names = self._words()
         for token, slot in zip(self.tokens, self.space.slots, strict=True):
             *outer, last = slot.name.split(", ")
@@ -86,7 +86,7 @@ class Arc(ABC):
         return json.dumps(names, indent=2)
 
     def _words(self) -> dict:
-        """What comes first in `to_json`."""
+        """Returns the fields that come first in `to_json`."""
         return {"space": self.space.name}
 
 
@@ -94,7 +94,7 @@ class Space(ABC):
     """All architectures of one kind and one size.
 
     A subclass is a frozen dataclass whose first field is the size: its number of layers or nodes.
-    It supplies the slots, makes an `Arc` of checked tokens, and explains and draws one.
+    It provides the slots, makes an `Arc` from checked tokens, and explains and draws it.
     """
 
     name: ClassVar[str]
@@ -104,7 +104,7 @@ class Space(ABC):
     """What the size counts: `"layer"` or `"node"`."""
 
     def __post_init__(self) -> None:
-        """Raises UserError if the size is no integer of at least 1."""
+        """Raises UserError if the size is not an integer of at least 1."""
         field = fields(self)[0].name
         size = getattr(self, field)
         if not isinstance(size, int) or size < 1:
@@ -113,7 +113,7 @@ class Space(ABC):
     @property
     @abstractmethod
     def ops(self) -> tuple[str, ...]:
-        """The names of the ops (rnn: activations); an op's token is its place here."""
+        """The names of the ops (rnn: activations); an op's token is its position here."""
 
     @property
     @abstractmethod
@@ -123,61 +123,62 @@ class Space(ABC):
     @property
     @abstractmethod
     def slots(self) -> tuple[Slot, ...]:
-        """One slot per token, in text order."""
+        """The slots, one per token, in text order."""
 
     @classmethod
     @abstractmethod
     def num_tokens(cls, size: int) -> int:
-        """The number of tokens of an architecture with `size` layers or nodes."""
+        """Returns the number of tokens of an architecture with `size` layers or nodes."""
 
     @abstractmethod
     def _arc(self, tokens: Tokens) -> Arc:
-        """The architecture of these tokens, which have been checked."""
+        """Returns the architecture with these tokens, which have been checked."""
 
     @abstractmethod
     def explain(self, arc: Arc) -> str:
-        """What each layer or node computes from what, in words; several lines."""
+        """Returns a text of several lines: what each layer or node computes, and from what."""
 
     @abstractmethod
     def graphs(self, arc: Arc) -> tuple[Graph, ...]:
-        """What to draw of the architecture: one graph per kind of cell, or the one network."""
+        """Returns the graphs to draw: one per kind of cell, or one for the whole network."""
 
     @property
     def sizes(self) -> tuple[int, ...]:
-        """How many values each token can have, in text order."""
+        """The number of values that each token can have, in text order."""
         return tuple(slot.size for slot in self.slots)
 
     def parse(self, source: str | Arc | Mapping | Iterable[int]) -> Arc:
-        """Reads an architecture of this very size.
+        """Reads an architecture of exactly this size.
 
         Args:
             source: integers separated by white space or commas; or the JSON form, as text or
                 decoded; or an `Arc`; or the integers themselves.
 
         Raises:
-            UserError: names the token's place, what is allowed there, and what came.
+            UserError: a token is wrong; the message has its place, what is allowed there, and
+                what was given.
         """
         return self._arc(self._checked(self._read(source), [getattr(self, fields(self)[0].name)]))
 
     def check(self, tokens: Iterable[int]) -> Tokens:
-        """The tokens as a tuple of plain integers; raises the UserErrors of `parse`."""
+        """Returns the tokens as a tuple of plain integers; raises UserError like `parse`."""
         return self.parse(tokens).tokens
 
     def random(self, rng: random.Random) -> Arc:
-        """Draws one architecture; all of the space are equally likely."""
+        """Draws one architecture; all architectures of the space are equally likely."""
         return self._arc(tuple(rng.randrange(size) for size in self.sizes))
 
     def count(self) -> int:
-        """The exact number of architectures, counted as the controller draws them."""
+        """Returns the exact number of architectures, counted as the controller draws them."""
         return math.prod(self.sizes)
 
     def paper_count(self) -> int | None:
-        """The paper's number of architectures where the paper counts otherwise, else None."""
+        """Returns the paper's number of architectures if it counts differently, else None."""
         return None
 
     @classmethod
     def of(cls, source: str | Arc | Mapping | Iterable[int], **options) -> tuple["Space", Arc]:
-        """Reads an architecture of any size, which the number of tokens tells.
+        """Reads an architecture of any size, which follows from the number of tokens.
 
         Args:
             source: as for `parse`.
@@ -187,7 +188,8 @@ class Space(ABC):
             The space of that size, and the architecture.
 
         Raises:
-            UserError: as `parse`; if no size fits, it says which numbers of tokens do.
+            UserError: as in `parse`; if no size fits, the message has the numbers of tokens that
+                would.
         """
         values = cls._read(source)
         size = next(n for n in itertools.count(1) if cls.num_tokens(n) >= len(values))
@@ -197,7 +199,7 @@ class Space(ABC):
 
     @classmethod
     def _read(cls, source: str | Arc | Mapping | Iterable[int]) -> dict[str, object]:
-        """The values that `source` gives, unchecked, by place: `"token 1"` or a slot's name."""
+        """Returns the unchecked values of `source` by place: `"token 1"` or a slot's name."""
         if isinstance(source, Arc):
             if source.space.name != cls.name:
                 raise UserError(
@@ -217,7 +219,7 @@ class Space(ABC):
         return {f"token {place}": value for place, value in enumerate(source, 1)}
 
     def _checked(self, values: dict[str, object], fits: Sequence[int]) -> Tokens:
-        """The tokens of `values`, which came by place; `fits` are the sizes to name in errors."""
+        """Returns the tokens of `values`, given by place; errors name the sizes in `fits`."""
         note = ""
         if len(values) != len(self.slots):
             wanted = " or ".join(f"{self.num_tokens(n)} ({_plural(n, self.unit)})" for n in fits)
@@ -232,7 +234,7 @@ class Space(ABC):
             if key not in left:
                 raise UserError(f"{where} is missing: it must be {slot.allowed}{note}")
             value = left.pop(key)
-            # Only JSON speaks in words: the text of an architecture is integers.
+            # Only JSON uses words; the text of an architecture consists of integers.
             in_words = key == slot.name and isinstance(value, str | bool) and value in slot.words
             token = slot.words.index(value) if in_words else _integer(value)
             if token is None or not 0 <= token < slot.size:
@@ -244,7 +246,7 @@ class Space(ABC):
 
 
 def decode_json(text: str) -> dict:
-    """The object that a JSON text holds; UserError if it holds none."""
+    """Returns the object that a JSON text holds; raises UserError if it holds none."""
     try:
         value = json.loads(text)
     except json.JSONDecodeError as error:
@@ -255,12 +257,12 @@ def decode_json(text: str) -> dict:
 
 
 def numbered(words: Sequence[str]) -> str:
-    """The words with the number that stands for each, e.g. `"0 tanh, 1 relu"`."""
+    """Returns the words, each after its number, e.g. `"0 tanh, 1 relu"`."""
     return ", ".join(f"{number} {word}" for number, word in enumerate(words))
 
 
 def _plural(number: int, unit: str) -> str:
-    """E.g. `"1 node"`, `"2 nodes"`."""
+    """Returns a number with its unit, e.g. `"1 node"` or `"2 nodes"`."""
     return f"{number} {unit}" if number == 1 else f"{number} {unit}s"
 
 
@@ -282,6 +284,6 @@ def _integer(value: object) -> int | None:
 
 
 def _shown(value: object) -> str:
-    """A wrong value as error messages show it: on one line, and cut if it is long."""
+    """Returns a wrong value as error messages show it: on one line, and cut if it is long."""
     line = " ".join(str(value).split())
     return line if len(line) <= 60 else f"{line[:57]}..."

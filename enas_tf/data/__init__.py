@@ -1,1 +1,1 @@
-"""Data sets of images and of text, and the batches made of them."""
+"""Data sets of images and of text, and the batches made from them."""

@@ -1,4 +1,4 @@
-"""Random changes of training images: pad and crop, horizontal flip, cutout."""
+"""Random augmentation of training images: pad and crop, horizontal flip, cutout."""
 
 from dataclasses import dataclass
 
@@ -7,11 +7,11 @@ import tensorflow as tf
 
 @dataclass(frozen=True)
 class Augment:
-    """How training images are changed; called as `Augment(...)(images, seed, shard)`.
+    """Augments training images; called as `Augment(...)(images, seed, shard)`.
 
     Args:
-        pad: zeros added on each side, in pixels, before a crop of the old size; 0 means no crop.
-        flip: whether half of the images, at random, are mirrored left to right.
+        pad: zeros added on each side, in pixels, before a crop to the old size; 0 means no crop.
+        flip: whether to mirror images left to right with probability 1/2.
         cutout: side in pixels of the square that is set to zero; 0 means none.
     """
 
@@ -20,19 +20,19 @@ class Augment:
     cutout: int
 
     def __call__(self, images, seed, shard: tuple[int, int] = (0, 1)) -> tf.Tensor:
-        """Pads, crops, flips and cuts out, each image in its own random way.
+        """Pads, crops, flips and cuts out, with different random numbers for each image.
 
-        The order is the original's: padding with zeros (the mean, since images come normalised), a
-        random crop, a flip with probability 1/2, then cutout. The cutout square's upper left corner
-        is uniform over the image and what lies outside is clipped, so that the square is whole only
-        when it fits (DeVries and Taylor, arXiv 1708.04552, have its centre uniform instead).
+        The order is the authors': padding with zeros (the mean, since images are normalised), a
+        random crop, a flip with probability 1/2, then cutout. The upper left corner of the cutout
+        square is uniform over the image, and what lies outside is clipped, so that the square may
+        be incomplete. (DeVries and Taylor, arXiv 1708.04552, draw its centre instead.)
 
         Args:
             images: normalised images, float32 `(batch, height, width, channels)`.
-            seed: integers `(2,)`. The result depends on nothing else: equal seeds, equal results.
+            seed: integers `(2,)`, which determine all random numbers.
             shard: `(index, count)`: `images` are the `index`-th of `count` equal slices of a larger
-                batch. Random numbers are drawn for the larger batch, so that the slices' results
-                joined equal the result of the whole.
+                batch. Random numbers are drawn for the larger batch, so that the joined results of
+                all slices equal the result of the larger batch.
 
         Returns:
             float32 `(batch, height, width, channels)`.
@@ -47,7 +47,7 @@ class Augment:
 
 
 def _crop_and_flip(images, top, left, flip, config: Augment) -> tf.Tensor:
-    """Gathers the crop's rows, then its columns in the order that the flip asks for."""
+    """Gathers the rows of the crop, then its columns, in reverse order where it is flipped."""
     pad = config.pad
     rows = _spread(top, 2 * pad + 1)[:, None] + tf.range(images.shape[1])
     columns = tf.range(images.shape[2])[None, :]
@@ -67,12 +67,12 @@ def _cut_out(images, top, left, side: int) -> tf.Tensor:
 
 
 def _in_square(draw, length: int, side: int) -> tf.Tensor:
-    """Says which positions along one axis the square covers: bool `(batch, length)`."""
+    """Returns which positions along one axis the square covers, bool `(batch, length)`."""
     start = _spread(draw, length)[:, None]
     positions = tf.range(length)
     return (positions >= start) & (positions < start + side)
 
 
 def _spread(draw, count: int) -> tf.Tensor:
-    """Turns numbers uniform in [0, 1) into integers uniform in 0..count-1."""
+    """Turns uniform numbers in [0, 1) into uniform integers in 0..count-1."""
     return tf.cast(draw * count, tf.int32)

@@ -1,4 +1,4 @@
-"""Labelled images held in memory, and the batches made of them."""
+"""Labelled images in memory, and the batches made from them."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -14,10 +14,10 @@ from enas_tf.data.shards import equal_slice
 
 
 class Augmentation(Protocol):
-    """What changes training images, such as `enas_tf.data.augment.Augment`."""
+    """The interface of augmentations, such as `enas_tf.data.augment.Augment`."""
 
     def __call__(self, images, seed, shard: tuple[int, int]) -> tf.Tensor:
-        """Changes the slice `shard` of a batch of normalised images, by `seed` alone."""
+        """Changes the slice `shard` of a batch of normalised images, depending only on `seed`."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Split:
 
     Args:
         images: uint8 `(count, height, width, channels)`.
-        labels: int32 `(count,)`, places in the data set's `class_names`.
+        labels: int32 `(count,)`, positions in the data set's `class_names`.
     """
 
     def __init__(self, images: np.ndarray, labels: np.ndarray) -> None:
@@ -54,10 +54,10 @@ class Split:
 
     @cached_property
     def tensors(self) -> tuple[tf.Tensor, tf.Tensor]:
-        """Images and labels as tensors in the host's memory, where input pipelines run."""
+        """The images and labels as tensors in the host's memory, where input pipelines run."""
         with tf.device("CPU:0"):
             tensors = tf.constant(self.images), tf.constant(self.labels)
-        # Data sets are large: from now on the arrays are the tensors' memory, and no second copy.
+        # Data sets are large: let the arrays share the tensors' memory instead of being a copy.
         self.images, self.labels = map(np.asarray, tensors)
         return tensors
 
@@ -66,12 +66,12 @@ class Split:
 class ImageData:
     """An image classification data set in memory.
 
-    Every batch follows from its arguments alone (the split, seed and step), so that a run that
-    goes on at some step gets what an unbroken run would have got; no reading position is kept.
+    A batch depends only on the arguments (split, seed and step), so that a resumed run gets the
+    same batches as an unbroken one; no reading position is kept.
 
     Args:
         name: the data set's name, as the user gave it.
-        splits: `"train"`, `"valid"` and `"test"`; all images are of one shape.
+        splits: `"train"`, `"valid"` and `"test"`; all images have the same shape.
         class_names: one name per class, in the order of the labels.
         flip: whether training images may be mirrored.
     """
@@ -83,45 +83,50 @@ class ImageData:
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
-        """Height, width and channels."""
+        """The height, width and channels of an image."""
         return self.splits["train"].images.shape[1:]
 
     @property
     def num_classes(self) -> int:
-        """Number of classes."""
+        """The number of classes."""
         return len(self.class_names)
 
     @cached_property
     def _moments(self) -> tuple[np.ndarray, np.ndarray]:
-        """Mean and deviation from exact integer sums, without a float copy of the images."""
+        """The mean and standard deviation per channel, without a float copy of the images."""
         images = self.splits["train"].images
         count, channels = images[..., 0].size, images.shape[-1]
-        # Over the images first: numpy is slow at sums over a last axis of few channels.
+        # Sum over images first, as numpy sums slowly where the last axis has few channels. Sums of
+        # integers are exact.
         rows = images.reshape(len(images), -1)
         sums = rows.sum(axis=0, dtype=np.int64)
         squares = np.einsum("nk,nk->k", rows, rows, dtype=np.int64, casting="unsafe")
         mean = sums.reshape(-1, channels).sum(axis=0) / count
         square = squares.reshape(-1, channels).sum(axis=0) / count
         deviation = np.sqrt(np.maximum(square - mean**2, 0))
-        # A channel of one value is all zero once the mean is taken off; dividing by 0 spoils it.
+        # A constant channel is zero without its mean; do not divide it by zero.
         deviation = np.where(deviation > 0, deviation, 255.0)
         return (mean / 255).astype(np.float32), (deviation / 255).astype(np.float32)
 
     @property
     def mean(self) -> np.ndarray:
-        """Channel means of the training split, values in [0, 1]; float32 `(channels,)`."""
+        """The channel means of the training split, for values in [0, 1]; float32 `(channels,)`."""
         return self._moments[0]
 
     @property
     def std(self) -> np.ndarray:
-        """Channel deviations of the training split, values in [0, 1]; float32 `(channels,)`."""
+        """The channels' standard deviations in the training split, for values in [0, 1].
+
+        float32 `(channels,)`.
+        """
         return self._moments[1]
 
     def with_validation(self) -> "ImageData":
-        """The same data with the validation images added to the training split.
+        """Returns the data with the validation images added to the training split.
 
-        For the final training on everything but the test split. `mean` and `std` are then of the
-        joined split, as in the original, whose final networks train on all 50,000 CIFAR images.
+        The final training uses all images but the test split. `mean` and `std` are then those of
+        the joined split, as in the authors' code, which trains final networks on all 50,000 CIFAR
+        images.
         """
         parts = [self.splits["train"], self.splits["valid"]]
         joined = Split(
@@ -131,7 +136,7 @@ class ImageData:
         return replace(self, splits={**self.splits, "train": joined})
 
     def steps_per_epoch(self, split: str, batch_size: int) -> int:
-        """How many full batches the split holds; the original drops the rest as well.
+        """Returns how many full batches the split holds; like the authors', it drops the rest.
 
         Raises:
             UserError: the split holds no full batch.
@@ -156,16 +161,16 @@ class ImageData:
         augment: Augmentation | None = None,
         shard: tuple[int, int] = (0, 1),
     ) -> tf.data.Dataset:
-        """Shuffled full batches of steps `first_step` to `first_step + num_steps - 1`.
+        """Returns shuffled full batches for `num_steps` steps from `first_step` on.
 
         Step s belongs to epoch `s // steps_per_epoch`, and each epoch has its own order.
 
         Args:
             split: name of the split.
-            batch_size: images a step, over all shards.
-            seed: draws the order of the images and their augmentation.
+            batch_size: images per step, over all shards.
+            seed: seed of the order of the images and of their augmentation.
             num_steps: number of batches.
-            first_step: steps to leave out; nothing is read for them.
+            first_step: number of steps to skip; nothing is read for them.
             augment: changes the normalised images; None leaves them as they are.
             shard: `(index, count)`: yield the `index`-th of `count` equal slices of each batch.
 
@@ -198,9 +203,9 @@ class ImageData:
     def reward_batches(
         self, batch_size: int, *, seed: int, num_steps: int, first_step: int = 0
     ) -> tf.data.Dataset:
-        """Shuffled validation batches without augmentation, on which rewards are computed.
+        """Returns shuffled validation batches without augmentation, to compute rewards on.
 
-        Arguments, results and errors are those of `train_batches`.
+        Arguments, results and errors are as in `train_batches`.
         """
         return self.train_batches(
             "valid", batch_size, seed=seed, num_steps=num_steps, first_step=first_step
@@ -209,11 +214,11 @@ class ImageData:
     def eval_batches(
         self, split: str, batch_size: int, shard: tuple[int, int] = (0, 1)
     ) -> tf.data.Dataset:
-        """The whole split once, in order, without augmentation; the last batch may be smaller.
+        """Returns the whole split once, in order and unchanged; the last batch may be smaller.
 
-        With `shard=(index, count)`, the `index`-th of `count` slices of each batch. Slices differ
-        by at most one image and none is empty: a rest of fewer images than there are shards is
-        part of the batch before it, and batches are of `count` images at least.
+        With `shard=(index, count)`, only the `index`-th of `count` slices of each batch. Sizes of
+        slices differ by at most one image, and none is empty: batches have at least `count` images,
+        and if fewer are left at the end, they become part of the batch before.
 
         Returns:
             Pairs of normalised images, float32 `(batch, height, width, channels)`, and labels,
@@ -235,7 +240,7 @@ class ImageData:
         return _run_ahead(tf.data.Dataset.from_tensor_slices((first, end)), batch)
 
     def _eval_bounds(self, split: str, batch_size: int, count: int) -> np.ndarray:
-        """Where batches that `count` replicas share begin, and where the last one ends."""
+        """Returns where batches for `count` replicas begin, and where the last one ends."""
         total = len(self.splits[split].labels)
         if total < count:
             raise UserError(
@@ -251,10 +256,10 @@ class ImageData:
 
 
 def normalise(images: tf.Tensor, mean: np.ndarray, std: np.ndarray) -> tf.Tensor:
-    """Turns bytes into numbers of mean 0 and deviation 1.
+    """Converts bytes to numbers with mean 0 and standard deviation 1.
 
     Args:
-        images: uint8 `(batch, height, width, channels)`; only the batch may be unknown.
+        images: uint8 `(batch, height, width, channels)`; only the batch size may be unknown.
         mean: float32 `(channels,)`, for values in [0, 1].
         std: float32 `(channels,)`, for values in [0, 1].
 
@@ -262,7 +267,7 @@ def normalise(images: tf.Tensor, mean: np.ndarray, std: np.ndarray) -> tf.Tensor
         float32 `(batch, height, width, channels)`.
     """
     _, height, width, channels = images.shape
-    # Whole rows at a time: TensorFlow is four times slower at spreading a few channels' numbers.
+    # Whole rows at a time: TensorFlow is four times slower at broadcasting over a few channels.
     scale = np.tile(1 / (255 * std), width)
     shift = np.tile(mean / std, width)
     rows = tf.cast(tf.reshape(images, (-1, width * channels)), tf.float32)
@@ -271,17 +276,17 @@ def normalise(images: tf.Tensor, mean: np.ndarray, std: np.ndarray) -> tf.Tensor
 
 def _shuffled(count: int, seed: int, epoch: tf.Tensor) -> tf.Tensor:
     """Draws the order of an epoch's images: a permutation of 0..count-1."""
-    # Augmentation is seeded by (seed, step), so numbers below zero are free for the order.
+    # Augmentation uses the seeds (seed, step), so that negative numbers are free for the order.
     keys = tf.random.stateless_uniform((count,), (seed, -1 - epoch), None, None, tf.int32)
     return tf.argsort(keys)
 
 
 def _run_ahead(places: tf.data.Dataset, batch) -> tf.data.Dataset:
-    """Makes batches in parallel and ahead of their use, in the order of `places`."""
-    # Autograph would only take the time to read the source.
+    """Makes batches in parallel and in advance, in the order of `places`."""
+    # There is nothing for Autograph to convert, and it would take time to read the source.
     batch = tf.autograph.experimental.do_not_convert(batch)
     batches = places.map(batch, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
     options = tf.data.Options()
-    # Rewriting the pipeline would copy all images that it takes batches from.
+    # Optimizing the pipeline would copy all the images that the batches are taken from.
     options.experimental_optimization.apply_default_optimizations = False
     return batches.prefetch(tf.data.AUTOTUNE).with_options(options)

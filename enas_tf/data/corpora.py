@@ -1,4 +1,4 @@
-"""Reads text: the Penn Treebank, files of any other corpus, Python's own manual."""
+"""Readers of text: the Penn Treebank, the files of any other corpus, Python's own manual."""
 
 import re
 import zlib
@@ -15,35 +15,34 @@ SPLITS = ("train", "valid", "test")
 OFFLINE = "--dataset=pydoc runs offline"
 
 Sentences = list[list[str]]
-"""The words of each sentence or line, without its end."""
+"""The words of each sentence or line, without `<eos>`."""
 
-# Of a paragraph of the manual: examples, grammar, tables and headings are no prose, and what is
-# prose ends as a sentence does, or begins as one and introduces what follows.
+# These apply to a paragraph of the manual. Examples, grammar, tables and headings are not prose.
+# Prose ends like a sentence, or it begins like one and ends with a colon.
 _NO_PROSE = re.compile(r">>>|::=|[=*~-]{4}|^\s*[+|]", re.MULTILINE)
 _PROSE = re.compile(r".*(?<!\.\.)[.?!]\)?|[A-Z\"].*:")
-_MARKS = re.compile(r"^(?:\*|\d+\.|\[\d+\]) | ?\[\d+\]")  # of list items and footnotes
+_MARKS = re.compile(r"^(?:\*|\d+\.|\[\d+\]) | ?\[\d+\]")  # marks of list items and footnotes
 _QUOTED = re.compile(r'"([^"]+)"')
 _NAME = re.compile(r"[\w.]+(?:\(\))?")
 _SENTENCE_END = re.compile(r"(?<=[.?!:]) (?=[\"“*(<]*[A-Z])")
 _WORD = re.compile(r"<code>|\w+(?:[-'.]\w+)*|[.,;:?!()]")
-_LEAST_WORDS = 4  # of a sentence; shorter ones are labels such as "Note:"
-_LEAST_COUNT = 2  # of a word of the manual in the training split; rarer ones are unknown
+_LEAST_WORDS = 4  # in a sentence; shorter ones are labels such as "Note:"
+_LEAST_COUNT = 2  # of a word in the manual's training split; rarer words are unknown
 
 
 def load_text(dataset: str, data_dir: str | Path | None) -> TextData:
     """Reads a text into memory.
 
-    Files hold words between white space; each line that is not blank ends with a word of its own,
-    `<eos>`, and one more stands before the first. The vocabulary is that of the training split,
-    the most frequent word first and words as frequent as each other in alphabetical order. Words
-    of the other splits that it lacks become `<unk>`, which is added where the training split has
-    none.
+    In files, white space separates words. Each line that is not blank ends with the word `<eos>`,
+    and another `<eos>` comes before the first line. The vocabulary is that of the training split,
+    ordered by falling frequency and then alphabetically. Words of other splits that are not in the
+    vocabulary become `<unk>`, which is added if the training split does not have it.
 
     Args:
         dataset: `"ptb"`; `"text:PATH"` with the files train.txt, valid.txt and test.txt in PATH;
             or `"pydoc"`, the prose of Python's own manual.
-        data_dir: the folder that holds ptb.train.txt, ptb.valid.txt and ptb.test.txt; for `"ptb"`
-            alone.
+        data_dir: the folder that holds ptb.train.txt, ptb.valid.txt and ptb.test.txt; only for
+            `"ptb"`.
 
     Raises:
         UserError: the data set is unknown, or a file is missing, unreadable or empty.
@@ -68,32 +67,32 @@ def load_text(dataset: str, data_dir: str | Path | None) -> TextData:
 
 
 def text_to_ids(sentences: Iterable[list[str]], index: Mapping[str, int]) -> np.ndarray:
-    """Ids of words, and of the end behind each sentence.
+    """Returns the ids of the words in sentences, with `<eos>` after each sentence.
 
     Args:
-        sentences: words of each.
-        index: the id of each word, of `<eos>` and of `<unk>`, which stands for all others.
+        sentences: the words of each sentence.
+        index: the id of each word, of `<eos>`, and of `<unk>`, which replaces all other words.
 
     Returns:
-        int32 `(words and ends,)`.
+        int32 `(count,)`, where each `<eos>` counts as a word.
     """
     words = (word for sentence in sentences for word in [*sentence, END])
     return np.fromiter((index.get(word, index[UNKNOWN]) for word in words), np.int32)
 
 
 def _data_of(name: str, texts: Mapping[str, Sentences], least_count: int = 1) -> TextData:
-    """Makes the vocabulary of the training split, and ids of all splits."""
+    """Makes the vocabulary from the training split, and the ids of all splits."""
     counts = Counter(word for sentence in texts["train"] for word in [*sentence, END])
     kept = {word for word, count in counts.items() if count >= least_count} | {END, UNKNOWN}
     vocabulary = tuple(sorted(kept, key=lambda word: (-counts[word], word)))
     index = {word: place for place, word in enumerate(vocabulary)}
-    # Behind an end even the first word has one to be predicted from.
+    # An empty sentence comes first, so that its `<eos>` is there to predict the first word from.
     splits = {split: text_to_ids([[], *text], index) for split, text in texts.items()}
     return TextData(name, splits, vocabulary)
 
 
 def _read_files(folder: Path, prefix: str, dataset: str, how: str) -> dict[str, Sentences]:
-    """Reads the words of each line of a corpus's three files; `how` to get them."""
+    """Reads the words of each line in the three files of a corpus; errors say `how` to get them."""
     files = {split: folder / f"{prefix}{split}.txt" for split in SPLITS}
     missing = [file.name for file in files.values() if not file.is_file()]
     if missing:
@@ -107,7 +106,7 @@ def _read_files(folder: Path, prefix: str, dataset: str, how: str) -> dict[str, 
 def _read_lines(file: Path) -> Sentences:
     """Reads the words of each line that is not blank."""
     try:
-        with file.open(encoding="utf-8-sig") as lines:  # some editors write a mark at the start
+        with file.open(encoding="utf-8-sig") as lines:  # some editors write a byte order mark
             sentences = [words for line in lines if (words := line.split())]
     except UnicodeDecodeError as error:
         raise UserError(f"file {file} is not UTF-8 text ({error.reason}); convert it") from error
@@ -121,9 +120,9 @@ def _read_lines(file: Path) -> Sentences:
 def _read_pydoc() -> dict[str, Sentences]:
     """Reads the prose of Python's own manual, sentence by sentence.
 
-    Topics, a tenth each, are for validation and test by a checksum of their names, so that a topic
-    is in the same split in every version of Python. Some topics repeat others word by word;
-    therefore a sentence counts only where it comes first, and no split holds another one's.
+    A tenth of the topics is for validation and a tenth for test. A checksum of a topic's name
+    decides, so that a topic is in the same split in every version of Python. Some topics repeat
+    others word for word, so only the first copy of a sentence is kept, and no two splits share one.
     """
     from pydoc_data.topics import topics  # half a megabyte, and needed for this data set only
 
@@ -139,7 +138,7 @@ def _read_pydoc() -> dict[str, Sentences]:
 
 
 def _prose(topic: str) -> Iterator[list[str]]:
-    """Words and punctuation of each sentence; quoted code that is no plain name is `<code>`."""
+    """Yields words and punctuation of each sentence; quoted code but plain names is `<code>`."""
     for lines in re.split(r"\n\s*\n", topic):
         paragraph = " ".join(re.sub(r"-\n\s*", "-", lines).split())  # joins divided words
         paragraph = _MARKS.sub("", paragraph).replace("’", "'")

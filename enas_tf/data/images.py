@@ -1,4 +1,4 @@
-"""Reads image classification data: TensorFlow Datasets, folders of files, digits."""
+"""Readers of image classification data: TensorFlow Datasets, folders of files, digits."""
 
 import contextlib
 import io
@@ -15,7 +15,7 @@ from absl import logging
 from enas_tf.core.errors import UserError, one_line
 from enas_tf.data.base import DataConfig, ImageData, Split
 
-HELD_OUT = 0.1  # share of each class that goes to a split which the data set does not come with
+HELD_OUT = 0.1  # share of each class that goes to a split that the data set does not have
 CIFAR10_SPLITS = {"train": "train[:-5000]", "valid": "train[-5000:]", "test": "test"}
 TFDS_SPLITS = {"train": "train", "valid": "validation", "test": "test"}
 SPLIT_OF_FOLDER = {
@@ -34,10 +34,10 @@ def load_images(
 ) -> ImageData:
     """Reads a data set into memory.
 
-    CIFAR-10's validation split is the last 5,000 of its 50,000 training images, as in the
-    original. Any other data set keeps the splits it comes with; a missing validation or test split
-    is made of a tenth of each class of the training split, drawn by `seed`, so that files sorted
-    by class do no harm.
+    CIFAR-10's validation split is the last 5,000 of its 50,000 training images, as in the authors'
+    code. Any other data set keeps its own splits; a missing validation or test split is made from a
+    tenth of each class of the training split. These images are drawn at random, so that files may
+    be sorted by class.
 
     Args:
         dataset: `"digits"`; `"folder:PATH"` with a folder per class, in PATH itself or in
@@ -45,8 +45,8 @@ def load_images(
             Datasets.
         data_dir: where TensorFlow Datasets keeps its data; None means its own default.
         config: how to read.
-        seed: draws the splits that the data set does not come with. Leave it alone between runs
-            that are to be compared, or one run tests on what another trained on.
+        seed: seed of the splits that the data set does not have. Do not change it between runs to
+            be compared, or one run would test on images that another trained on.
 
     Raises:
         UserError: the data are missing, unreadable, of differing sizes, or of one class only.
@@ -68,14 +68,16 @@ def load_images(
 
 
 def resize(images, size: int) -> tf.Tensor:
-    """Resizes to `size` x `size` pixels, bilinear with antialiasing; the shape is not kept.
+    """Resizes images to `size` x `size` pixels, bilinearly with antialiasing.
+
+    Does not keep the aspect ratio.
 
     Args:
         images: uint8 `(height, width, channels)` or `(batch, height, width, channels)`.
         size: side in pixels; 0 leaves the images as they are.
 
     Returns:
-        uint8 of the same rank.
+        uint8 images with the same rank.
     """
     if not size:
         return tf.convert_to_tensor(images)
@@ -84,7 +86,7 @@ def resize(images, size: int) -> tf.Tensor:
 
 
 def _with_all_splits(data: ImageData, seed: int) -> dict[str, Split]:
-    """Takes the splits that are missing out of the training split, class by class."""
+    """Returns all splits; those that are missing are taken from the training split, by class."""
     train = data.splits["train"]
     missing = [name for name in ("test", "valid") if name not in data.splits]
     owner = np.full(len(train.labels), "train")
@@ -112,7 +114,7 @@ def _parts(whole: Split, owner: np.ndarray) -> dict[str, Split]:
 
 
 def _read_digits(image_size: int) -> ImageData:
-    """Reads scikit-learn's 1,797 handwritten digits, 8x8 pixels of 17 grey levels."""
+    """Reads scikit-learn's 1,797 handwritten digits, 8x8 pixels with 17 grey levels."""
     from sklearn.datasets import load_digits  # slow to import, and needed for digits only
 
     digits = load_digits()
@@ -122,7 +124,7 @@ def _read_digits(image_size: int) -> ImageData:
 
 
 def _read_tfds(dataset: str, data_dir: str | Path | None, image_size: int) -> ImageData:
-    """Reads a data set of TensorFlow Datasets, downloading what is not on disk."""
+    """Reads a data set of TensorFlow Datasets, and downloads it first if it is not on disk."""
     with _quiet():
         builder = _tfds_builder(dataset, data_dir)
         _download_if_missing(builder, dataset)
@@ -140,7 +142,7 @@ def _read_tfds(dataset: str, data_dir: str | Path | None, image_size: int) -> Im
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Keeps warnings of TensorFlow Datasets off the screen, and its words off stdout."""
+    """Silences the warnings of TensorFlow Datasets, and sends what it prints to stderr."""
     level = logging.get_verbosity()
     logging.set_verbosity(logging.ERROR)
     try:
@@ -151,12 +153,12 @@ def _quiet() -> Iterator[None]:
 
 
 def _tfds_builder(dataset: str, data_dir: str | Path | None):
-    """Finds a data set's builder, by its code or by its files."""
+    """Returns the builder of a data set, found by its code or by its files."""
     import tensorflow_datasets as tfds  # slow to import, and not needed for other sources
 
     folder = Path(data_dir).expanduser() if data_dir else None
     try:
-        # It prints a banner where a package is missing.
+        # TensorFlow Datasets prints a banner if a package is missing.
         with contextlib.redirect_stdout(io.StringIO()):
             return tfds.builder(dataset, data_dir=folder)
     except ImportError as error:
@@ -180,9 +182,9 @@ def _download_if_missing(builder, dataset: str) -> None:
         return
     try:
         for url in list(builder.url_infos)[:1]:
-            requests.head(url, timeout=10)  # else downloading retries for minutes without a network
+            requests.head(url, timeout=10)  # fails early; a download retries for minutes
         builder.download_and_prepare()
-    except Exception as error:  # whatever stops it: network, disk, steps to be done by hand
+    except Exception as error:  # of any kind: network, disk, steps to be done by hand
         raise UserError(
             f"data set {dataset!r} is not in {builder.data_dir}, and downloading it failed "
             f"({one_line(error)}); get it on a machine with internet access and copy that folder, "
@@ -191,11 +193,11 @@ def _download_if_missing(builder, dataset: str) -> None:
 
 
 def _image_and_label(info, dataset: str, image_size: int) -> tuple[str, str]:
-    """Says under which names examples hold the image and the label."""
+    """Returns the names under which examples hold the image and the label."""
     import tensorflow_datasets as tfds
 
     keys = info.supervised_keys or ("image", "label")
-    # A list, since keys can also be nested dictionaries, which cannot be looked up.
+    # In a list, since keys can be nested dictionaries, which are not hashable.
     kinds = [type(info.features[key]) for key in keys if key in list(info.features)]
     if kinds != [tfds.features.Image, tfds.features.ClassLabel] or "train" not in info.splits:
         raise UserError(
@@ -241,7 +243,7 @@ def _read_folder(dataset: str, image_size: int) -> ImageData:
 
 
 def _split_folders(root: Path) -> dict[str, Path]:
-    """Finds the folder of each split; without any, all files are the training split's."""
+    """Returns the folder of each split; if there are none, all files are for training."""
     if not root.is_dir():
         raise UserError(f"folder {root} does not exist; give one as folder:PATH, or {OFFLINE}")
     if not _subfolders(root):
@@ -253,7 +255,7 @@ def _split_folders(root: Path) -> dict[str, Path]:
 
 
 def _subfolders(folder: Path) -> list[Path]:
-    """Lists the folders in a folder by name, but hidden ones."""
+    """Lists the folders in a folder, sorted by name, without hidden ones."""
     return sorted(f for f in folder.iterdir() if f.is_dir() and not f.name.startswith("."))
 
 
@@ -271,7 +273,7 @@ def _image_files(folder: Path, class_names: tuple[str, ...]) -> list[Path]:
 
 
 def _read_files(files: list[Path], image_size: int) -> np.ndarray:
-    """Reads images of one size; grey ones among coloured ones repeat their one channel."""
+    """Reads images of one size; if some have colours, grey ones repeat their only channel."""
     with ThreadPoolExecutor() as pool:
         images = list(pool.map(lambda file: resize(_decode(file), image_size).numpy(), files))
     for file, image in zip(files, images, strict=True):
@@ -287,7 +289,7 @@ def _read_files(files: list[Path], image_size: int) -> np.ndarray:
 
 
 def _decode(file: Path) -> tf.Tensor:
-    """Decodes a file as a server of the trained network does: uint8, one or three channels."""
+    """Decodes a file as a server of the trained network does, to uint8 and 1 or 3 channels."""
     try:
         image = tf.io.decode_image(tf.io.read_file(str(file)), expand_animations=False)
     except tf.errors.OpError as error:

@@ -1,17 +1,17 @@
-"""The part of a batch that belongs to each of the replicas that share it."""
+"""The parts of a batch that the replicas share."""
 
 from enas_tf.core.errors import UserError
 
 
 def equal_slice(batch_size: int, shard: tuple[int, int]) -> slice:
-    """Says where in a batch a shard's part is, all parts being equal.
+    """Returns the slice of a batch that is a shard's part; all parts are equal.
 
     Args:
         batch_size: examples in the batch.
         shard: `(index, count)`: the `index`-th of `count` parts.
 
     Raises:
-        UserError: the batch cannot be divided so.
+        UserError: the batch size is not a multiple of the number of parts.
     """
     index, count = shard
     if batch_size % count:

@@ -1,4 +1,4 @@
-"""Text for language models held in memory, and the batches made of it."""
+"""Text for language models in memory, and the batches made from it."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,10 +14,10 @@ END = "<eos>"
 """The word at the end of each line."""
 
 UNKNOWN = "<unk>"
-"""The word that stands for all words outside the vocabulary."""
+"""The word that replaces all words outside the vocabulary."""
 
-# Lengths of training sequences, in the authors' code.
-_SHORT_SHARE = 0.05  # of the sequences are of half the length
+# How the authors' code draws the lengths of training sequences.
+_SHORT_SHARE = 0.05  # of the sequences have half the length
 _DEVIATION = 5
 _SHORTEST = 5
 _LONGEST_EXCESS = 20
@@ -44,18 +44,18 @@ class TextData:
 
     To make batches, a split is cut into as many rows as a batch has. All rows have the same number
     of words to read, T = (words of the split - 1) // rows, and each row's last target is the first
-    word of the row behind it. Batches are sequences of words of all rows, one after the other.
+    word of the next row. Each batch continues all rows where the batch before ended.
 
-    Every batch is a triple of words, int32 `(rows, time)`; targets, int32 `(rows, time)`, which
-    are the words one place later; and a bool scalar, whether the state that a network carries from
-    batch to batch must start at zero. `time` differs from batch to batch.
+    A batch is a triple of words, int32 `(rows, time)`; targets, int32 `(rows, time)`, which are the
+    words one place later; and a bool scalar, whether the state that a network carries from batch to
+    batch must start at zero. `time` differs from batch to batch.
 
-    Every batch follows from its arguments alone (the split, seed and step), so that a run that
-    goes on at some step gets what an unbroken run would have got; no reading position is kept.
+    A batch depends only on the arguments (split, seed and step), so that a resumed run gets the
+    same batches as an unbroken one; no reading position is kept.
 
     Args:
         name: the data set's name, as the user gave it.
-        splits: `"train"`, `"valid"` and `"test"`: ids of words in their order, int32 `(count,)`.
+        splits: `"train"`, `"valid"` and `"test"`: ids of the words in order, int32 `(count,)`.
         vocabulary: the word of each id; an export needs `<eos>` and `<unk>` among them.
     """
 
@@ -65,16 +65,16 @@ class TextData:
 
     @property
     def vocab_size(self) -> int:
-        """Number of words in the vocabulary."""
+        """The number of words in the vocabulary."""
         return len(self.vocabulary)
 
     @property
     def unknown(self) -> int | None:
-        """The id of the word that stands for unknown ones, where the vocabulary has it."""
+        """The id of the word that replaces unknown ones, or None if the vocabulary lacks it."""
         return self.vocabulary.index(UNKNOWN) if UNKNOWN in self.vocabulary else None
 
     def steps_per_epoch(self, batch_size: int, config: TextDataConfig) -> int:
-        """Number of batches in a pass over the training split, the same for all passes.
+        """Returns the number of batches in a pass over the training split, the same for all passes.
 
         Raises:
             UserError: the split is too small for so many rows.
@@ -91,31 +91,31 @@ class TextData:
         first_step: int = 0,
         shard: tuple[int, int] = (0, 1),
     ) -> tf.data.Dataset:
-        """The training split in order, for steps `first_step` to `first_step + num_steps - 1`.
+        """Returns the training split in order, for `num_steps` steps from `first_step` on.
 
-        Step s belongs to pass `s // steps_per_epoch`, and a pass starts with states of zero. Fewer
-        words than there are rows are left out at the split's end, as in the authors' code.
+        Step s belongs to pass `s // steps_per_epoch`, and a pass starts with states of zero. A rest
+        of fewer words than rows at the split's end is left out, as in the authors' code.
 
-        Lengths are drawn as in the authors' code: of a normal distribution, cut at two deviations
-        of 5, around `sequence_length` or, for one sequence in twenty, around half of it; at least
-        5 and at most `sequence_length + 20`. The authors draw until the text ends, so that the
-        number of steps differs from pass to pass. Here it is fixed, and lengths drawn for a pass
-        are then changed by single words, at random, until they sum to the length of the text.
+        Lengths are drawn as in the authors' code: from a normal distribution with a standard
+        deviation of 5, cut at two deviations, around `sequence_length` or, for one sequence in
+        twenty, around half of it; at least 5 and at most `sequence_length + 20`. The authors draw
+        until the text ends, so that the number of steps differs between passes. Here it is fixed,
+        and lengths chosen at random change by one word until they sum to the text's length.
 
         Args:
             batch_size: rows, over all shards.
             config: how long sequences are.
-            seed: draws the lengths.
+            seed: seed of the lengths.
             num_steps: number of batches.
-            first_step: steps to leave out; nothing is read for them.
+            first_step: number of steps to skip; nothing is read for them.
             shard: `(index, count)`: yield the `index`-th of `count` equal slices of each batch.
 
         Returns:
             Batches of `batch_size / count` rows.
 
         Raises:
-            UserError: the split is too small for so many rows, or they are not a multiple of the
-                shard count.
+            UserError: the split is too small for so many rows, or their number is not a multiple of
+                the shard count.
         """
         total = self._row_length("train", batch_size)
         steps = _steps_per_pass(total, config)
@@ -125,7 +125,7 @@ class TextData:
         begins = [np.concatenate([[0], end[:-1]]) for end in ends]
         skipped = first_step % steps
         wanted = slice(skipped, skipped + num_steps)
-        # A pass's first sequence, and no other, begins at word 0.
+        # Only the first sequence of a pass begins at word 0, so that is where states start at zero.
         begin, end = (np.array(places, np.int64).ravel()[wanted] for places in (begins, ends))
         rows = _rows(self.splits["train"], batch_size, total)
         return _batches(rows[mine], begin, end, begin == 0)
@@ -139,10 +139,10 @@ class TextData:
         num_steps: int,
         first_step: int = 0,
     ) -> tf.data.Dataset:
-        """Sequences from anywhere in the validation split, for rewards.
+        """Returns sequences from random places in the validation split, to compute rewards on.
 
-        Each is of `sequence_length` words, or all where there are fewer, at a place that is drawn,
-        and starts with states of zero. Arguments, results and errors are those of `train_batches`.
+        Each has `sequence_length` words, or all words of a row if there are fewer, and starts with
+        states of zero. Arguments, results and errors are as in `train_batches`.
         """
         total = self._row_length("valid", batch_size)
         length = min(config.sequence_length, total)
@@ -163,14 +163,15 @@ class TextData:
         config: TextDataConfig,
         shard: tuple[int, int] = (0, 1),
     ) -> tf.data.Dataset:
-        """The whole split once: every word but the first is a target exactly once.
+        """Returns the whole split once: every word but the first is a target exactly once.
 
-        Words that are left over behind rows of equal length come last, as one row, with states of
-        zero once more. With a batch size of 1 none are, and the text is read as it was written.
+        Words that are left over after rows of equal length come last, as one row that starts with
+        states of zero. With a batch size of 1 no words are left over, and the text is read in its
+        own order.
 
-        With `shard=(index, count)`, the `index`-th of `count` slices of each batch. Slices differ
-        by at most one row, and where a batch has fewer rows than there are shards, some of its
-        slices are empty, which networks for text take.
+        With `shard=(index, count)`, only the `index`-th of `count` slices of each batch. Sizes of
+        slices differ by at most one row. If a batch has fewer rows than there are shards, some
+        slices are empty, which networks for text accept.
 
         Raises:
             UserError: the split is too small for so many rows.
@@ -180,12 +181,12 @@ class TextData:
         rows = _rows(words, batch_size, total)
         batches = _eval_batches(_slice_of_rows(rows, shard), config)
         rest = words[np.newaxis, batch_size * total :]
-        if rest.shape[1] == 1:  # a word that is a target already
+        if rest.shape[1] == 1:  # its only word has been a target already
             return batches
         return batches.concatenate(_eval_batches(_slice_of_rows(rest, shard), config))
 
     def _row_length(self, split: str, batch_size: int) -> int:
-        """Words to read in each row, beside the last target."""
+        """Returns the number of words to read in each row, not counting the last target."""
         count = len(self.splits[split])
         if not 1 <= batch_size < count:
             raise UserError(
@@ -197,18 +198,18 @@ class TextData:
 
 
 def _rows(words: np.ndarray, count: int, length: int) -> np.ndarray:
-    """Cuts words into `count` rows of `length + 1`; the last of each is the next one's first."""
+    """Cuts words into `count` rows of `length + 1`; each row ends with the next one's first."""
     return words[length * np.arange(count)[:, np.newaxis] + np.arange(length + 1)]
 
 
 def _slice_of_rows(rows: np.ndarray, shard: tuple[int, int]) -> np.ndarray:
-    """A shard's part of the rows."""
+    """Returns a shard's part of the rows."""
     index, count = shard
     return rows[index * len(rows) // count : (index + 1) * len(rows) // count]
 
 
 def _steps_per_pass(total: int, config: TextDataConfig) -> int:
-    """How many sequences a row of `total` words is read in."""
+    """Returns the number of sequences in which a row of `total` words is read."""
     if not config.random_length:
         return -(-total // config.sequence_length)
     average = config.sequence_length * (1 - _SHORT_SHARE / 2)
@@ -216,7 +217,7 @@ def _steps_per_pass(total: int, config: TextDataConfig) -> int:
 
 
 def _pass_lengths(total: int, config: TextDataConfig, seed: int, number: int) -> np.ndarray:
-    """Lengths of the sequences of pass `number`, which sum to `total`."""
+    """Returns the lengths of the sequences in pass `number`, which sum to `total`."""
     count = _steps_per_pass(total, config)
     if not config.random_length:
         return np.diff(_places(total, config.sequence_length))
@@ -226,7 +227,7 @@ def _pass_lengths(total: int, config: TextDataConfig, seed: int, number: int) ->
     while (far := np.abs(deviations) > 2).any():
         deviations[far] = generator.standard_normal(far.sum())
     average = config.sequence_length * np.where(is_short, 0.5, 1)
-    # Bounds that the sum rules out, in very short texts or sequences, give way.
+    # In very short texts or sequences, no lengths within the bounds may have the right sum.
     least = _SHORTEST if _SHORTEST * count <= total else 1
     most = max(config.sequence_length + _LONGEST_EXCESS, -(-total // count))
     lengths = np.clip((average + _DEVIATION * deviations).astype(np.int64), least, most)
@@ -238,17 +239,18 @@ def _pass_lengths(total: int, config: TextDataConfig, seed: int, number: int) ->
 
 
 def _generator(seed: int, number: int) -> np.random.Generator:
-    """Random numbers of one pass or step; numpy takes no seed below 0."""
+    """Returns the random number generator of one pass or step."""
+    # numpy takes no negative seeds.
     return np.random.default_rng([seed % 2**64, number])
 
 
 def _places(total: int, length: int) -> np.ndarray:
-    """0, length, 2 length, ..., total."""
+    """Returns 0, length, 2 length, ..., total."""
     return np.append(np.arange(0, total, length), total)
 
 
 def _eval_batches(rows: np.ndarray, config: TextDataConfig) -> tf.data.Dataset:
-    """All of the rows in sequences of equal length; the last may be shorter."""
+    """Returns batches of whole rows in sequences of equal length; the last may be shorter."""
     places = _places(rows.shape[1] - 1, config.sequence_length)
     return _batches(rows, places[:-1], places[1:], places[:-1] == 0)
 
@@ -256,7 +258,8 @@ def _eval_batches(rows: np.ndarray, config: TextDataConfig) -> tf.data.Dataset:
 def _batches(
     rows: np.ndarray, begin: np.ndarray, end: np.ndarray, starts: np.ndarray
 ) -> tf.data.Dataset:
-    """Batches of words `begin` to `end` of the rows, with their targets."""
+    """Returns batches of the words `begin` to `end` of the rows, with their targets."""
+    # In the host's memory, where input pipelines run.
     with tf.device("CPU:0"):
         rows = tf.constant(rows)
 

@@ -13,12 +13,13 @@ from enas_tf.layers.norm import BatchNorm
 class AuxHead(keras.layers.Layer):
     """A classifier on an inner layer, whose loss trains the layers below it.
 
-    Relu, average pool 5x5 with stride 3, 1x1 convolution to 128, then one over all that is left
-    to 768, both with batch norm and relu, mean over places, dense. On images too small for the
-    pool it takes the whole image. Reference: `_model` of the authors' micro_child.py.
+    Applies relu, 5x5 average pooling with stride 3, a 1x1 convolution to 128 channels, a
+    convolution with a kernel as large as the image to 768 channels, both with batch norm and relu,
+    the mean over height and width, and a dense layer. Images smaller than the pool are pooled as a
+    whole. Reference: `_model` of the authors' micro_child.py.
 
     Args:
-        num_classes: of the logits.
+        num_classes: number of logits.
 
     Call arguments:
         x: `(batch, height, width, channels)`.
@@ -27,13 +28,13 @@ class AuxHead(keras.layers.Layer):
     def __init__(self, num_classes: int, **kwargs) -> None:
         super().__init__(**kwargs)
         self.num_classes = num_classes
-        # By the batch's statistics: the head is only ever used in training.
+        # The head is used only in training, so that it needs no moving averages.
         norm = partial(BatchNorm, moving=False)
         self.project = ConvNorm(128, relu=False, norm=norm, dtype=self.dtype_policy, name="project")
         self.norm = norm(dtype=self.dtype_policy, name="norm")
 
     def build(self, input_shape: tuple) -> None:
-        """Makes the weights; `input_shape` must have a known height and width."""
+        """Creates the weights; `input_shape` must have a known height and width."""
         sides = input_shape[1:3]
         self.pool = [min(5, side) for side in sides]
         pooled = [(side - pool) // 3 + 1 for side, pool in zip(sides, self.pool, strict=True)]
@@ -49,7 +50,7 @@ class AuxHead(keras.layers.Layer):
         )
 
     def call(self, x: tf.Tensor) -> tf.Tensor:
-        """Logits, `(batch, num_classes)`, float32."""
+        """Returns logits, `(batch, num_classes)`, float32."""
         x = tf.nn.avg_pool2d(tf.nn.relu(x), self.pool, 3, "VALID")
         x = tf.nn.relu(self.project(x))
         x = tf.nn.relu(self.norm(tf.nn.conv2d(x, self.kernel, 1, "SAME")))

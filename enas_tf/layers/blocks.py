@@ -1,7 +1,7 @@
 """Blocks that the final networks are made of.
 
-A network is written once, as a function of blocks: `KerasBlocks` make it of Keras' layers, and
-`CountingBlocks` in `cost.py` count what it costs without making anything.
+A network is written once, as a function of blocks: `KerasBlocks` build it from Keras layers, and
+`CountingBlocks` in `cost.py` count its cost without building anything.
 """
 
 from collections.abc import Sequence
@@ -16,17 +16,17 @@ from enas_tf.layers.kernels import PoolKind
 from enas_tf.layers.norm import BatchNorm
 
 Images = Any
-"""What a block takes and gives, with a `shape` of `(None, height, width, channels)`."""
+"""The input or output of a block, with a `shape` of `(None, height, width, channels)`."""
 
 
 class Blocks(Protocol):
-    """What a network is made of; `name` begins the names of a block's layers."""
+    """The blocks that a network is made of; the names of a block's layers begin with `name`."""
 
     def relu(self, x: Images) -> Images:
         """Applies relu."""
 
     def conv(self, x: Images, filters: int, kernel_size: int, name: str) -> Images:
-        """Applies a convolution without bias and batch norm; keeps height and width."""
+        """Applies a convolution without bias, then batch norm; keeps height and width."""
 
     def separable_conv(
         self,
@@ -37,32 +37,32 @@ class Blocks(Protocol):
         stride: int = 1,
         dilation: int = 1,
     ) -> Images:
-        """Applies depthwise and pointwise convolutions without biases, and batch norm.
+        """Applies depthwise and pointwise convolutions without biases, then batch norm.
 
         Args:
             x: `(batch, height, width, channels)`.
             filters: output channels.
-            kernel_size: of the square depthwise kernel.
-            name: of the block.
+            kernel_size: side of the square depthwise kernel.
+            name: name of the block.
             stride: 2 halves height and width.
-            dilation: distance of the places that the depthwise kernel reads.
+            dilation: distance between the places that the depthwise kernel reads.
         """
 
     def pool(self, x: Images, kind: PoolKind, size: int, name: str, stride: int = 1) -> Images:
-        """Applies average or max pooling over a square, padded beyond the borders."""
+        """Applies average or max pooling over a square, with padding beyond the borders."""
 
     def reduce(self, x: Images, filters: int, name: str, is_used: bool = True) -> Images:
         """Halves height and width by a factorised reduction with batch norm; odd sides round up.
 
         Args:
-            x: to reduce.
+            x: images to reduce.
             filters: output channels, even.
-            name: of the block.
+            name: name of the block.
             is_used: whether an output of the network depends on it.
         """
 
     def excite(self, x: Images, reduction: int, name: str) -> Images:
-        """Scales each channel by what all of them are on average, as in squeeze-and-excitation."""
+        """Scales each channel depending on the means of all channels (squeeze-and-excitation)."""
 
     def add(self, parts: Sequence[Images], name: str) -> Images:
         """Adds images of one shape."""
@@ -71,27 +71,27 @@ class Blocks(Protocol):
         """Joins images along the channels."""
 
     def drop_path(self, x: Images, keep_prob: float, depth: float, name: str) -> Images:
-        """Drops a whole input at random; see `enas_tf.layers.dropout.DropPath`."""
+        """Drops the whole input of random examples; see `enas_tf.layers.dropout.DropPath`."""
 
     def aux_head(self, x: Images, num_classes: int) -> Any:
         """Returns the logits of an auxiliary classifier, `(batch, num_classes)`."""
 
     def classify(self, x: Images, num_classes: int, keep_prob: float) -> Any:
-        """Returns logits, `(batch, num_classes)`, float32, of the means over height and width."""
+        """Returns logits, `(batch, num_classes)`, float32, from the means over height and width."""
 
 
 class KerasBlocks:
-    """Makes blocks of Keras' own layers and our batch norm; see `Blocks`.
+    """Blocks made of Keras layers and `BatchNorm`; see `Blocks`.
 
     Args:
-        rng: of dropout and drop path.
+        rng: random numbers for dropout and drop path.
     """
 
     def __init__(self, rng: StepRng) -> None:
         self._rng = rng
 
     def norm(self, name: str) -> BatchNorm:
-        """Makes the batch norm of a convolution."""
+        """Creates the batch norm layer of a convolution."""
         return BatchNorm(name=f"{name}_norm")
 
     def relu(self, x: keras.KerasTensor) -> keras.KerasTensor:
@@ -101,7 +101,7 @@ class KerasBlocks:
     def conv(
         self, x: keras.KerasTensor, filters: int, kernel_size: int, name: str
     ) -> keras.KerasTensor:
-        """Applies a convolution without bias and batch norm."""
+        """Applies a convolution without bias, then batch norm."""
         layer = keras.layers.Conv2D(
             filters,
             kernel_size,
@@ -121,8 +121,9 @@ class KerasBlocks:
         stride: int = 1,
         dilation: int = 1,
     ) -> keras.KerasTensor:
-        """Applies depthwise and pointwise convolutions without biases, and batch norm."""
-        # Keras has no convolution with both; then every other place of the output is taken.
+        """Applies depthwise and pointwise convolutions without biases, then batch norm."""
+        # Keras has no convolution with both a stride and a dilation. With a dilation, the stride
+        # is applied after the convolution, by pooling over single places.
         picks = stride if dilation > 1 else 1
         layer = keras.layers.SeparableConv2D(
             filters,
@@ -149,7 +150,7 @@ class KerasBlocks:
     def reduce(
         self, x: keras.KerasTensor, filters: int, name: str, is_used: bool = True
     ) -> keras.KerasTensor:
-        """Halves height and width by two 1x1 convolutions, one of them a pixel off."""
+        """Halves height and width by two 1x1 convolutions, one of them shifted by a pixel."""
         shifted = keras.layers.ZeroPadding2D(((0, 1), (0, 1)))(x)
         shifted = keras.layers.Cropping2D(((1, 0), (1, 0)))(shifted)
         paths = [
@@ -159,14 +160,14 @@ class KerasBlocks:
                 use_bias=False,
                 kernel_initializer=he_normal(x.shape[-1]),
                 name=f"{name}_path_{number}",
-                # As in `layers.conv.halve`, the stride is not the convolution's.
+                # The convolution has no stride, for the reason given in `layers.conv.halve`.
             )(keras.layers.AveragePooling2D(1, 2)(path))
             for number, path in enumerate((x, shifted), 1)
         ]
         return self.norm(name)(keras.layers.Concatenate()(paths))
 
     def excite(self, x: keras.KerasTensor, reduction: int, name: str) -> keras.KerasTensor:
-        """Scales channels; reference: Hu et al., "Squeeze-and-excitation networks", no biases."""
+        """Scales channels as in Hu et al., "Squeeze-and-excitation networks", without biases."""
         channels = x.shape[-1]
         factors = keras.layers.GlobalAveragePooling2D(keepdims=True, name=f"{name}_mean")(x)
         squeezed = squeezed_channels(channels, reduction)
@@ -186,13 +187,13 @@ class KerasBlocks:
         return keras.layers.Add(name=name)(list(parts))
 
     def concatenate(self, parts: Sequence[keras.KerasTensor], name: str) -> keras.KerasTensor:
-        """Joins images along the channels; a single one is left as it is."""
+        """Joins images along the channels; returns a single one unchanged."""
         return keras.layers.Concatenate(name=name)(list(parts)) if parts[1:] else parts[0]
 
     def drop_path(
         self, x: keras.KerasTensor, keep_prob: float, depth: float, name: str
     ) -> keras.KerasTensor:
-        """Drops a whole input at random."""
+        """Drops the whole input of random examples."""
         return DropPath(keep_prob, depth, self._rng, name=f"{name}_drop_path")(x)
 
     def aux_head(self, x: keras.KerasTensor, num_classes: int) -> keras.KerasTensor:
@@ -202,7 +203,7 @@ class KerasBlocks:
     def classify(
         self, x: keras.KerasTensor, num_classes: int, keep_prob: float
     ) -> keras.KerasTensor:
-        """Returns logits of the means over height and width, after dropout."""
+        """Returns logits from the means over height and width, after dropout."""
         features = keras.layers.GlobalAveragePooling2D(name="pool")(x)
         features = Dropout(keep_prob, self._rng, name="dropout")(features)
         return keras.layers.Dense(
@@ -215,5 +216,5 @@ class KerasBlocks:
 
 
 def squeezed_channels(channels: int, reduction: int) -> int:
-    """Returns how many channels a squeeze-and-excitation has between its two layers."""
+    """Returns the number of channels between the two layers of a squeeze-and-excitation block."""
     return max(1, channels // reduction)

@@ -1,4 +1,4 @@
-"""The choice of an op, of a tensor or of a set of weights by an index that a tensor holds."""
+"""The choice of an op, a tensor or a set of weights by an index that is itself a tensor."""
 
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -12,7 +12,7 @@ Weights = tuple[tf.Tensor, ...]
 
 
 def kept_room(ops: Sequence[SharedOp]) -> tuple[int, int]:
-    """Returns how many images and how many reserves one of several ops keeps at most."""
+    """Returns the largest number of images, and of reserves, that any of the ops keeps."""
     images, reserves = zip(*(op.room for op in ops), strict=True)
     return max(images), max(reserves)
 
@@ -20,20 +20,20 @@ def kept_room(ops: Sequence[SharedOp]) -> tuple[int, int]:
 def run_op(
     ops: Sequence[SharedOp], index: tf.Tensor, x: tf.Tensor, weights: Sequence[Weights]
 ) -> tuple[tf.Tensor, Statistics]:
-    """Runs the op that the index names, and no other.
+    """Runs the op that the index selects, and no other.
 
-    Its gradient is a single choice as well, and not TensorFlow's of `tf.switch_case`, in which each
-    branch returns what the gradients of all others need: XLA compiles it, and little passes between
-    branches, so that the graph is small.
+    Its gradient is a single choice as well. In TensorFlow's own gradient of `tf.switch_case`, each
+    branch returns what the gradients of all others need, in a type that XLA does not accept. Here
+    XLA can compile the gradient, and little passes between branches, so that the graph is small.
 
     Args:
-        ops: to choose from.
-        index: of one of them, int32.
+        ops: ops to choose from.
+        index: number of the op to run, int32.
         x: `(batch, height, width, channels)`.
-        weights: of each op.
+        weights: weights of each op.
 
     Returns:
-        The output, of `x`'s shape; means and variances, as of `choose`.
+        The output, with `x`'s shape, and the means and variances, as `choose` returns them.
     """
 
     @tf.custom_gradient
@@ -54,24 +54,26 @@ def run_op(
 def choose(
     ops: Sequence[SharedOp], index: tf.Tensor, x: tf.Tensor, weights_of: Callable[[int], Weights]
 ) -> tuple[tf.Tensor, Kept, Statistics]:
-    """Runs the op that the index names; to be differentiated by `choose_gradients` alone.
+    """Runs the op that the index selects; only `choose_gradients` may differentiate it.
 
     Args:
-        ops: to choose from.
-        index: of one of them, int32.
+        ops: ops to choose from.
+        index: number of the op to run, int32.
         x: `(batch, height, width, channels)`.
-        weights_of: gives the weights of the op of a number, within its branch.
+        weights_of: returns the weights of the op with a given number; called in its branch.
 
     Returns:
-        The output, of `x`'s shape; what its gradient needs; means and variances, each
-        `(norms, channels)` of as many norms as an op has at most, zeros where one has fewer.
+        The output, with `x`'s shape; what its gradient needs; and means and variances, each
+        `(norms, channels)`, where `norms` is the largest number that any op has. Ops with fewer
+        norms are padded with zeros.
     """
     num_images, num_reserves = kept_room(ops)
     num_norms = max(op.num_norms for op in ops)
 
     def run(number: int) -> tuple[tf.Tensor, Kept, Statistics]:
         output, kept, statistics = ops[number].run(x, *weights_of(number))
-        # All branches return the same shapes; the input takes no memory.
+        # All branches must return the same shapes. The input fills missing images, since it takes
+        # no memory.
         channels = tf.zeros([x.shape[-1]])
         images = [*kept.images, *[x] * (num_images - len(kept.images))]
         nothing = channels, channels, channels[:0]
@@ -98,18 +100,18 @@ def choose_gradients(
     """Returns the gradients of `x` and of all weights; those of the ops not chosen are zeros.
 
     Args:
-        ops: as for `choose`, as what follows.
-        index: int32.
-        grad: the output's gradient, of `x`'s shape.
-        x: `(batch, height, width, channels)`.
-        weights_of: gives the weights of an op.
-        kept: what `choose` returned.
-        like: tensors of the shapes and dtypes of each op's weights.
+        ops: as for `choose`.
+        index: as for `choose`.
+        grad: gradient of the output, with `x`'s shape.
+        x: as for `choose`.
+        weights_of: as for `choose`.
+        kept: what `choose` returned for the gradient.
+        like: tensors with the shapes and dtypes of each op's weights.
     """
     zeros = [[tf.zeros(one.shape, one.dtype) for one in some] for some in like]
 
     def differentiate(number: int) -> list[tf.Tensor]:
-        # An op finds what it kept, without what was added for others.
+        # An op gets back only what it kept, without what `choose` filled in.
         images, reserves = (some[:n] for some, n in zip(kept, ops[number].room, strict=True))
         own = Kept(images, reserves)
         grads = ops[number].gradients(grad, x, weights_of(number), own)
@@ -120,7 +122,7 @@ def choose_gradients(
 
 
 def select(index: tf.Tensor, tensors: list[tf.Tensor]) -> tf.Tensor:
-    """Returns the tensor that an index names, by masks: all of them are read."""
+    """Returns the tensor that an index selects, by masks, so that all of them are read."""
     chosen = tensors[0]
     for number, tensor in enumerate(tensors[1:], 1):
         chosen = tf.where(tf.equal(index, number), tensor, chosen)
@@ -129,14 +131,14 @@ def select(index: tf.Tensor, tensors: list[tf.Tensor]) -> tf.Tensor:
 
 @tf.custom_gradient
 def take_rows(bank: tf.Tensor, places: tf.Tensor):
-    """Rows of a tensor, each taken at most once.
+    """Returns rows of a tensor, each taken at most once.
 
-    As `tf.gather` along axis 0, but with a dense gradient: the shared weights' gradients are
-    dense in any case, since weight decay reaches all of them.
+    Works like `tf.gather` along axis 0, but with a dense gradient: the gradients of the shared
+    weights are dense in any case, since weight decay reaches all of them.
 
     Args:
         bank: `(sets, ...)`.
-        places: `(n, 1)`, int32: the rows' numbers, all different; `(n, 2)` where the sets are
+        places: numbers of the rows, all different: int32, `(n, 1)`, or `(n, 2)` where the sets are
             numbered along two axes.
 
     Returns:

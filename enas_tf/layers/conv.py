@@ -11,13 +11,13 @@ from enas_tf.layers.norm import BatchNorm
 
 
 class ConvNorm(keras.layers.Layer):
-    """Convolution without bias, then batch norm; stride 1.
+    """A convolution without bias and with stride 1, followed by batch norm.
 
     Args:
         filters: output channels.
-        kernel_size: of the square kernel.
+        kernel_size: side of the square kernel.
         relu: whether the input goes through relu first.
-        norm: makes the batch norm layer, of a dtype policy.
+        norm: creates the batch norm layer, given its dtype policy and name.
 
     Call arguments:
         x: `(batch, height, width, channels)`.
@@ -38,7 +38,7 @@ class ConvNorm(keras.layers.Layer):
         self.norm = norm(dtype=self.dtype_policy, name="norm")
 
     def build(self, input_shape: tuple) -> None:
-        """Makes the kernel, `(kernel_size, kernel_size, channels, filters)`."""
+        """Creates the kernel, `(kernel_size, kernel_size, channels, filters)`."""
         size, channels = self.kernel_size, input_shape[-1]
         self.kernel = self.add_weight(
             shape=(size, size, channels, self.filters),
@@ -48,7 +48,7 @@ class ConvNorm(keras.layers.Layer):
         self.norm.build((*input_shape[:-1], self.filters))
 
     def call(self, x: tf.Tensor, training: bool = False) -> tf.Tensor:
-        """`(batch, height, width, filters)`."""
+        """Returns `(batch, height, width, filters)`."""
         x = tf.nn.relu(x) if self.relu else x
         if self.kernel_size == 1:
             x = pointwise_conv(x, self.kernel)
@@ -58,12 +58,12 @@ class ConvNorm(keras.layers.Layer):
 
 
 def halve(x: tf.Tensor, kernel_1: tf.Tensor, kernel_2: tf.Tensor) -> tf.Tensor:
-    """Halves height and width by two 1x1 convolutions, one of them a pixel off.
+    """Halves height and width by two 1x1 convolutions, one of them shifted by a pixel.
 
     Args:
         x: `(batch, height, width, channels)`.
-        kernel_1: `(channels, filters / 2)`, or with two axes of 1 before these.
-        kernel_2: of the same shape.
+        kernel_1: `(channels, filters / 2)`, optionally with two leading axes of size 1.
+        kernel_2: same shape as `kernel_1`.
 
     Returns:
         Both results joined, `(batch, ceil(height / 2), ceil(width / 2), filters)`.
@@ -71,9 +71,10 @@ def halve(x: tf.Tensor, kernel_1: tf.Tensor, kernel_2: tf.Tensor) -> tf.Tensor:
     height, width, channels = x.shape[1:]
     padded = tf.pad(x, [[0, 0], [0, height % 2], [0, width % 2], [0, 0]])
     height, width = -(-height // 2), -(-width // 2)
-    # Pairs of rows, and pairs of pixels in them, each as one axis: slices with strides take six
-    # times as long in their gradients. And no strides in the convolution: oneDNN, on for many
-    # CPUs, then reads beyond small inputs in its gradient, which comes out wrong without an error.
+    # Pairs of rows are an axis, and so are pairs of pixels with their channels, so that contiguous
+    # slices do: the gradients of strided slices take six times as long. The convolutions have no
+    # strides either: in their gradients, oneDNN, which is on by default on many CPUs, would read
+    # beyond small inputs and return wrong results without an error.
     pairs = tf.reshape(padded, [-1, 2, width, 2 * channels])
     first = tf.slice(pairs, [0, 0, 0, 0], [-1, 1, width, channels])
     last = tf.slice(pairs, [0, 1, 0, channels], [-1, 1, width, channels])
@@ -83,14 +84,14 @@ def halve(x: tf.Tensor, kernel_1: tf.Tensor, kernel_2: tf.Tensor) -> tf.Tensor:
 
 
 class FactorizedReduction(keras.layers.Layer):
-    """Halves height and width by two 1x1 convolutions, one of them a pixel off, then batch norm.
+    """Halves height and width by two 1x1 convolutions, one shifted by a pixel, then batch norm.
 
     Reference: `_factorized_reduction` of the authors' micro_child.py. An odd side is rounded up.
 
     Args:
         filters: output channels, even: each convolution makes half of them.
         relu: whether the input goes through relu first.
-        norm: makes the batch norm layer, of a dtype policy.
+        norm: creates the batch norm layer, given its dtype policy and name.
 
     Call arguments:
         x: `(batch, height, width, channels)`.
@@ -109,7 +110,7 @@ class FactorizedReduction(keras.layers.Layer):
         self.norm = norm(dtype=self.dtype_policy, name="norm")
 
     def build(self, input_shape: tuple) -> None:
-        """Makes both kernels, `(1, 1, channels, filters / 2)`."""
+        """Creates both kernels, `(1, 1, channels, filters / 2)`."""
         channels = input_shape[-1]
         self.kernel_1, self.kernel_2 = (
             self.add_weight(
@@ -122,6 +123,6 @@ class FactorizedReduction(keras.layers.Layer):
         self.norm.build((*input_shape[:-1], self.filters))
 
     def call(self, x: tf.Tensor, training: bool = False) -> tf.Tensor:
-        """`(batch, ceil(height / 2), ceil(width / 2), filters)`."""
+        """Returns `(batch, ceil(height / 2), ceil(width / 2), filters)`."""
         x = tf.nn.relu(x) if self.relu else x
         return self.norm(halve(x, self.kernel_1, self.kernel_2), training=training)

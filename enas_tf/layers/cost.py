@@ -1,4 +1,4 @@
-"""What a network costs: parameters and multiply-adds."""
+"""The cost of a network: parameters and multiply-adds."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -11,24 +11,24 @@ from enas_tf.layers.kernels import PoolKind
 
 
 class Counted(NamedTuple):
-    """Images of which nothing but the shape is there, `(None, height, width, channels)`."""
+    """A stand-in for images that has only their shape, `(None, height, width, channels)`."""
 
     shape: tuple[int | None, int, int, int]
 
     def resized(self, stride: int, channels: int) -> "Counted":
-        """Returns what an op of a stride and so many channels makes of it; sides round up."""
+        """Returns the output of an op with this stride and number of channels; sides round up."""
         _, height, width, _ = self.shape
         return Counted((None, -(-height // stride), -(-width // stride), channels))
 
 
 class CountingBlocks:
-    """Counts a network that is made of blocks, and makes none; see `layers.blocks.Blocks`.
+    """Counts the cost of a network made of blocks without building it; see `layers.blocks.Blocks`.
 
-    An auxiliary head counts nothing, as in papers.
+    An auxiliary head does not count, as in papers.
 
     Attributes:
-        params: trained parameters so far.
-        multiply_adds: of convolutions and dense layers for one image so far.
+        params: number of trained parameters so far.
+        multiply_adds: multiply-adds of convolutions and dense layers so far, for one image.
     """
 
     def __init__(self) -> None:
@@ -41,11 +41,11 @@ class CountingBlocks:
             self.multiply_adds += math.prod(places.shape[1:3]) * weights
 
     def relu(self, x: Counted) -> Counted:
-        """Costs nothing."""
+        """Counts nothing."""
         return x
 
     def conv(self, x: Counted, filters: int, kernel_size: int, name: str) -> Counted:
-        """Counts kernel, scale and offset."""
+        """Counts the kernel, and the batch norm's scale and offset."""
         output = x.resized(1, filters)
         self._count(kernel_size**2 * x.shape[-1] * filters, output, norm=filters)
         return output
@@ -59,38 +59,39 @@ class CountingBlocks:
         stride: int = 1,
         dilation: int = 1,
     ) -> Counted:
-        """Counts both kernels, scale and offset."""
+        """Counts both kernels, and the batch norm's scale and offset."""
+        # With a dilation, the stride is applied after the convolution; see `KerasBlocks`.
         channels, places = x.shape[-1], x.resized(1 if dilation > 1 else stride, filters)
         self._count(kernel_size**2 * channels + channels * filters, places, norm=filters)
         return x.resized(stride, filters)
 
     def pool(self, x: Counted, kind: PoolKind, size: int, name: str, stride: int = 1) -> Counted:
-        """Costs nothing."""
+        """Counts nothing."""
         return x.resized(stride, x.shape[-1])
 
     def reduce(self, x: Counted, filters: int, name: str, is_used: bool = True) -> Counted:
-        """Counts both kernels, scale and offset; multiply-adds only of what is used."""
+        """Counts both kernels, scale and offset, but multiply-adds only if the output is used."""
         output = x.resized(2, filters)
         self._count(x.shape[-1] * filters, output if is_used else None, norm=filters)
         return output
 
     def excite(self, x: Counted, reduction: int, name: str) -> Counted:
-        """Counts both kernels, which are applied once an image."""
+        """Counts both kernels, which are applied once per image."""
         channels = x.shape[-1]
         weights = 2 * channels * squeezed_channels(channels, reduction)
         self._count(weights, Counted((None, 1, 1, channels)))
         return x
 
     def add(self, parts: Sequence[Counted], name: str) -> Counted:
-        """Costs nothing."""
+        """Counts nothing."""
         return parts[0]
 
     def concatenate(self, parts: Sequence[Counted], name: str) -> Counted:
-        """Costs nothing."""
+        """Counts nothing."""
         return parts[0].resized(1, sum(part.shape[-1] for part in parts))
 
     def drop_path(self, x: Counted, keep_prob: float, depth: float, name: str) -> Counted:
-        """Costs nothing."""
+        """Counts nothing."""
         return x
 
     def aux_head(self, x: Counted, num_classes: int) -> None:
@@ -102,11 +103,11 @@ class CountingBlocks:
 
 
 class Cost(NamedTuple):
-    """What a network costs, its auxiliary head aside.
+    """The cost of a network, without its auxiliary head.
 
     Attributes:
-        params: trained parameters.
-        multiply_adds: for one example, an image or a word.
+        params: number of trained parameters.
+        multiply_adds: multiply-adds for one example, an image or a word.
     """
 
     params: int
@@ -116,10 +117,10 @@ class Cost(NamedTuple):
 def count(
     assemble: Callable[[Counted, CountingBlocks], object], image_shape: tuple[int, int, int]
 ) -> Cost:
-    """Counts what a network costs that is made of blocks.
+    """Counts the cost of a network made of blocks.
 
     Args:
-        assemble: makes it of images and blocks.
+        assemble: builds the network, given images and blocks.
         image_shape: `(height, width, channels)` of the images.
     """
     blocks = CountingBlocks()
@@ -128,14 +129,14 @@ def count(
 
 
 def count_params(network: keras.Model) -> int:
-    """Counts trained parameters, the auxiliary head's aside, as papers count them."""
+    """Counts the trained parameters as papers do, without those of the auxiliary head."""
     head = {id(v) for layer in network.layers if layer.name == "aux_head" for v in layer.variables}
     weights = [v for v in network.trainable_variables if id(v) not in head]
     return sum(math.prod(variable.shape) for variable in weights)
 
 
 def count_multiply_adds(network: keras.Model) -> int:
-    """Counts those of convolutions and dense layers for one image, the auxiliary head aside."""
+    """Counts multiply-adds for one image: of convolutions and dense layers, no auxiliary head."""
     return sum(_multiply_adds(layer) for layer in network.layers)
 
 

@@ -1,10 +1,10 @@
-"""The forms of the shared-weight networks: what their graphs are made for.
+"""The forms of the shared-weight networks: what their graphs are built for.
 
-What is cheap differs by what runs a graph. TensorFlow starts a CPU's kernels cheaply and pays for
-every byte: lists hand out the chosen tensors without a copy, and sums run over what is used. On a
-GPU it waits for the host at each of these. XLA compiles one program for all architectures, so that
-no size may depend on one: masks choose, and sums of shifted images take the place of convolutions
-for which it has no fast kernels. `tf.switch_case` chooses the op in all forms.
+What is cheap depends on what runs the graph. On a CPU, TensorFlow starts kernels cheaply but every
+byte counts: lists return the chosen tensors without a copy, and sums run only over what is used. On
+a GPU, each of these would wait for the host. XLA compiles one program for all architectures, so no
+size may depend on the architecture: masks choose, and sums of shifted images replace convolutions
+for which XLA has no fast kernels. In all forms, `tf.switch_case` chooses the op.
 """
 
 from collections.abc import Iterator
@@ -14,7 +14,7 @@ from enum import Enum
 
 
 class Form(Enum):
-    """What a graph is made for."""
+    """The device or the compiler that a graph is built for."""
 
     CPU = "TensorFlow's kernels on a CPU"
     GPU = "TensorFlow's kernels on a GPU"
@@ -25,13 +25,13 @@ _form = ContextVar("form", default=Form.CPU)
 
 
 def current_form() -> Form:
-    """Tells what the graph that is traced now is made for."""
+    """Returns the form of the graph that is being traced."""
     return _form.get()
 
 
 @contextmanager
 def traced_for(form: Form) -> Iterator[None]:
-    """Has everything that is traced within it be of one form."""
+    """Sets the form of everything that is traced within the context."""
     token = _form.set(form)
     try:
         yield

@@ -1,4 +1,4 @@
-"""Functions that the graph holds once, however often they are called."""
+"""Functions that a graph holds once, however often they are called."""
 
 import functools
 from collections.abc import Callable
@@ -9,14 +9,15 @@ from enas_tf.layers.form import Form, current_form
 
 
 def graph_function(function: Callable) -> Callable:
-    """Has a function traced once per shape, and called wherever it is needed.
+    """Wraps a function so that it is traced once per shape, and then only called.
 
-    Graph size is start-up time. An output that nothing is computed from costs: its gradient is a
-    constant, and TensorFlow then optimises the gradient function for each call afresh.
+    A smaller graph starts sooner. Functions should not return unused outputs: the gradient of an
+    unused output is a constant, and TensorFlow then optimises the gradient function again for each
+    call.
 
-    For XLA the function is a part of the graph wherever it is called. XLA would make it so in any
-    case, and by then would take constants that its gradient needs, such as an axis,
-    for values that decide on shapes: it would compile a program for each value of its arguments.
+    For XLA the function is inlined when it is traced. XLA would inline it anyway, but would then
+    take constants that its gradient needs, such as an axis, for values that determine shapes, and
+    compile a program for each value of the function's arguments.
     """
     traced = tf.function(
         function,

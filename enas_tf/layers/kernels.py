@@ -1,6 +1,6 @@
-"""Ops on images, by what a CPU and XLA are fast with where TensorFlow's usual choice is not.
+"""Ops on images, with implementations for CPUs and XLA where TensorFlow's usual one is slow.
 
-Their gradients are also there as functions, for ops whose gradients are written by hand.
+Their gradients are also available as functions, for ops with hand-written gradients.
 """
 
 import functools
@@ -17,11 +17,11 @@ PoolKind = Literal["average", "max"]
 
 
 def pointwise_conv(x: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
-    """1x1 convolution with stride 1.
+    """Applies a 1x1 convolution with stride 1.
 
     Args:
-        x: `(batch, height, width, channels)`; height and width known.
-        kernel: `(channels, filters)`, or with two axes of 1 before these.
+        x: `(batch, height, width, channels)`, with known height and width.
+        kernel: `(channels, filters)`, optionally with two leading axes of size 1.
 
     Returns:
         `(batch, height, width, filters)`.
@@ -34,13 +34,14 @@ def pointwise_conv(x: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
 
 
 def _product_of_pixels(x: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
-    # oneDNN takes a third less time for the product of matrices than for the same as convolution.
+    # oneDNN takes a third less time for this matrix product than for the convolution.
     y = tf.matmul(tf.reshape(x, [-1, kernel.shape[0] or tf.shape(kernel)[0]]), kernel)
     return tf.reshape(y, [-1, *x.shape[1:3], kernel.shape[1]])
 
 
 @tf.custom_gradient
 def _product_of_pixels_for_xla(x: tf.Tensor, kernel: tf.Tensor):
+    # In a branch of `tf.switch_case`, a gradient can only reach tensors of the branch itself.
     x, kernel = tf.identity(x), tf.identity(kernel)
     return _product_of_pixels(x, kernel), partial(pointwise_gradients, x, kernel)
 
@@ -53,14 +54,14 @@ def pointwise_gradients(
     Args:
         x: `(batch, height, width, channels)`.
         kernel: `(channels, filters)`.
-        upstream: the output's gradient, `(batch, height, width, filters)`.
+        upstream: gradient of the output, `(batch, height, width, filters)`.
     """
     (height, width), (channels, filters) = x.shape[1:3], kernel.shape
     pixels, upstream = tf.reshape(x, [-1, channels]), tf.reshape(upstream, [-1, filters])
     grad_x = tf.matmul(upstream, kernel, transpose_b=True)
     if current_form() is Form.XLA:
-        # One small result of a sum over all pixels leaves most of a GPU idle: a product for each
-        # image, and then the sum.
+        # A single product would sum over all pixels into one small matrix, which leaves most of a
+        # GPU idle. So there is a product for each image, and then a sum over images.
         images = tf.reshape(x, [-1, height * width, channels])
         of_images = tf.reshape(upstream, [-1, height * width, filters])
         of_kernel = tf.matmul(images, of_images, transpose_a=True)
@@ -72,16 +73,16 @@ def pointwise_gradients(
 
 @tf.custom_gradient
 def depthwise_conv(x: tf.Tensor, kernel: tf.Tensor):
-    """Depthwise convolution with stride 1 that keeps height and width.
+    """Applies a depthwise convolution with stride 1 that keeps height and width.
 
     Args:
         x: `(batch, height, width, channels)`.
-        kernel: `(size, size, channels, 1)`, of an odd size.
+        kernel: `(size, size, channels, 1)`, with an odd size.
 
     Returns:
-        Of `x`'s shape.
+        A tensor with `x`'s shape.
     """
-    # A gradient in a branch of `tf.switch_case` can only reach what is of the branch itself.
+    # In a branch of `tf.switch_case`, a gradient can only reach tensors of the branch itself.
     x, kernel = tf.identity(x), tf.identity(kernel)
     gradients = partial(depthwise_gradients, x, kernel)
     if current_form() is Form.XLA:
@@ -95,12 +96,13 @@ def depthwise_gradients(
     """Returns the gradients of the input and of the kernel of `depthwise_conv`.
 
     Args:
-        x: as for `depthwise_conv`, as what follows.
-        kernel: of an odd size.
-        upstream: the output's gradient, of `x`'s shape.
+        x: as for `depthwise_conv`.
+        kernel: as for `depthwise_conv`.
+        upstream: gradient of the output, with `x`'s shape.
     """
     if current_form() is Form.XLA:
         grad_x = _sum_of_shifted(upstream, kernel[::-1, ::-1])
+        # Stacked, so that XLA makes one reduction instead of one for each position in the kernel.
         products = tf.stack(_shifted(x, kernel.shape[0])) * upstream
         return grad_x, tf.reshape(tf.reduce_sum(products, [1, 2, 3]), kernel.shape)
     options = {"out_backprop": upstream, "strides": _STRIDES, "padding": "SAME"}
@@ -116,10 +118,10 @@ def depthwise_gradients(
 
 
 def _sum_of_shifted(x: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
-    """A depthwise convolution as the sum that it is, for XLA.
+    """Computes a depthwise convolution as a sum of shifted images, for XLA.
 
-    XLA makes one kernel of it and of what comes before and after. cuDNN's convolutions of a channel
-    each, its other choice, took several times as long on an H100, most of all in their gradients.
+    XLA fuses the sum with the ops before and after it into one kernel. Its alternative, a cuDNN
+    convolution per channel, took several times as long on an H100, above all in the gradients.
     """
     rows = tf.unstack(tf.reshape(kernel, [-1, kernel.shape[2]]))
     shifted = _shifted(x, kernel.shape[0])
@@ -127,7 +129,13 @@ def _sum_of_shifted(x: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
 
 
 def _shifted(x: tf.Tensor, size: int, beyond: float = 0.0) -> list[tf.Tensor]:
-    """What each place of a window meets, row by row, of `x`'s shape; `beyond` its borders."""
+    """Returns what each place of a window reads, row by row, each with `x`'s shape.
+
+    Args:
+        x: `(batch, height, width, channels)`.
+        size: side of the window, odd.
+        beyond: value beyond the borders of the images.
+    """
     height, width = x.shape[1:3]
     margins = [[0, 0], [size // 2] * 2, [size // 2] * 2, [0, 0]]
     padded = tf.pad(x, margins, constant_values=beyond)
@@ -136,23 +144,24 @@ def _shifted(x: tf.Tensor, size: int, beyond: float = 0.0) -> list[tf.Tensor]:
 
 
 def max_pool(x: tf.Tensor) -> tf.Tensor:
-    """3x3 max pooling with stride 1, of `x`'s shape; padded beyond the images' borders."""
+    """Applies 3x3 max pooling with stride 1 and padding; returns a tensor with `x`'s shape."""
     if current_form() is not Form.XLA:
         return tf.nn.max_pool2d(x, 3, 1, "SAME")
-    # XLA's own gradient is not deterministic, and refused where that is asked for.
+    # XLA's own gradient is not deterministic, and XLA refuses it if determinism is required.
     return functools.reduce(tf.maximum, _shifted(x, 3, x.dtype.min))
 
 
 def pool(x: tf.Tensor, kind: PoolKind) -> tf.Tensor:
-    """Returns 3x3 pooling with stride 1, of `x`'s shape."""
+    """Applies 3x3 pooling with stride 1 and padding; returns a tensor with `x`'s shape."""
     return max_pool(x) if kind == "max" else tf.nn.avg_pool2d(x, 3, 1, "SAME")
 
 
 def _gradient_of_wide_kernel(x: tf.Tensor, kernel: tf.Tensor, upstream: tf.Tensor) -> tf.Tensor:
-    """In half the time that oneDNN takes, which is five convolutions for a wide kernel.
+    """Computes the gradient of a wide depthwise kernel in half of oneDNN's time.
 
-    The gradient is a depthwise convolution as well, of the images by what came back for them, each
-    channel of each image being a channel.
+    For a wide kernel, oneDNN's gradient takes as long as five convolutions. The gradient is itself
+    a depthwise convolution, of the images with the output's gradients as kernels, in which each
+    channel of each image is a channel.
     """
     size, _, channels, _ = kernel.shape
     height, width = x.shape[1:3]

@@ -1,4 +1,4 @@
-"""Batch normalisation by the fused kernel, with or without moving averages."""
+"""Batch normalisation by TensorFlow's fused kernel, with or without moving averages."""
 
 import keras
 import tensorflow as tf
@@ -11,7 +11,7 @@ Statistics = tuple[tf.Tensor, tf.Tensor]
 
 
 Reserve = tuple[tf.Tensor, tf.Tensor, tf.Tensor]
-"""What the kernel leaves for its gradient, float32: two of `(channels,)` and one of any size."""
+"""What the kernel keeps for its gradient, float32: two of `(channels,)` and one of any size."""
 
 
 def normalize(
@@ -28,10 +28,10 @@ def normalize(
         scale: `(channels,)`.
         offset: `(channels,)`.
         epsilon: added to the variance.
-        averages: mean and variance to go by, `(channels,)`, float32; None takes the batch's.
+        averages: mean and variance to use, `(channels,)`, float32; None uses the batch's.
 
     Returns:
-        The normalised batch; the mean and the variance, float32; a batch's variance is unbiased.
+        The normalised batch; the mean and the variance, float32. A batch's variance is unbiased.
     """
     return _fused(x, scale, offset, epsilon, averages)[:3]
 
@@ -43,7 +43,7 @@ def normalize_and_reserve(
     epsilon: float = EPSILON,
     averages: Statistics | None = None,
 ) -> tuple[tf.Tensor, Statistics, Reserve]:
-    """Returns what `normalize` does, and what `norm_gradients` needs beside `x`."""
+    """Returns what `normalize` returns, and what `norm_gradients` needs besides `x`."""
     y, mean, variance, *reserve = _fused(x, scale, offset, epsilon, averages)
     return y, (mean, variance), tuple(reserve)
 
@@ -58,11 +58,11 @@ def norm_gradients(
     """Returns the gradients of `x`, scale and offset of a batch normalised by its own statistics.
 
     Args:
-        upstream: the normalised batch's gradient, of `x`'s shape.
-        x: `(batch, height, width, channels)`, what was normalised.
+        upstream: gradient of the normalised batch, with `x`'s shape.
+        x: the batch before it was normalised, `(batch, height, width, channels)`.
         scale: `(channels,)`, float32.
-        reserve: of `normalize_and_reserve`.
-        epsilon: that was added to the variance.
+        reserve: what `normalize_and_reserve` returned for the gradient.
+        epsilon: what was added to the variance.
     """
     grad_x, grad_scale, grad_offset, *_ = tf.raw_ops.FusedBatchNormGradV3(
         y_backprop=upstream,
@@ -84,6 +84,7 @@ def _fused(
     averages: Statistics | None,
 ) -> tuple[tf.Tensor, ...]:
     mean, variance = averages or ([], [])
+    # The raw op also returns what its gradient needs.
     return tf.raw_ops.FusedBatchNormV3(
         x=x,
         scale=tf.cast(scale, tf.float32),
@@ -96,7 +97,7 @@ def _fused(
 
 
 class MovingAverages(keras.layers.Layer):
-    """The moving averages of many batch norms.
+    """The moving averages of the means and variances of many batch norms.
 
     Args:
         shape: `(..., channels)`.
@@ -104,19 +105,20 @@ class MovingAverages(keras.layers.Layer):
 
     def __init__(self, shape: tuple[int, ...], **kwargs) -> None:
         super().__init__(**kwargs)
-        # Replicas would drift apart without the mean.
+        # Without taking the mean over replicas, their averages would drift apart.
         options = {"shape": shape, "trainable": False, "autocast": False, "aggregation": "mean"}
         self.mean = self.add_weight(name="mean", initializer="zeros", **options)
         self.variance = self.add_weight(name="variance", initializer="ones", **options)
 
     def read(self) -> Statistics:
-        """Means and variances as they are."""
+        """Returns the current means and variances."""
         return tf.convert_to_tensor(self.mean), tf.convert_to_tensor(self.variance)
 
     def update(self, statistics: Statistics, mask: tf.Tensor | float = 1.0) -> None:
-        """Takes in a batch's means and variances where the mask is 1.
+        """Updates the averages with a batch's means and variances where the mask is 1.
 
-        Not to be called in a branch of `tf.switch_case`: under `tf.distribute` it may not assign.
+        Must not be called in a branch of `tf.switch_case`, where `tf.distribute` allows no
+        assignments.
         """
         for average, values in zip((self.mean, self.variance), statistics, strict=True):
             average.assign(average + (1 - MOMENTUM) * mask * (values - average))
@@ -126,8 +128,8 @@ class MovingAverages(keras.layers.Layer):
 class BatchNorm(keras.layers.Layer):
     """Batch normalisation over the last axis of images.
 
-    Keras' own layer computes the same from several kernels; the fused one needs less time and
-    memory. Weights come in the order of `keras.layers.BatchNormalization`.
+    Keras' own layer computes the same with several kernels; the fused one needs less time and
+    memory. The weights are in the order of `keras.layers.BatchNormalization`.
 
     Args:
         moving: whether to keep moving averages and use them where `training` is false. Without
@@ -149,14 +151,14 @@ class BatchNorm(keras.layers.Layer):
         self.epsilon = epsilon
 
     def build(self, input_shape: tuple) -> None:
-        """Makes scale, offset and, where they are wanted, the moving averages."""
+        """Creates scale, offset and, if requested, the moving averages."""
         shape = (input_shape[-1],)
         # Without autocast: the kernel takes float32 statistics for any input.
         options = {"shape": shape, "autocast": False}
         self.scale = self.add_weight(name="scale", initializer="ones", **options)
         self.offset = self.add_weight(name="offset", initializer="zeros", **options)
         if self.moving:
-            # Replicas would drift apart without the mean.
+            # Without taking the mean over replicas, their averages would drift apart.
             options |= {"trainable": False, "aggregation": "mean"}
             self.moving_mean = self.add_weight(name="moving_mean", initializer="zeros", **options)
             self.moving_variance = self.add_weight(
@@ -164,7 +166,7 @@ class BatchNorm(keras.layers.Layer):
             )
 
     def call(self, x: tf.Tensor, training: bool = False) -> tf.Tensor:
-        """The normalised batch, of `x`'s shape and dtype."""
+        """Returns the normalised batch, with `x`'s shape and dtype."""
         if not self.moving:
             return normalize(x, self.scale, self.offset, self.epsilon)[0]
         averages = self.moving_mean, self.moving_variance
@@ -176,6 +178,6 @@ class BatchNorm(keras.layers.Layer):
         return y
 
     def get_config(self) -> dict:
-        """The constructor's arguments."""
+        """Returns the constructor's arguments."""
         config = {"moving": self.moving, "momentum": self.momentum, "epsilon": self.epsilon}
         return super().get_config() | config

@@ -10,16 +10,16 @@ from enas_tf.layers.shared_op import SharedOp
 
 
 class OpBank(keras.layers.Layer):
-    """All sets of an op's weights, one for every place where the op may be chosen.
+    """All sets of an op's weights, one for each place where the op may be chosen.
 
-    The sets lie along a leading axis of a few variables: a variable for each set would make a
-    tenfold number of them, and a slow start.
+    The sets are stacked along a leading axis of a few variables. One variable per set would make
+    ten times as many variables, and a slow start.
 
     Args:
-        op: whose weights they are.
-        sets: how many.
-        channels: of the op's input and output.
-        moving: whether to keep moving averages of every set.
+        op: the op that uses the weights.
+        sets: number of sets.
+        channels: channels of the op's input and output.
+        moving: whether to keep moving averages for every set.
     """
 
     def __init__(self, op: SharedOp, sets: int, channels: int, moving: bool, **kwargs) -> None:
@@ -30,7 +30,7 @@ class OpBank(keras.layers.Layer):
         self.moving = moving and op.num_norms > 0
 
     def build(self, input_shape: tuple | None = None) -> None:
-        """Makes kernels and, where there are batch norms, scales, offsets and averages."""
+        """Creates kernels and, if the op has batch norms, scales, offsets and averages."""
         self.bank = {
             name: self.add_weight(
                 shape=(self.sets, *kernel.shape), initializer=he_normal(kernel.fan_in), name=name
@@ -49,22 +49,22 @@ class OpBank(keras.layers.Layer):
         self.built = True
 
     def read(self, training: bool = False) -> Weights:
-        """Returns the weights that the op takes, of all sets along axis 0.
+        """Returns the weights that the op takes, with all sets along axis 0.
 
         Args:
-            training: whether to normalise by the batch's statistics though there are averages.
+            training: whether to normalise by the batch's statistics even if there are averages.
         """
         averages = self.averages.read() if self.moving and not training else ()
         return *map(tf.convert_to_tensor, self.bank.values()), *averages
 
     def update(self, rows: tf.Tensor, used: tf.Tensor, statistics: Statistics) -> None:
-        """Takes a batch's statistics into the moving averages of the sets that were used.
+        """Updates the moving averages of the sets that were used with a batch's statistics.
 
         Args:
-            rows: `(n,)`, int32: sets, all different.
-            used: `(n,)`, bool: which of them.
-            statistics: means and variances of all of them, each `(n, norms, channels)`, of as many
-                norms as the op has, or more.
+            rows: numbers of `n` sets, all different, `(n,)`, int32.
+            used: whether each of these sets was used, `(n,)`, bool.
+            statistics: means and variances of these sets, each `(n, norms, channels)`, with at
+                least as many norms as the op has.
         """
         if not self.moving:
             return

@@ -1,4 +1,4 @@
-"""What the rows of the image spaces' tables share: how an op runs with shared weights."""
+"""The base class of the ops in the tables of the image spaces, which run with shared weights."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import ClassVar, NamedTuple
 
 from etils import epy
 
-# Spaces read the names of ops, and are plain Python: TensorFlow loads when an op first runs.
+# Spaces are plain Python but read the names of ops, so TensorFlow loads only when an op first runs.
 with epy.lazy_imports():
     import tensorflow as tf
 
@@ -17,11 +17,11 @@ with epy.lazy_imports():
 
 
 class Kernel(NamedTuple):
-    """What a shared kernel looks like.
+    """The shape and the fan-in of a shared kernel.
 
     Attributes:
-        shape: of one set of it.
-        fan_in: how many inputs each of its outputs sums, for its initial deviation.
+        shape: shape of one set of the kernel.
+        fan_in: how many inputs each output sums, which determines the initial deviation.
     """
 
     shape: tuple[int, ...]
@@ -29,11 +29,11 @@ class Kernel(NamedTuple):
 
 
 class Kept(NamedTuple):
-    """What an op keeps for its gradient beside its input.
+    """The tensors that an op keeps for its gradient, besides its input.
 
     Attributes:
-        images: tensors of the input's shape.
-        reserves: of its batch norms.
+        images: tensors with the input's shape.
+        reserves: the reserves of its batch norms.
     """
 
     images: Sequence[tf.Tensor] = ()
@@ -45,22 +45,22 @@ class SharedOp(ABC):
     """An op on a batch of images that keeps their shape.
 
     Attributes:
-        name: what an architecture is described by.
+        name: name of the op in descriptions of architectures.
     """
 
     name: str
 
     num_norms: ClassVar[int] = 0
-    """Its batch norms."""
+    """Number of batch norms in the op."""
 
     room: ClassVar[tuple[int, int]] = (0, 0)
-    """How many images and how many reserves of batch norms `run` keeps for `gradients`."""
+    """How many images, and how many reserves of batch norms, `run` keeps for `gradients`."""
 
     def kernel_shapes(self, channels: int) -> dict[str, Kernel]:
-        """Returns its shared kernels, by name.
+        """Returns the shared kernels by name.
 
-        `run` takes them in this order, followed, where there are batch norms, by their scales
-        and offsets, `(num_norms, channels)`, and the means and variances to normalise by, if any.
+        `run` takes the kernels in this order. If the op has batch norms, their scales and offsets,
+        `(num_norms, channels)`, follow, and then the means and variances to normalise by, if any.
         """
         return {}
 
@@ -68,33 +68,33 @@ class SharedOp(ABC):
     def run(
         self, x: tf.Tensor, *weights: tf.Tensor
     ) -> tuple[tf.Tensor, Kept, norm.Statistics | None]:
-        """Runs it with shared weights.
+        """Runs the op with shared weights.
 
         Args:
             x: `(batch, height, width, channels)`.
-            *weights: as `kernel_shapes` says.
+            *weights: the weights, in the order that `kernel_shapes` describes.
 
         Returns:
-            The output, of `x`'s shape; what `gradients` needs beside the input, `Kept()` for
-            nothing; and the means and variances that its batch norms used, `(num_norms, channels)`
-            each, None where there are none.
+            The output, with `x`'s shape; what `gradients` needs besides the input, `Kept()` if
+            nothing; and the means and variances that the batch norms used, each
+            `(num_norms, channels)`, or None if the op has no batch norms.
         """
 
     def gradients(
         self, grad: tf.Tensor, x: tf.Tensor, weights: Sequence[tf.Tensor], kept: Kept
     ) -> list[tf.Tensor]:
-        """Returns the gradients of the input and of each weight; there are no averages then.
+        """Returns the gradients of the input and of each weight.
 
-        Here the op runs again and TensorFlow differentiates it. An op that takes long does better
-        with gradients of its own, of what `run` has kept.
+        By default, the op runs again and TensorFlow differentiates it. An op that takes long should
+        override this, and compute its gradients from what `run` kept.
 
         Args:
-            grad: the output's gradient, of `x`'s shape.
+            grad: gradient of the output, with `x`'s shape.
             x: as for `run`.
-            weights: as for `run`.
-            kept: what `run` returned.
+            weights: as for `run`, but never with means and variances to normalise by.
+            kept: what `run` returned for the gradient.
         """
-        # A tape in a branch of `tf.switch_case` reaches only tensors of that branch.
+        # In a branch of `tf.switch_case`, a tape can only reach tensors of the branch itself.
         given = [tf.identity(one) for one in (x, *weights)]
         with tf.GradientTape() as tape:
             tape.watch(given)

@@ -1,15 +1,15 @@
-"""The softmax over words behind a language model, whose weights are those of the embedding."""
+"""The softmax over words after a language model, with the weights of the embedding."""
 
 import tensorflow as tf
 
 from enas_tf.layers.form import Form, current_form
 
 PADDING = -1
-"""Stands behind the last word of a sequence that is longer than its words; for XLA alone."""
+"""Fills a sequence up after its last word; used with XLA only."""
 
 
 def word_logits(features: tf.Tensor, embedding: tf.Tensor) -> tf.Tensor:
-    """How likely each word is to follow, before the softmax.
+    """Computes the logits of the next word.
 
     Args:
         features: `(..., hidden)`, in the dtype to compute in.
@@ -23,12 +23,12 @@ def word_logits(features: tf.Tensor, embedding: tf.Tensor) -> tf.Tensor:
 
 
 def mean_cross_entropy(features: tf.Tensor, embedding: tf.Tensor, targets: tf.Tensor) -> tf.Tensor:
-    """The mean cross-entropy of the words that did follow, in nats.
+    """Computes the mean cross-entropy of the words that did follow, in nats.
 
     Args:
         features: `(rows, time, hidden)`, in the dtype to compute in.
         embedding: `(vocabulary, hidden)`, float32.
-        targets: `(rows, time)`, int32. For XLA those below 0 do not count.
+        targets: `(rows, time)`, int32. With XLA, targets below 0 do not count.
 
     Returns:
         A scalar, float32.
@@ -41,12 +41,18 @@ def mean_cross_entropy(features: tf.Tensor, embedding: tf.Tensor, targets: tf.Te
 
 @tf.custom_gradient
 def _mean_cross_entropy(features: tf.Tensor, embedding: tf.Tensor, targets: tf.Tensor):
-    """TensorFlow's own gradient scales that of all logits; this one what is computed from them."""
+    """Computes the mean, with a gradient that scales only small tensors.
+
+    TensorFlow's own gradient scales the gradient of all logits. This one scales the gradients of
+    features and embedding instead, which are much smaller.
+    """
+    # The raw op also returns the gradient of the logits.
     losses, grad_logits = tf.raw_ops.SparseSoftmaxCrossEntropyWithLogits(
         features=word_logits(features, embedding), labels=tf.maximum(targets, 0)
     )
     count = tf.size(targets)
     if current_form() is Form.XLA:
+        # XLA compiles again for each size, so padding is masked instead of cut off.
         counts = targets >= 0
         losses = tf.where(counts, losses, 0.0)
         grad_logits = tf.where(counts[:, tf.newaxis], grad_logits, 0.0)

@@ -1,6 +1,7 @@
-"""Lists of tensors that hand out an element without a copy, and add up with empty places.
+"""Lists of tensors that return elements without a copy, and can be added with empty places.
 
-`tf.TensorArray` is built of the same ops; these let a gradient be written by hand.
+`tf.TensorArray` is built from the same raw ops. They are used directly here, since this allows
+hand-written gradients.
 """
 
 from dataclasses import dataclass
@@ -13,11 +14,11 @@ from enas_tf.layers.form import Form, current_form
 
 @dataclass(frozen=True)
 class ListOf:
-    """Makes and reads lists whose elements have one shape and one dtype; a list is a tensor.
+    """Makes and reads lists whose elements share a shape and a dtype; a list is itself a tensor.
 
     Args:
-        shape: of an element, -1 where any size will do; -1 alone where any shape will.
-        dtype: of an element.
+        shape: shape of an element, with -1 for an axis of any size; -1 alone allows any shape.
+        dtype: dtype of an element.
     """
 
     shape: tuple[int, ...] | int
@@ -25,34 +26,40 @@ class ListOf:
 
     @classmethod
     def batches_like(cls, x: tf.Tensor) -> "ListOf":
-        """Of batches of any size of what `x`, `(batch, ...)`, is a batch of."""
+        """Returns the kind of lists whose elements are like `x`, `(batch, ...)`, of any batch."""
         return cls((-1, *x.shape[1:]), x.dtype)
 
     def empty(self, size: int | tf.Tensor) -> tf.Tensor:
-        """A list of so many places without an element; lists are added as if these held zeros."""
+        """Returns a list of `size` empty places, which count as zeros when lists are added."""
         return tf.raw_ops.TensorListReserve(num_elements=size, **self._element)
 
     def take(self, elements: tf.Tensor, place: int | tf.Tensor) -> tf.Tensor:
-        """The element at a place."""
+        """Returns the element at a place."""
         return tf.raw_ops.TensorListGetItem(input_handle=elements, index=place, **self._element)
 
     def add(self, elements: tf.Tensor, place: tf.Tensor, element: tf.Tensor) -> tf.Tensor:
-        """A list with an element added to what is at a place, or put there if nothing is."""
+        """Returns a list with an element added to that at a place, or put there if it is empty."""
         if current_form() is Form.XLA:
-            # There lists are arrays, of zeros at first.
+            # In XLA, lists are arrays that are zero at first.
             return put(elements, place, self.take(elements, place) + element)
         size = tf.raw_ops.TensorListLength(input_handle=elements)
-        # Empty places cost nothing to add.
+        # Adding a list with one element costs nothing at the empty places.
         return tf.raw_ops.AddN(inputs=[elements, put(self.empty(size), place, element)])
 
     def gather(self, elements: tf.Tensor, places: tf.Tensor | None) -> tf.Tensor:
-        """The elements at some places, or at all, stacked along axis 0."""
+        """Returns the elements at some places, or at all if None, stacked along axis 0."""
         if places is None:
             return self.stack(elements)
         return tf.raw_ops.TensorListGather(input_handle=elements, indices=places, **self._element)
 
     def spread(self, elements: tf.Tensor, places: tf.Tensor | None, size: int) -> tf.Tensor:
-        """A list of so many places with elements, stacked along axis 0, at some of them or all."""
+        """Returns a list of `size` places with elements at some of them, or at all if None.
+
+        Args:
+            elements: the elements, stacked along axis 0.
+            places: int32, `(n,)`: the place of each element; None for all places in order.
+            size: number of places in the list.
+        """
         shape = self._element["element_shape"]
         if places is None:
             return tf.raw_ops.TensorListFromTensor(tensor=elements, element_shape=shape)
@@ -61,25 +68,25 @@ class ListOf:
         )
 
     def stack(self, elements: tf.Tensor) -> tf.Tensor:
-        """All elements along axis 0, of a fully known shape; zeros where there is none."""
+        """Returns all elements, of a fully known shape, along axis 0; empty places give zeros."""
         return tf.raw_ops.TensorListStack(input_handle=elements, **self._element)
 
     @property
     def _element(self) -> dict:
-        # TensorFlow takes no shape without axes for integers.
+        # An array of int32, since TensorFlow does not take an empty tuple for integers.
         return {"element_shape": np.int32(self.shape), "element_dtype": self.dtype}
 
 
 def put(elements: tf.Tensor, place: int | tf.Tensor, element: tf.Tensor) -> tf.Tensor:
-    """A list with an element at a place, instead of what was there."""
+    """Returns a list with the element at a place replaced."""
     return tf.raw_ops.TensorListSetItem(input_handle=elements, index=place, item=element)
 
 
 def put_all(lists: list[tf.Tensor], place: tf.Tensor, elements: list[tf.Tensor]) -> list[tf.Tensor]:
-    """Each list with its element at the same place."""
+    """Returns lists with the element at a place replaced in each of them."""
     return [put(one, place, element) for one, element in zip(lists, elements, strict=True)]
 
 
 def stack_all(kinds: list[ListOf], lists: list[tf.Tensor]) -> list[tf.Tensor]:
-    """What is in each of the lists, which are of these kinds, along axis 0."""
+    """Returns the elements of each list stacked along axis 0; `kinds` are those of the lists."""
     return [of.stack(one) for of, one in zip(kinds, lists, strict=True)]

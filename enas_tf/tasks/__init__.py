@@ -1,1 +1,1 @@
-"""Tasks: batches, losses, rewards and metrics of a kind of data."""
+"""Tasks: batches, losses, rewards and metrics for a kind of data."""

@@ -1,4 +1,4 @@
-"""What search, derivation and training ask of a task."""
+"""The interface of a task, which search, derivation and training use."""
 
 from typing import Any, Protocol
 
@@ -8,20 +8,20 @@ REWARD_NOTE = (
     "These rewards are computed with shared weights: they rank architectures, and are not the "
     "accuracy that one reaches when it is trained from scratch."
 )
-"""What every list of rewards is accompanied by."""
+"""A note that accompanies every list of rewards."""
 
 
 class Task(Protocol):
-    """Batches, losses, metrics and rewards of one kind of data.
+    """Batches, losses, metrics and rewards for one kind of data.
 
-    A batch is a tuple of inputs, targets and, where the child takes them, further arguments.
+    A batch is a tuple of inputs, targets and any further arguments that the child takes.
 
     Attributes:
-        examples: what is counted a second, such as `images`.
-        max_rollbacks: how often in a row a loss that is not finite is answered by going back to
-            the last checkpoint.
-        carries_state: whether an evaluation's batches follow from each other, by a state of as
-            many rows as each has; XLA, which wants sizes that do not change, cannot compile that.
+        examples: what is counted per second, such as `images`.
+        max_rollbacks: how often in a row training may go back to the last checkpoint after a loss
+            that is not finite.
+        carries_state: whether the batches of an evaluation depend on each other through a state
+            with as many rows as the batch. XLA needs fixed sizes, and cannot compile that.
     """
 
     examples: str
@@ -31,41 +31,41 @@ class Task(Protocol):
     def train_batches(
         self, batch_size: int, *, seed: int, steps: range, shard: tuple[int, int]
     ) -> tf.data.Dataset:
-        """Batches of the training split for consecutive steps.
+        """Returns batches of the training split for consecutive steps.
 
         Args:
-            batch_size: examples a step, over all shards.
-            seed: of all that is drawn.
-            steps: the steps' numbers, counted over all epochs.
-            shard: `(index, count)`: which equal part of each batch.
+            batch_size: examples per step, over all shards.
+            seed: seed of everything that is drawn.
+            steps: numbers of the steps, counted over all epochs.
+            shard: `(index, count)`: yield the `index`-th of `count` equal parts of each batch.
         """
 
     def reward_batches(self, batch_size: int, *, seed: int, steps: range) -> tf.data.Dataset:
-        """Batches of the validation split at random, as they are, for consecutive steps."""
+        """Returns random batches of the validation split, unchanged, for consecutive steps."""
 
     def eval_batches(self, split: str, batch_size: int, shard: tuple[int, int]) -> tf.data.Dataset:
-        """The whole split once, in order."""
+        """Returns batches of the whole split once, in order."""
 
     def steps_per_epoch(self, batch_size: int, at_most: int = 0) -> int:
-        """Steps of the training split, or as many as allowed where that is not 0."""
+        """Returns the steps in an epoch of the training split; at most `at_most` if not 0."""
 
     def num_examples(self, batch_size: int) -> float:
-        """How many of what `examples` names a step works on, on average."""
+        """Returns the average number of examples per step, counted as `examples` says."""
 
     def lr_scale(self, inputs: tf.Tensor) -> float | tf.Tensor:
-        """Returns what a step on these inputs multiplies the learning rate by."""
+        """Returns the factor of the learning rate for a step on these inputs."""
 
     def padded(self, inputs: tf.Tensor, targets: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """Brings a training batch to one of a few sizes, for each of which XLA compiles a step."""
+        """Pads a training batch to one of a few sizes, since XLA compiles a step for each size."""
 
     def loss(self, outputs: Any, targets: tf.Tensor) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
-        """The loss to minimise, and what to report, as means over the batch."""
+        """Returns the loss to minimise and the metrics to report, as means over the batch."""
 
     def totals(self, outputs: Any, targets: tf.Tensor) -> dict[str, tf.Tensor]:
-        """Computes what to add up over batches, from which `metrics` makes means."""
+        """Computes totals that are added over batches, from which `metrics` computes means."""
 
     def metrics(self, totals: dict[str, float]) -> dict[str, float]:
-        """Computes what to report of summed `totals`."""
+        """Computes the metrics to report from `totals` added over batches."""
 
     def reward(self, metrics: dict[str, float]) -> float:
-        """An architecture's reward, the higher the better, of its `metrics`."""
+        """Returns the reward for an architecture's `metrics`; higher is better."""

@@ -1,4 +1,4 @@
-"""Image classification: batches, losses, rewards and metrics."""
+"""The task of image classification: batches, losses, rewards and metrics."""
 
 import keras
 import tensorflow as tf
@@ -8,18 +8,18 @@ from enas_tf.data.augment import Augment
 from enas_tf.data.base import DataConfig, ImageData
 
 Outputs = tuple[tf.Tensor, tf.Tensor | None]
-"""Logits and, in training with an auxiliary head, auxiliary logits."""
+"""Logits, and auxiliary logits when training with an auxiliary head."""
 
 
 class ImageTask:
-    """What search, derivation and training need to know of image classification.
+    """Image classification, as search, derivation and training use it.
 
     See `enas_tf.tasks.base.Task`.
 
     Args:
         data: the images.
-        data_config: how training images are changed.
-        child_config: the child's; gives the weight of the auxiliary loss.
+        data_config: how training images are augmented.
+        child_config: config of the child, which has the weight of the auxiliary loss.
         cutout: side in pixels of the square set to zero in training images; 0 for none.
     """
 
@@ -42,7 +42,7 @@ class ImageTask:
     def train_batches(
         self, batch_size: int, *, seed: int, steps: range, shard: tuple[int, int]
     ) -> tf.data.Dataset:
-        """Augmented batches of images and labels of the training split."""
+        """Returns augmented batches of images and labels from the training split."""
         return self.data.train_batches(
             "train",
             batch_size,
@@ -54,45 +54,45 @@ class ImageTask:
         )
 
     def reward_batches(self, batch_size: int, *, seed: int, steps: range) -> tf.data.Dataset:
-        """Shuffled batches of the validation split, as they are, for the steps given."""
+        """Returns shuffled batches of the validation split, not augmented, for the given steps."""
         return self.data.reward_batches(
             batch_size, seed=seed, num_steps=len(steps), first_step=steps.start
         )
 
     def eval_batches(self, split: str, batch_size: int, shard: tuple[int, int]) -> tf.data.Dataset:
-        """The whole split once, in order; the last batch may be smaller."""
+        """Returns batches of the whole split once, in order; the last batch may be smaller."""
         return self.data.eval_batches(split, batch_size, shard)
 
     def steps_per_epoch(self, batch_size: int, at_most: int = 0) -> int:
-        """Full batches of the training split, or as many as allowed where that is not 0."""
+        """Returns the number of full batches of the training split; at most `at_most` if not 0."""
         steps = self.data.steps_per_epoch("train", batch_size)
         return min(steps, at_most) if at_most else steps
 
     @staticmethod
     def num_examples(batch_size: int) -> int:
-        """A batch of images."""
+        """Returns the number of images per step, which is the batch size."""
         return batch_size
 
     @staticmethod
     def lr_scale(inputs: tf.Tensor) -> float:
-        """The learning rate is the same for all steps of an epoch."""
+        """Returns 1: the learning rate is the same for all steps of an epoch."""
         return 1.0
 
     @staticmethod
     def padded(images: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """Returns the batch as it is: all are of one size."""
+        """Returns the batch unchanged, since all batches have the same size."""
         return images, labels
 
     def loss(self, outputs: Outputs, labels: tf.Tensor) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
-        """What training minimises, weight decay aside, and what it reports.
+        """Returns what training minimises, without weight decay, and the metrics it reports.
 
         Args:
-            outputs: `(batch, classes)` each, float32.
+            outputs: logits and auxiliary logits, `(batch, classes)` each, float32.
             labels: `(batch,)`, int32.
 
         Returns:
-            The mean cross-entropy in nats, with the auxiliary head's share; and `loss` (without
-            that share), `aux_loss` where there is one, and `accuracy`.
+            The mean cross-entropy in nats, including the auxiliary head's share; and the metrics
+            `loss` (without that share), `aux_loss` if there is one, and `accuracy`.
         """
         logits, aux_logits = outputs
         loss = tf.reduce_mean(_cross_entropy(logits, labels))
@@ -113,7 +113,7 @@ class ImageTask:
 
     @staticmethod
     def metrics(totals: dict[str, float]) -> dict[str, float]:
-        """`loss`, mean cross-entropy in nats, and `accuracy` of summed `totals`."""
+        """Computes `loss`, the mean cross-entropy in nats, and `accuracy` from added `totals`."""
         return {
             "loss": totals["loss"] / totals["count"],
             "accuracy": totals["correct"] / totals["count"],
@@ -121,15 +121,15 @@ class ImageTask:
 
     @staticmethod
     def reward(metrics: dict[str, float]) -> float:
-        """An architecture's reward: its accuracy."""
+        """Returns an architecture's reward: its accuracy."""
         return metrics["accuracy"]
 
 
 class NetworkForward:
-    """Runs a final network, without its auxiliary head outside training.
+    """Runs a final network; outside training, without its auxiliary head.
 
     Args:
-        network: from images to logits and, where it has a head, auxiliary logits.
+        network: maps images to logits and, if it has a head, auxiliary logits.
     """
 
     def __init__(self, network: keras.Model) -> None:
@@ -137,7 +137,7 @@ class NetworkForward:
         self._main = keras.Model(network.inputs, network.outputs[0])
 
     def __call__(self, images: tf.Tensor, training: bool) -> Outputs:
-        """The outputs as `ImageTask` takes them."""
+        """Returns the outputs in the form that `ImageTask` takes."""
         if not training or len(self._network.outputs) == 1:
             return self._main(images, training=training), None
         logits, aux_logits = self._network(images, training=True)

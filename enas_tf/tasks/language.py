@@ -1,4 +1,4 @@
-"""Language modelling: batches, losses, rewards and metrics."""
+"""The task of language modelling: batches, losses, rewards and metrics."""
 
 import math
 from typing import NamedTuple
@@ -11,21 +11,21 @@ from enas_tf.layers.softmax import PADDING, mean_cross_entropy, word_logits
 
 _REWARD_CONSTANT = 80.0
 
-# Of the lengths that training sequences are padded to.
+# Training sequences are padded to multiples of this, so that XLA compiles for a few lengths only.
 _PADDED_MULTIPLE = 8
 
-# Of a loss over this the perplexity is no number that a float holds.
+# The perplexity of a larger loss would overflow a float.
 _LARGEST_LOSS = 700.0
 
 
 class RnnOutputs(NamedTuple):
-    """What a child gives for a batch of words.
+    """The outputs of a child for a batch of words.
 
     Attributes:
-        features: the cell's outputs, from which the next words follow, `(rows, time, hidden)`.
-        embedding: of all words, `(vocabulary, hidden)`, float32.
+        features: the cell's outputs, which predict the next words, `(rows, time, hidden)`.
+        embedding: embedding of all words, `(vocabulary, hidden)`, float32.
         states: the cell's outputs before dropout, `(rows, time, hidden)`.
-        decay: what the loss's weight decay multiplies, a scalar, float32.
+        decay: the term of the loss that `weight_decay` multiplies, a scalar, float32.
     """
 
     features: tf.Tensor
@@ -35,20 +35,20 @@ class RnnOutputs(NamedTuple):
 
     @property
     def logits(self) -> tf.Tensor:
-        """Of the next words, `(rows, time, vocabulary)`, float32."""
+        """The logits of the next words, `(rows, time, vocabulary)`, float32."""
         return word_logits(self.features, self.embedding)
 
 
 class LanguageTask:
-    """What search, derivation and training need to know of predicting the next word.
+    """Prediction of the next word, as search, derivation and training use it.
 
-    See `enas_tf.tasks.base.Task`. A batch is words, `(rows, time)`, the words one place later,
-    and whether the state that the child carries from batch to batch starts anew.
+    See `enas_tf.tasks.base.Task`. A batch consists of words, `(rows, time)`, the words one place
+    later, and whether the state that the child carries from batch to batch starts at zero.
 
     Args:
         data: the text.
-        data_config: the length of a sequence.
-        child_config: the child's; gives the weights of the loss's parts.
+        data_config: config with the length of a sequence.
+        child_config: config of the child, which has the weights of the loss's terms.
     """
 
     examples = "tokens"
@@ -65,7 +65,7 @@ class LanguageTask:
     def train_batches(
         self, batch_size: int, *, seed: int, steps: range, shard: tuple[int, int]
     ) -> tf.data.Dataset:
-        """The training split in order, in sequences of many lengths."""
+        """Returns batches of the training split in order, in sequences of various lengths."""
         return self.data.train_batches(
             batch_size,
             self._data_config,
@@ -76,47 +76,47 @@ class LanguageTask:
         )
 
     def reward_batches(self, batch_size: int, *, seed: int, steps: range) -> tf.data.Dataset:
-        """Sequences from anywhere in the validation split, each with a state of zero."""
+        """Returns sequences from random places in the validation split, with states of zero."""
         return self.data.reward_batches(
             batch_size, self._data_config, seed=seed, num_steps=len(steps), first_step=steps.start
         )
 
     def eval_batches(self, split: str, batch_size: int, shard: tuple[int, int]) -> tf.data.Dataset:
-        """The whole split once, in order; the test split as one row, as it was written."""
+        """Returns batches of the whole split once, in order; the test split is a single row."""
         rows = 1 if split == "test" else batch_size
         return self.data.eval_batches(split, rows, self._data_config, shard)
 
     def steps_per_epoch(self, batch_size: int, at_most: int = 0) -> int:
-        """Sequences of one pass over the training split, or as many as allowed."""
+        """Returns the steps in a pass over the training split; at most `at_most` if not 0."""
         steps = self.data.steps_per_epoch(batch_size, self._data_config)
         return min(steps, at_most) if at_most else steps
 
     def num_examples(self, batch_size: int) -> float:
-        """Words in a batch, on average."""
+        """Returns the average number of words in a batch."""
         row = (len(self.data.splits["train"]) - 1) // batch_size
         return batch_size * row / self.steps_per_epoch(batch_size)
 
     def lr_scale(self, inputs: tf.Tensor) -> tf.Tensor:
-        """The learning rate is for sequences of average length, and lower for shorter ones."""
+        """Returns the sequences' length over the average, so that shorter ones take small steps."""
         return tf.cast(tf.shape(inputs)[1], tf.float32) / self._data_config.sequence_length
 
     @staticmethod
     def padded(words: tf.Tensor, targets: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """Lengthens sequences to a multiple of 8 words, by words and targets that are `PADDING`."""
+        """Pads words and targets with `PADDING` to a multiple of 8 words."""
         missing = -tf.shape(words)[1] % _PADDED_MULTIPLE
         margins = [[0, 0], [0, missing]]
         return tuple(tf.pad(x, margins, constant_values=PADDING) for x in (words, targets))
 
     def loss(self, outputs: RnnOutputs, targets: tf.Tensor) -> tuple[tf.Tensor, dict]:
-        """What training minimises, and what it reports.
+        """Returns what training minimises and the metrics it reports.
 
         Args:
-            outputs: of the child.
+            outputs: outputs of the child.
             targets: `(rows, time)`, int32.
 
         Returns:
-            The mean cross-entropy in nats, with the decay of weights and the costs of large and
-            of changing states; and `loss` (the cross-entropy alone) and `perplexity`.
+            The mean cross-entropy in nats, plus the decay of weights and the penalties on large and
+            on changing states; and the metrics `loss` (the cross-entropy alone) and `perplexity`.
         """
         config = self._child_config
         loss = mean_cross_entropy(outputs.features, outputs.embedding, targets)
@@ -138,19 +138,20 @@ class LanguageTask:
 
     @staticmethod
     def metrics(totals: dict[str, float]) -> dict[str, float]:
-        """`loss`, mean cross-entropy in nats, and `perplexity` of summed `totals`."""
+        """Computes `loss`, the mean cross-entropy in nats, and `perplexity` from added `totals`."""
         loss = totals["loss"] / totals["count"]
         return {"loss": loss, "perplexity": math.exp(min(loss, _LARGEST_LOSS))}
 
     @staticmethod
     def reward(metrics: dict[str, float]) -> float:
-        """An architecture's reward: 80 over its perplexity; 0 where that is not a number."""
+        """Returns an architecture's reward: 80 / perplexity, or 0 if that is not a number."""
         reward = _REWARD_CONSTANT / metrics["perplexity"]
         return 0.0 if math.isnan(reward) else reward
 
 
 def _mean(values: tf.Tensor, is_word: tf.Tensor) -> tf.Tensor:
-    """The mean of values, `(rows, time, hidden)`, at words; 0 where there are none."""
+    """Returns the mean of values, `(rows, time, hidden)`, where there are words; else 0."""
+    # A mask, since the sizes that XLA compiles for cannot depend on where padding begins.
     total = tf.reduce_sum(tf.where(is_word[..., tf.newaxis], values, 0.0))
     count = tf.math.count_nonzero(is_word) * values.shape[-1]
     return tf.math.divide_no_nan(total, tf.cast(count, tf.float32))
