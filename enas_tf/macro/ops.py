@@ -132,7 +132,7 @@ class SeparableConv(MacroOp):
 
 @dataclass(frozen=True)
 class Pool(MacroOp):
-    """3x3 pooling."""
+    """A 3x3 pool, average or max."""
 
     kind: PoolKind = "average"
 

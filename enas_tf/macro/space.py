@@ -72,7 +72,7 @@ class MacroArc(TableArc):
 
 @dataclass(frozen=True)
 class MacroSpace(TableSpace):
-    """The macro space: all networks of `num_layers` layers with ops of one set."""
+    """All networks of `num_layers` layers, each with an op of a set."""
 
     name: ClassVar[str] = "macro"
     unit: ClassVar[str] = "layer"

@@ -99,7 +99,7 @@ class SeparableConv(MicroOp):
 
 @dataclass(frozen=True)
 class Pool(MicroOp):
-    """3x3 pooling."""
+    """A 3x3 pool, average or max."""
 
     kind: PoolKind = "average"
 

@@ -91,7 +91,7 @@ class MicroArc(TableArc):
 
 @dataclass(frozen=True)
 class MicroSpace(TableSpace):
-    """The micro space: all pairs of cells with `num_nodes` nodes each."""
+    """All pairs of cells with `num_nodes` nodes each."""
 
     name: ClassVar[str] = "micro"
     unit: ClassVar[str] = "node"

@@ -71,7 +71,7 @@ class RnnArc(TableArc):
 
 @dataclass(frozen=True)
 class RnnSpace(TableSpace):
-    """The rnn space: all recurrent cells of `num_nodes` nodes, not counting node 0."""
+    """All recurrent cells of `num_nodes` nodes, node 0 not counted."""
 
     name: ClassVar[str] = "rnn"
     unit: ClassVar[str] = "node"

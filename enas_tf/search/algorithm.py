@@ -49,7 +49,7 @@ class Algorithm(ABC):
     @property
     @abstractmethod
     def variables(self) -> Mapping[str, tf.Variable]:
-        """All variables that an exact resume needs, by name."""
+        """The variables that an exact resume needs, by name."""
 
     @abstractmethod
     def propose(self, n: int, seed: Sequence[int]) -> Draws:

@@ -44,7 +44,7 @@ class PolicyGradient(Algorithm):
 
     @property
     def variables(self) -> Mapping[str, tf.Variable]:
-        """All variables that an exact resume needs, by name: of controller, Adam and baseline."""
+        """The variables that an exact resume needs, by name: of controller, Adam and baseline."""
         weights = named_weights("controller", self.controller.variables)
         slots = named_slots("controller_optimizer", self.optimizer, weights)
         named = {name: variable.value for name, variable in {**weights, **slots}.items()}

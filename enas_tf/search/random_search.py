@@ -45,7 +45,7 @@ class RandomSearch(Algorithm):
 
     @property
     def variables(self) -> Mapping[str, tf.Variable]:
-        """All variables that an exact resume needs, by name: the baseline and its updates."""
+        """The variables that an exact resume needs, by name: the baseline and its update count."""
         return {"baseline": self._baseline.value, "updates": self._updates}
 
     def propose(self, n: int, seed: Sequence[int]) -> Draws:

@@ -124,7 +124,7 @@ class Search:
 
     @property
     def variables(self) -> Mapping[str, tf.Variable]:
-        """All variables that an exact resume needs, by name."""
+        """The variables that an exact resume needs, by name."""
         return {**self.trainer.variables, **self.algorithm.variables}
 
     def run(self, run: Run) -> None:

@@ -70,7 +70,7 @@ class ChildTrainer:
 
     @property
     def variables(self) -> Mapping[str, tf.Variable]:
-        """All variables that an exact resume needs, by name."""
+        """The variables that an exact resume needs, by name."""
         weights = named_weights("child", self.child.variables)
         slots = named_slots("optimizer", self.optimizer, weights)
         return {name: variable.value for name, variable in {**weights, **slots}.items()}

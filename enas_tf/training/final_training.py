@@ -180,7 +180,7 @@ class Training:
 
     @property
     def variables(self) -> Mapping[str, tf.Variable]:
-        """All variables that an exact resume needs, by name."""
+        """The variables that an exact resume needs, by name."""
         averages = self.average.variables if self.average else {}
         return {**self.trainer.variables, **averages}
 

@@ -159,7 +159,7 @@ class Session:
 
     @property
     def done(self) -> bool:
-        """Whether all steps are done."""
+        """Returns whether all steps are done."""
         return self.step >= self.total_steps
 
     def advance(

@@ -33,7 +33,7 @@ class WeightAverage:
 
     @property
     def variables(self) -> Mapping[str, tf.Variable]:
-        """All variables that an exact resume needs, by name."""
+        """The variables that an exact resume needs, by name."""
         return {**dict(zip(self._names, self._averages, strict=True)), "average_count": self._count}
 
     def _update(self) -> None:
