@@ -1,1 +1,1 @@
-"""The macro space: whole image classifiers, layer by layer, with skip connections."""
+"""The macro space: whole image classifiers, defined layer by layer, with skip connections."""

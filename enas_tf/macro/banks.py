@@ -1,7 +1,7 @@
 """The shared weights of whole layers: every op of every layer, in a few variables.
 
-With moving averages (of batch norm), the functions here return a batch's statistics and the banks
-take them in outside.
+With moving averages of batch norm, the functions here return a batch's statistics, and the banks
+update the averages outside: a branch of `tf.switch_case` may not assign under `tf.distribute`.
 """
 
 import functools
@@ -27,11 +27,11 @@ class LayerWeights(NamedTuple):
     """The shared weights of one layer.
 
     Attributes:
-        kernel: of the 1x1 convolution before each op, `(ops, channels, channels)`.
-        scale: of the batch norm after it, `(ops, channels)`.
-        offset: of the same shape.
-        averages: means and variances to normalise by, of the same shape; None takes the batch's.
-        ops: for each op its weights, see `SharedOp.kernel_shapes`.
+        kernel: kernels of the 1x1 convolution before each op, `(ops, channels, channels)`.
+        scale: scales of the batch norm after that convolution, `(ops, channels)`.
+        offset: offsets of the same batch norm, same shape.
+        averages: means and variances to normalise by, same shape; None uses the batch's own.
+        ops: the weights of each op; see `SharedOp.kernel_shapes`.
     """
 
     kernel: tf.Tensor
@@ -42,11 +42,11 @@ class LayerWeights(NamedTuple):
 
 
 class LayerStatistics(NamedTuple):
-    """The means and variances that a layer's batch norms used.
+    """The means and variances that the batch norms of a layer used.
 
     Attributes:
-        project: of the one before the op, `(channels,)` each.
-        op: of the op's, `(norms, channels)` each, zeros for an op without.
+        project: those of the batch norm before the op, each `(channels,)`.
+        op: those of the op's batch norms, each `(norms, channels)`; zeros for an op without any.
     """
 
     project: Statistics
@@ -55,7 +55,7 @@ class LayerStatistics(NamedTuple):
 
 @functools.cache
 def layer_function(ops: tuple[MacroOp, ...]) -> Callable[..., tuple]:
-    """Returns `_run_layer` of some ops; the graph holds it once per shape."""
+    """Returns `_run_layer` for `ops`; cached, so that the graph holds it once per shape."""
     return graph_function(partial(_run_layer, ops))
 
 
@@ -66,17 +66,17 @@ def _run_layer(
     weights: LayerWeights,
     with_statistics: bool = False,
 ) -> tuple[tf.Tensor, LayerStatistics | None]:
-    """Runs the op that a number names, and no other, with what all ops begin and end with.
+    """Runs a layer's chosen op, and the parts that all ops share before and after it.
 
     Args:
-        ops: to choose from.
+        ops: the ops to choose from.
         x: `(batch, height, width, channels)`.
-        op: the number, int32.
-        weights: of the layer.
-        with_statistics: whether to return what was normalised by.
+        op: the number of the op, int32; no other op runs.
+        weights: the weights of the layer.
+        with_statistics: whether to return the statistics that were used to normalise.
 
     Returns:
-        The output, of `x`'s shape; with statistics also these.
+        The output, with the shape of `x`; and the statistics, or None.
     """
     place = tf.reshape(op, [1, 1])
     kernel, scale, offset = (take_rows(one, place)[0] for one in weights[:3])
@@ -84,7 +84,8 @@ def _run_layer(
     x = pointwise_conv(x, kernel)
     x, *used = normalize(x, scale, offset, averages=averages)
     y, op_statistics = choice.run_op(ops, op, tf.nn.relu(x), weights.ops)
-    # Here, since relu is the last step of every op: pools keep what is not negative.
+    # Relu ends every op, so it is applied here once. A pool's output does not change by it, since
+    # its input is not negative.
     y = tf.nn.relu(y)
     return y, LayerStatistics(tuple(used), op_statistics) if with_statistics else None
 
@@ -93,9 +94,9 @@ class LayerBanks(keras.layers.Layer):
     """The weights of every op of every layer; each variable has a leading axis of layers.
 
     Args:
-        num_layers: how many layers.
-        ops: that each of them chooses from.
-        channels: of all inputs and outputs.
+        num_layers: number of layers.
+        ops: the ops that each layer chooses from.
+        channels: channels of all inputs and outputs.
         moving: whether to keep moving averages.
     """
 
@@ -110,7 +111,7 @@ class LayerBanks(keras.layers.Layer):
         self.banks = [OpBank(op, num_layers, channels, moving) for op in ops]
 
     def build(self, input_shape: tuple | None = None) -> None:
-        """Makes all weights."""
+        """Creates all weights."""
         shape = (self.num_layers, self.num_ops, self.channels)
         self.kernel = self.add_weight(
             shape=(*shape, self.channels), initializer=he_normal(self.channels), name="kernel"
@@ -127,7 +128,7 @@ class LayerBanks(keras.layers.Layer):
         """Returns the weights of each layer.
 
         Args:
-            training: whether to normalise by the batch's statistics though there are averages.
+            training: whether to normalise by the batch's statistics even if there are averages.
         """
         own = [tf.unstack(tf.convert_to_tensor(w)) for w in (self.kernel, self.scale, self.offset)]
         averages = [None] * self.num_layers
@@ -141,7 +142,12 @@ class LayerBanks(keras.layers.Layer):
         return [LayerWeights(*weights) for weights in zip(*own, averages, ops, strict=True)]
 
     def update(self, chosen: tf.Tensor, statistics: list[LayerStatistics]) -> None:
-        """Takes in the statistics of each layer, `chosen` being the numbers of the layers' ops."""
+        """Updates the moving averages.
+
+        Args:
+            chosen: the number of each layer's op, `(num_layers,)`, int32.
+            statistics: the statistics of each layer.
+        """
         means, variances = zip(*(layer.project for layer in statistics), strict=True)
         stacked = tf.stack(means)[:, tf.newaxis], tf.stack(variances)[:, tf.newaxis]
         self.averages.update(stacked, tf.one_hot(chosen, self.num_ops)[..., tf.newaxis])
@@ -168,13 +174,13 @@ class ReductionBank(keras.layers.Layer):
     """Factorised reductions with batch norm, one for each of several inputs of one shape.
 
     Args:
-        num_inputs: how many inputs.
-        channels: of inputs and outputs, even.
-        moving: whether to keep moving averages, and to go by them where `training` is false.
+        num_inputs: number of inputs.
+        channels: channels of inputs and outputs, even.
+        moving: whether to keep moving averages and use them when `training` is false.
 
     Call arguments:
         inputs: each `(batch, height, width, channels)`.
-        training: whether to take in the batch's statistics.
+        training: whether to update the moving averages.
     """
 
     def __init__(self, num_inputs: int, channels: int, moving: bool, **kwargs) -> None:
@@ -184,7 +190,7 @@ class ReductionBank(keras.layers.Layer):
         self.moving = moving
 
     def build(self, input_shape: tuple | None = None) -> None:
-        """Makes the kernels, scales and offsets."""
+        """Creates the kernels, scales and offsets, and the moving averages if there are any."""
         size = self.channels
         options = {"shape": (self.num_inputs, size), "autocast": False}
         self.bank = {
@@ -201,7 +207,7 @@ class ReductionBank(keras.layers.Layer):
             self.averages = MovingAverages((self.num_inputs, size), name="averages")
 
     def call(self, inputs: list[tf.Tensor], training: bool = False) -> list[tf.Tensor]:
-        """Each `(batch, ceil(height / 2), ceil(width / 2), channels)`."""
+        """Returns the outputs, each `(batch, ceil(height / 2), ceil(width / 2), channels)`."""
         update_averages, by_averages = self.moving and training, self.moving and not training
         read = self.averages.read() if by_averages else None
         bank = {name: tf.unstack(tf.convert_to_tensor(w)) for name, w in self.bank.items()}

@@ -18,7 +18,7 @@ class MacroControllerConfig(ControllerConfig):
     """The controller, and how REINFORCE trains it."""
 
     tanh_constant: float = option(1.5, "logits become this times their tanh; 0 leaves them")
-    # No option: here the ops' logits have the same bound as all others.
+    # Not an option: in this space the ops' logits have the same bound as all others.
     op_tanh_reduce: float = 1.0
     learning_rate: float = option(0.001, "Adam's learning rate")
     skip_target: float = option(0.4, "the part of all skip connections that is aimed at")
@@ -36,24 +36,25 @@ class MacroControllerConfig(ControllerConfig):
 
 
 class MacroController(Controller):
-    """For each layer chooses an op, then by attention which earlier outputs to join to it.
+    """Chooses an op for each layer, then by attention the earlier outputs to join to it.
 
-    Beside its tokens it hands out the weighted skip penalty, and the metrics `skip_penalty`
-    (without the weight) and `skip_rate` (the part of all skip connections that is there).
+    Besides tokens it returns the weighted skip penalty, and the metrics `skip_penalty` (without
+    the weight) and `skip_rate` (the share of all possible skip connections that is present).
     """
 
     def build(self, input_shape: tuple | None) -> None:
-        """Makes embeddings, attention and the ops' classifier."""
+        """Creates the embeddings, the attention weights and the ops' classifier."""
         size, num_ops = self.config.lstm_size, len(self.space.ops)
         self.add_weights(start=(1, size), op_embedding=(num_ops, size), op_kernel=(size, num_ops))
         self.add_attention()
 
     def decide(self, pick: Pick) -> None:
-        """The op of each layer, then all of its skip bits at once."""
+        """Chooses the op of each layer, then all of the layer's skip bits at once."""
         state = [tf.zeros([pick.batch, self.config.lstm_size])] * 2
         start = tf.repeat(tf.convert_to_tensor(self.start), pick.batch, axis=0)
-        # A layer's anchor is a part of the next input once the layer is joined; its key says how
-        # well it fits. Bit j attends to layer j, although it joins the output of layer j - 1.
+        # A layer's key is what attention scores it by; its anchor is a part of the LSTM's next
+        # input once the layer is joined. As in the authors' code, bit j attends to layer j,
+        # although it joins the output of layer j - 1.
         anchors, keys, penalties, counts = [], [], [], []
         slot, x = 0, start
         for layer in range(self.space.num_layers):
@@ -62,7 +63,7 @@ class MacroController(Controller):
             output, state = self.step(tf.gather(self.op_embedding, op), state)
             x = start
             if layer:
-                # A skip bit has two logits, that of 1 and its negative for 0.
+                # A skip bit has two logits: the energy for 1, its negative for 0.
                 energies = self.attend(output, keys)
                 logits = self.squash(tf.stack([-energies, energies], axis=-1))
                 skips = tf.cast(pick.several(slot + 1, logits), tf.float32)
@@ -75,10 +76,10 @@ class MacroController(Controller):
         self._account(pick, penalties, counts)
 
     def _penalty(self, logits: tf.Tensor) -> tf.Tensor:
-        """How far a layer's skip probabilities are from the target, `(batch,)`.
+        """Computes how far a layer's skip probabilities are from the target, `(batch,)`.
 
-        As the authors have it: `p log(p / target)` with `p` the sigmoid, not the softmax, of each
-        of the two logits, summed over both and over all of the layer's skips.
+        As in the authors' code this is `p log(p / target)`, where `p` is the sigmoid, not the
+        softmax, of each of the two logits, summed over both and over all skips of the layer.
         """
         target = self.config.skip_target
         log_p = tf.math.log_sigmoid(logits)
@@ -86,7 +87,7 @@ class MacroController(Controller):
         return tf.reduce_sum(divergence, axis=[1, 2])
 
     def _account(self, pick: Pick, penalties: list[tf.Tensor], counts: list[tf.Tensor]) -> None:
-        """Hands out the mean penalty of the layers that have skips, and the skip rate."""
+        """Sets the weighted mean penalty of the layers with skips, and adds both metrics."""
         if not counts:
             return
         layers = len(counts)

@@ -1,4 +1,4 @@
-"""Earlier outputs that later layers add, or that nodes take, where tensors say which of them."""
+"""The earlier outputs of a network, some of which a tensor of bits chooses to be added."""
 
 from collections.abc import Callable
 from typing import Protocol
@@ -11,10 +11,10 @@ from enas_tf.layers.tensor_lists import ListOf, put
 
 
 class Entries(Protocol):
-    """Tensors of one shape, `(batch, height, width, channels)`.
+    """Earlier outputs of one shape, `(batch, height, width, channels)`.
 
     Attributes:
-        all: the tensors, in their order.
+        all: the tensors, in order.
     """
 
     all: list[tf.Tensor]
@@ -23,20 +23,20 @@ class Entries(Protocol):
         """Adds the next entry."""
 
     def add_to(self, x: tf.Tensor, bits: tf.Tensor) -> tf.Tensor:
-        """Returns `x` and the entries whose bit is 1, summed.
+        """Returns the sum of `x` and the entries whose bit is 1.
 
         Args:
             x: `(batch, height, width, channels)`.
-            bits: int32, of the first entries.
+            bits: one bit for each of the first entries, int32.
         """
 
 
 def make_entries(entries: list[tf.Tensor], size: int) -> Entries:
-    """Returns entries that hold the first ones and have room for others.
+    """Returns `Entries` that hold some tensors and have room for more.
 
     Args:
-        entries: the first ones.
-        size: how many there may be in the end.
+        entries: the first entries; not empty.
+        size: maximum number of entries.
     """
     on_cpu = current_form() is Form.CPU
     made = ListedEntries(entries[0], size) if on_cpu else MaskedEntries()
@@ -46,9 +46,10 @@ def make_entries(entries: list[tf.Tensor], size: int) -> Entries:
 
 
 class MaskedEntries:
-    """Entries that are summed under masks, on GPUs and for XLA; see `Entries`.
+    """Entries that are summed under masks, for GPUs and XLA; see `Entries`.
 
-    XLA makes one kernel of a sum, and of what comes before and after.
+    With a list, TensorFlow on a GPU would wait for the host. XLA makes a single kernel of a sum and
+    of what comes before and after it.
     """
 
     def __init__(self) -> None:
@@ -59,22 +60,22 @@ class MaskedEntries:
         self.all.append(entry)
 
     def add_to(self, x: tf.Tensor, bits: tf.Tensor) -> tf.Tensor:
-        """Returns `x` and the entries whose bit is 1, summed."""
+        """Returns the sum of `x` and the entries whose bit is 1."""
         for entry, bit in zip(self.all, tf.unstack(bits), strict=False):
-            # Not a product: what is left out may be infinite.
+            # A choice, not a product: an entry that is left out may be infinite.
             x += tf.where(bit > 0, entry, tf.zeros_like(entry))
         return x
 
 
 class ListedEntries:
-    """Entries in a list of tensors, on CPUs; see `Entries`.
+    """Entries in a list of tensors, for CPUs; see `Entries`.
 
-    Joining costs what is used: the list hands out the chosen entries without a copy, and takes
-    gradients for these alone. Sums of all entries under a mask took about twice the time.
+    Only the entries that are used cost time: the list returns them without a copy and takes
+    gradients for them alone. Sums of all entries under a mask took about twice as long.
 
     Args:
-        like: an entry.
-        size: how many there may be in the end.
+        like: an entry, for its shape and dtype.
+        size: maximum number of entries.
     """
 
     def __init__(self, like: tf.Tensor, size: int) -> None:
@@ -87,14 +88,17 @@ class ListedEntries:
         self.all.append(entry)
 
     def add_to(self, x: tf.Tensor, bits: tf.Tensor) -> tf.Tensor:
-        """Returns `x` and the entries whose bit is 1, summed."""
+        """Returns the sum of `x` and the entries whose bit is 1."""
         chosen = tf.cast(tf.where(bits > 0)[:, 0], tf.int32)
         return _add(x, self._list, chosen)
 
 
 @tf.custom_gradient
 def _add(x: tf.Tensor, entries: tf.Tensor, chosen: tf.Tensor):
-    """TensorFlow's own gradient would copy what comes back for each of the chosen entries."""
+    """Returns the sum of `x` and the chosen entries of a list.
+
+    TensorFlow's own gradient would copy the upstream gradient for each of them.
+    """
     size = tf.raw_ops.TensorListLength(input_handle=entries)
 
     def gradient(upstream: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, None]:
@@ -105,7 +109,7 @@ def _add(x: tf.Tensor, entries: tf.Tensor, chosen: tf.Tensor):
 
 @graph_function
 def _sum(x: tf.Tensor, entries: tf.Tensor, chosen: tf.Tensor) -> tf.Tensor:
-    """`x` and the chosen entries, summed."""
+    """Returns the sum of `x` and the chosen entries."""
     batches = ListOf.batches_like(x)
 
     def take(place: tf.Tensor, total: tf.Tensor) -> tf.Tensor:
@@ -116,7 +120,7 @@ def _sum(x: tf.Tensor, entries: tf.Tensor, chosen: tf.Tensor) -> tf.Tensor:
 
 @graph_function
 def _send(upstream: tf.Tensor, chosen: tf.Tensor, size: tf.Tensor) -> tf.Tensor:
-    """A list of gradients: that of the sum for each of the chosen entries, of none for others."""
+    """Returns a list of gradients: `upstream` for each chosen entry, no tensor for the others."""
 
     def send(place: tf.Tensor, gradients: tf.Tensor) -> tf.Tensor:
         return put(gradients, place, upstream)
@@ -125,7 +129,7 @@ def _send(upstream: tf.Tensor, chosen: tf.Tensor, size: tf.Tensor) -> tf.Tensor:
 
 
 def _for_each(places: tf.Tensor, step: Callable, state: tf.Tensor) -> tf.Tensor:
-    """What `state = step(place, state)` comes to, for one place after another."""
+    """Returns the last state of `state = step(place, state)`, over all places in turn."""
     return tf.while_loop(
         lambda n, _: n < tf.size(places),
         lambda n, state: (n + 1, step(places[n], state)),

@@ -1,4 +1,4 @@
-"""The macro space's final network: one architecture alone, as a plain Keras model.
+"""The final network of the macro space: a single architecture as a plain Keras model.
 
 Reference: Pham et al. 2018, section 2.3, and `_fixed_layer` of the authors' general_child.py.
 """
@@ -39,22 +39,23 @@ def build(
     num_classes: int,
     rng: StepRng,
 ) -> keras.Model:
-    """The network of one architecture.
+    """Builds the network of an architecture.
 
     Args:
-        arc: its layers.
-        config: sizes and dropout.
+        arc: the architecture.
+        config: sizes and dropout rates.
         image_shape: `(height, width, channels)` of the input, normalised float32 images.
-        num_classes: of the logits.
-        rng: of dropout and drop path.
+        num_classes: number of classes.
+        rng: random numbers of dropout and drop path.
 
     Returns:
-        A model from images to the logits, `(batch, num_classes)`, and where `config.aux_head`, a
-        second output, the auxiliary logits of the same shape; float32. Its `unjoined` are layers
-        that only `config.authors_macro` asks for, with weights that are not used.
+        A model that maps images to logits, `(batch, num_classes)`, float32. With
+        `config.aux_head` it has a second output, the auxiliary logits, of the same shape. Its
+        attribute `unjoined` lists the layers that no output depends on; there are some only with
+        `config.authors_macro`.
 
     Raises:
-        UserError: an op that the authors' final network does not have.
+        UserError: with `config.authors_macro`, an op that the authors' final network lacks.
     """
     images = keras.Input(image_shape, name="images")
     outputs, unjoined = _assemble(arc, config, images, num_classes, KerasBlocks(rng))
@@ -62,7 +63,7 @@ def build(
     network.unjoined = []
     if config.authors_macro:
         whole = keras.Model(images, [*outputs, *unjoined])
-        # As an attribute of the network, so that Keras counts, decays and saves their weights too.
+        # An attribute of the network, so that Keras counts, decays and saves their weights too.
         network.unjoined = [layer for layer in whole.layers if layer not in network.layers]
     return network
 
@@ -70,10 +71,10 @@ def build(
 def count_cost(
     arc: MacroArc, config: MacroChildConfig, image_shape: tuple[int, int, int], num_classes: int
 ) -> Cost:
-    """Counts what `build`'s network costs, without building it.
+    """Counts the cost of the network that `build` returns, without building it.
 
     Raises:
-        UserError: as `build`.
+        UserError: as for `build`.
     """
 
     def assemble(images: Images, blocks: Blocks) -> tuple:
@@ -85,7 +86,7 @@ def count_cost(
 def _assemble(
     arc: MacroArc, config: MacroChildConfig, images: Images, num_classes: int, blocks: Blocks
 ) -> tuple[list, list]:
-    """The logits and, where there is such a head, the auxiliary ones; and what is not joined."""
+    """Returns the logits and, with an auxiliary head, the auxiliary logits; and unused tensors."""
     _check_ops(arc, config)
     channels, aux_logits, unjoined = config.out_filters, [], []
     entries = [blocks.conv(images, channels, 3, "stem")]
@@ -120,7 +121,12 @@ def _check_ops(arc: MacroArc, config: MacroChildConfig) -> None:
 
 
 def _used(arc: MacroArc, pool: int) -> list[int]:
-    """The entries behind the pool of a layer that a later layer takes."""
+    """Returns the entries that a layer after a pool takes.
+
+    Args:
+        arc: the architecture.
+        pool: the layer that the pool comes after.
+    """
     joined = [layer.skips for layer in arc.layers[pool + 1 :]]
     return [n for n in range(pool + 1) if any(skips[n] for skips in joined)] + [pool + 1]
 
@@ -128,7 +134,7 @@ def _used(arc: MacroArc, pool: int) -> list[int]:
 def _op(
     op: MacroOp, blocks: Blocks, x: Images, channels: int, authors_macro: bool, name: str
 ) -> Images:
-    """An op after relu, 1x1 convolution and batch norm."""
+    """Applies relu, 1x1 convolution, batch norm, relu and an op."""
     x = blocks.relu(blocks.conv(blocks.relu(x), channels, 1, f"{name}_project"))
     if authors_macro:
         return blocks.conv(x, channels, op.authors_kernel_size, f"{name}_op")
@@ -143,11 +149,11 @@ def _join(
     drop_path: tuple[float, float],
     name: str,
 ) -> Images:
-    """A layer's op and the entries joined to it, along the channels, then a 1x1 convolution."""
+    """Concatenates a layer's op and the entries joined to it; applies a 1x1 convolution."""
     channels = x.shape[-1]
     joined = [entries[entry] for entry, bit in enumerate(skips) if bit]
     if joined:
-        # Elsewhere the op's output is all that there is, and is kept.
+        # Without skips the op's output is the only input, so it is never dropped.
         x = blocks.drop_path(x, *drop_path, name)
         x = blocks.concatenate([*joined, x], f"{name}_joined")
     return blocks.conv(blocks.relu(x), channels, 1, f"{name}_skip")

@@ -1,8 +1,8 @@
-"""The ops of the macro space, each in a row that says all that there is to know of it.
+"""The ops of the macro space, each a row of a table that holds all there is to know about it.
 
-An op works on what a 1x1 convolution of its own, batch norm and relu make of its layer's input;
-relu follows it. To add one, add a row at the end. Where no class below fits, write one: `run`
-and `layers`, and for an op with weights `kernel_shapes` and `num_norms`. Nothing else names an op
+An op comes after a 1x1 convolution of its own, batch norm and relu on its layer's input, and before
+another relu. To add one, add a row at the end. If no class below fits, write one with `run` and
+`layers`, and for an op with weights also `kernel_shapes` and `num_norms`. Nothing else names an op
 or knows its number.
 """
 
@@ -30,7 +30,7 @@ with epy.lazy_imports():
     from enas_tf.layers import kernels, norm
 
 EPSILON = 1e-3
-"""Of the batch norms of ops; the authors' code has another one everywhere else."""
+"""Epsilon of the ops' batch norms; everywhere else the authors' code uses another one."""
 
 
 @dataclass(frozen=True)
@@ -38,20 +38,20 @@ class MacroOp(SharedOp):
     """An op of a layer.
 
     Attributes:
-        authors_kernel_size: of the plain convolution that the authors' final network has in its
-            place; None where it cannot have the op.
+        authors_kernel_size: kernel size of the plain convolution that replaces the op in the
+            authors' final network; None if that network cannot have the op.
     """
 
     authors_kernel_size: int | None = None
 
     @abstractmethod
     def layers(self, blocks: Blocks, x: Images, channels: int, name: str) -> Images:
-        """Makes it of blocks for a network of one architecture."""
+        """Builds the op for a final network."""
 
 
 @dataclass(frozen=True)
 class Conv(MacroOp):
-    """Convolution and batch norm."""
+    """A convolution and batch norm."""
 
     kernel_size: int = 3
 
@@ -59,12 +59,12 @@ class Conv(MacroOp):
     room: ClassVar[tuple[int, int]] = (1, 1)
 
     def kernel_shapes(self, channels: int) -> dict[str, Kernel]:
-        """Returns the kernel's."""
+        """Returns the shape of the kernel."""
         size = self.kernel_size
         return {"kernel": Kernel((size, size, channels, channels), fan_in=size * size * channels)}
 
     def run(self, x: tf.Tensor, *weights: tf.Tensor) -> tuple[tf.Tensor, Kept, Statistics]:
-        """Keeps what the batch norm normalised."""
+        """Runs the op; keeps the input of the batch norm."""
         kernel, *norm_weights = weights
         convolved = tf.nn.conv2d(x, kernel, 1, "SAME")
         y, statistics, reserve = _normalize(convolved, *norm_weights)
@@ -73,7 +73,7 @@ class Conv(MacroOp):
     def gradients(
         self, grad: tf.Tensor, x: tf.Tensor, weights: Weights, kept: Kept
     ) -> list[tf.Tensor]:
-        """Goes back through both."""
+        """Returns the gradients of batch norm and convolution."""
         kernel, scale, _ = weights
         (convolved,), (reserve,) = kept
         grad, *grad_norm = _norm_gradients(grad, convolved, scale, reserve)
@@ -85,13 +85,13 @@ class Conv(MacroOp):
         ]
 
     def layers(self, blocks: Blocks, x: Images, channels: int, name: str) -> Images:
-        """The same."""
+        """Builds the convolution and the batch norm."""
         return blocks.conv(x, channels, self.kernel_size, name)
 
 
 @dataclass(frozen=True)
 class SeparableConv(MacroOp):
-    """Depthwise and pointwise convolution, and batch norm."""
+    """A depthwise convolution, a pointwise convolution and batch norm."""
 
     kernel_size: int = 3
 
@@ -99,7 +99,7 @@ class SeparableConv(MacroOp):
     room: ClassVar[tuple[int, int]] = (2, 1)
 
     def kernel_shapes(self, channels: int) -> dict[str, Kernel]:
-        """Returns those of both kernels."""
+        """Returns the shapes of both kernels."""
         size = self.kernel_size
         return {
             "depthwise": Kernel((size, size, channels, 1), fan_in=size * size),
@@ -107,7 +107,7 @@ class SeparableConv(MacroOp):
         }
 
     def run(self, x: tf.Tensor, *weights: tf.Tensor) -> tuple[tf.Tensor, Kept, Statistics]:
-        """Keeps what each of the convolutions made."""
+        """Runs the op; keeps the outputs of both convolutions."""
         depthwise, pointwise, *norm_weights = weights
         filtered = kernels.depthwise_conv(x, depthwise)
         mixed = kernels.pointwise_conv(filtered, pointwise)
@@ -117,7 +117,7 @@ class SeparableConv(MacroOp):
     def gradients(
         self, grad: tf.Tensor, x: tf.Tensor, weights: Weights, kept: Kept
     ) -> list[tf.Tensor]:
-        """Goes back through all three."""
+        """Returns the gradients of batch norm and both convolutions."""
         depthwise, pointwise, scale, _ = weights
         (filtered, mixed), (reserve,) = kept
         grad, *grad_norm = _norm_gradients(grad, mixed, scale, reserve)
@@ -126,13 +126,13 @@ class SeparableConv(MacroOp):
         return [grad_x, grad_depthwise, grad_pointwise, *grad_norm]
 
     def layers(self, blocks: Blocks, x: Images, channels: int, name: str) -> Images:
-        """The same."""
+        """Builds both convolutions and the batch norm."""
         return blocks.separable_conv(x, channels, self.kernel_size, name)
 
 
 @dataclass(frozen=True)
 class Pool(MacroOp):
-    """3x3 pooling."""
+    """A 3x3 pool, average or max."""
 
     kind: PoolKind = "average"
 
@@ -141,18 +141,18 @@ class Pool(MacroOp):
         return kernels.pool(x, self.kind), Kept(), None
 
     def layers(self, blocks: Blocks, x: Images, channels: int, name: str) -> Images:
-        """The same."""
+        """Builds the pool with stride 1."""
         return blocks.pool(x, self.kind, 3, name)
 
 
 @dataclass(frozen=True)
 class ExcitedConv(Conv):
-    """Convolution and batch norm, then channels scaled by what all of them are on average.
+    """A convolution and batch norm, then a factor for each channel, computed from all their means.
 
     Reference: Hu et al., "Squeeze-and-excitation networks", without biases.
 
     Attributes:
-        reduction: what part of the channels is between the two layers of the excitation.
+        reduction: divides the channels for the layer between squeeze and excitation.
     """
 
     reduction: int = 4
@@ -160,7 +160,7 @@ class ExcitedConv(Conv):
     room: ClassVar[tuple[int, int]] = (2, 1)
 
     def kernel_shapes(self, channels: int) -> dict[str, Kernel]:
-        """Returns that of the convolution and those of the excitation."""
+        """Returns the shapes of the convolution's kernel and of both layers of the excitation."""
         squeezed = max(1, channels // self.reduction)
         return super().kernel_shapes(channels) | {
             "squeeze": Kernel((channels, squeezed), fan_in=channels),
@@ -168,7 +168,7 @@ class ExcitedConv(Conv):
         }
 
     def run(self, x: tf.Tensor, *weights: tf.Tensor) -> tuple[tf.Tensor, Kept, Statistics]:
-        """Keeps what the batch norm normalised, and what is excited."""
+        """Runs the op; keeps the input and the output of the batch norm."""
         kernel, squeeze, excite, *norm_weights = weights
         y, kept, statistics = super().run(x, kernel, *norm_weights)
         return _excite(y, squeeze, excite), Kept([*kept.images, y], kept.reserves), statistics
@@ -176,7 +176,7 @@ class ExcitedConv(Conv):
     def gradients(
         self, grad: tf.Tensor, x: tf.Tensor, weights: Weights, kept: Kept
     ) -> list[tf.Tensor]:
-        """Goes back through the excitation, then the convolution."""
+        """Returns the gradients of the excitation, then of batch norm and convolution."""
         kernel, *excitation, scale, offset = weights
         (convolved, y), reserves = kept
         with tf.GradientTape() as tape:
@@ -189,14 +189,14 @@ class ExcitedConv(Conv):
         return [grad_x, grad_kernel, *grad_excitation, *grad_norm]
 
     def layers(self, blocks: Blocks, x: Images, channels: int, name: str) -> Images:
-        """The same."""
+        """Builds the convolution, the batch norm and the excitation."""
         return blocks.excite(super().layers(blocks, x, channels, name), self.reduction, name)
 
 
 def _normalize(
     x: tf.Tensor, scale: tf.Tensor, offset: tf.Tensor, *averages: tf.Tensor
 ) -> tuple[tf.Tensor, Statistics, Reserve]:
-    """Normalises by the one batch norm of an op, whose weights are `(1, channels)` each."""
+    """Applies the only batch norm of an op; its weights are `(1, channels)` each."""
     averages = tuple(one[0] for one in averages) or None
     y, statistics, reserve = norm.normalize_and_reserve(x, scale[0], offset[0], EPSILON, averages)
     return y, tuple(one[tf.newaxis] for one in statistics), reserve
@@ -205,7 +205,7 @@ def _normalize(
 def _norm_gradients(
     grad: tf.Tensor, x: tf.Tensor, scale: tf.Tensor, reserve: Reserve
 ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-    """Returns the gradients of `x`, scale and offset of `_normalize` by a batch's statistics."""
+    """Returns the gradients of `x`, scale and offset in `_normalize` by the batch's statistics."""
     grad_x, *grads = norm.norm_gradients(grad, x, scale[0], reserve, EPSILON)
     return grad_x, *(one[tf.newaxis] for one in grads)
 

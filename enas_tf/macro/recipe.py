@@ -1,4 +1,4 @@
-"""The macro space's recipe: what a search for whole networks goes with, and its presets."""
+"""The recipe of the macro space: the parts of a search for whole networks, and its presets."""
 
 from dataclasses import replace
 
@@ -55,9 +55,9 @@ _TINY = replace(
     _PAPER,
     common=CommonConfig(preset="tiny", dataset="digits"),
     space=MacroSpace(6),
-    # Few steps must do, so the rate is high and falls once.
+    # There are few steps, so the learning rate starts high and falls only once.
     child=replace(_PAPER.child, out_filters=16, keep_prob=1.0, lr_max=0.1, lr_period=30),
-    # As in the micro space's tiny form.
+    # As in the micro space's preset "tiny".
     controller=replace(_PAPER.controller, epsilon=1e-8),
     search=ImageSearchConfig(
         num_epochs=30, batch_size=32, max_steps=40, updates_per_epoch=8, arcs_per_update=10
@@ -83,4 +83,4 @@ CIFAR_MACRO = Recipe(
     controller=MacroController,
     presets={"paper": _PAPER, "paper_text": _PAPER_TEXT, "tiny": _TINY},
 )
-"""Whole networks for images."""
+"""The search for whole image classifiers."""

@@ -1,4 +1,4 @@
-"""The macro space: a whole network, layer by layer, with skip connections.
+"""The macro space: whole networks, defined layer by layer, with skip connections.
 
 Reference: Pham et al., "Efficient Neural Architecture Search via Parameter Sharing", ICML 2018,
 section 2.3.
@@ -18,11 +18,12 @@ from enas_tf.macro.ops import OPS
 
 
 class MacroLayer(NamedTuple):
-    """A layer runs `op` on the layer before it, and joins earlier outputs to the result.
+    """A layer, which runs `op` on the layer before it and joins earlier outputs to the result.
 
-    `skips` holds one bit for each entry of (stem, layer 0, ..., layer i-2), in this order: layer i
-    has i of them, and bit j = 1 joins entry j. (The authors' controller attends to the hidden
-    state of layer j for bit j, one place off; the meaning of the bit is that of their network.)
+    `skips` holds one bit for each of the entries (stem, layer 0, ..., layer i-2), in this order:
+    layer i has i bits, and bit j = 1 joins entry j. (For bit j, the authors' controller attends to
+    the hidden state of layer j, which is off by one; here a bit means what it means in their
+    network.)
     """
 
     op: int
@@ -31,9 +32,11 @@ class MacroLayer(NamedTuple):
 
 @dataclass(frozen=True)
 class MacroArc(TableArc):
-    """A network; `layers` holds layers 0, 1, ..., where layer i has i skip bits.
+    """An architecture of the macro space.
 
-    `op_set` is the set that the ops' numbers are of.
+    Attributes:
+        layers: layers 0, 1, ...; layer i has i skip bits.
+        op_set: the set of ops that the ops' numbers refer to.
     """
 
     table = OPS
@@ -43,12 +46,12 @@ class MacroArc(TableArc):
 
     @property
     def tokens(self) -> Tokens:
-        """For each layer its op, then its skip bits."""
+        """The tokens: for each layer its op, then its skip bits."""
         return tuple(token for layer in self.layers for token in (layer.op, *layer.skips))
 
     @property
     def ops(self) -> Tokens:
-        """The op of each layer."""
+        """The number of each layer's op."""
         return tuple(layer.op for layer in self.layers)
 
     @property
@@ -58,12 +61,12 @@ class MacroArc(TableArc):
 
     @property
     def space(self) -> "MacroSpace":
-        """The space of as many layers, with the same set of ops."""
+        """The space with as many layers and the same set of ops."""
         return MacroSpace(len(self.layers), self.op_set)
 
     @classmethod
     def from_json(cls, text: str) -> "MacroArc":
-        """The architecture that `to_json` wrote, of any size; UserError if `text` is wrong."""
+        """Reads an architecture of any size that `to_json` wrote; UserError if `text` is wrong."""
         return MacroSpace.of(decode_json(text), op_set=len(OPS.rows))[1]
 
 
@@ -81,9 +84,10 @@ class MacroSpace(TableSpace):
 
     @property
     def pools(self) -> tuple[int, int]:
-        """The layers behind which height and width are halved: at the thirds, as the authors do.
+        """The layers after which height and width are halved: at each third, as the authors do.
 
-        Raises UserError for fewer than 3 layers, one for each height and width.
+        Raises:
+            UserError: there are fewer than 3 layers, one for each of the three sizes of images.
         """
         if self.num_layers < 3:
             raise UserError(f"a network must have at least 3 layers, got {self.num_layers}")
@@ -92,17 +96,20 @@ class MacroSpace(TableSpace):
 
     @property
     def aux_layer(self) -> int:
-        """The layer whose output an auxiliary classifier reads: that behind the second pool."""
+        """The layer whose output an auxiliary classifier reads: the first after the second pool."""
         return self.pools[1] + 1
 
     @property
     def entries(self) -> tuple[str, ...]:
-        """The stem, and all layers but the last two: no layer skips the one before it."""
+        """The names of the stem and of all layers that a skip connection can start from.
+
+        The last two layers are not among them: a layer never skips the one before it.
+        """
         return tuple(map(_entry, range(self.num_layers - 1)))
 
     @cached_property
     def slots(self) -> tuple[Slot, ...]:
-        """For each layer its op, then one bit for the stem and each layer but the one before."""
+        """The slots of each layer: its op, then a bit for each entry but the layer before it."""
         slots = []
         for layer in range(self.num_layers):
             name = f"layer {layer}"
@@ -114,11 +121,11 @@ class MacroSpace(TableSpace):
 
     @classmethod
     def num_tokens(cls, size: int) -> int:
-        """One op for each of `size` layers, and i skip bits for layer i."""
+        """Returns the number of tokens: one op for each of `size` layers, i bits for layer i."""
         return size * (size + 1) // 2
 
     def explain(self, arc: MacroArc) -> str:
-        """What each layer computes from what, and what is joined to it."""
+        """Describes what each layer computes, and which outputs are joined to it."""
         lines = [
             f"macro architecture, layers: {self.num_layers}",
             "stem is the network's first convolution; a layer works on the one before it, "
@@ -134,7 +141,7 @@ class MacroSpace(TableSpace):
         return "\n".join(lines)
 
     def graphs(self, arc: MacroArc) -> tuple[Graph, ...]:
-        """The one network: the chain of layers, and its skip connections, labelled `"skip"`."""
+        """Returns one drawing: the chain of layers, with skip connections labelled `"skip"`."""
         nodes, edges = [Node("stem", "stem", "input")], []
         for number, layer in enumerate(arc.layers):
             key = f"layer {number}"
@@ -157,10 +164,10 @@ class MacroSpace(TableSpace):
 
 
 def _entry(index: int) -> str:
-    """The name of what layer `index` works on: the stem, or the layer before."""
+    """Returns the name of the input of layer `index`: the stem, or the layer before."""
     return f"layer {index - 1}" if index else "stem"
 
 
 def _skipped(layer: MacroLayer) -> list[str]:
-    """The names of the entries that are joined to the layer's output."""
+    """Returns the names of the entries that are joined to the layer's output."""
     return [_entry(index) for index, bit in enumerate(layer.skips) if bit]

@@ -1,4 +1,4 @@
-"""The macro space's shared-weight network.
+"""The shared-weight network of the macro space.
 
 Reference: Pham et al. 2018, section 2.3, and `_enas_layer` of the authors' general_child.py.
 """
@@ -21,21 +21,21 @@ from enas_tf.macro.space import MacroSpace
 
 
 class MacroSupernet(keras.Model):
-    """All networks of the macro space in one; tokens say which of them runs.
+    """The supernet of the macro space: all its networks in one, from which tokens choose.
 
     Args:
         space: the space of its architectures.
-        config: sizes and dropout.
+        config: sizes and dropout rates.
         image_shape: `(height, width, channels)`.
-        num_classes: of the logits.
-        rng: of dropout.
-        moving_averages: whether batch norm keeps moving averages and goes by them where `training`
-            is false, as in the authors' code; else it always goes by the batch's statistics.
+        num_classes: number of classes.
+        rng: random numbers of dropout and drop path.
+        moving_averages: whether batch norm keeps moving averages and uses them when `training` is
+            false, as in the authors' code; otherwise it always uses the batch's statistics.
 
     Call arguments:
         images: `(batch, height, width, channels)`, normalised.
-        tokens: an architecture's, int32.
-        training: whether to drop out and to compute the auxiliary logits.
+        tokens: tokens of an architecture, `(num_tokens,)`, int32.
+        training: whether to apply dropout and to compute the auxiliary logits.
     """
 
     def __init__(
@@ -68,7 +68,7 @@ class MacroSupernet(keras.Model):
         self.build((None, *image_shape))
 
     def build(self, image_shape: tuple) -> None:
-        """Makes all weights."""
+        """Creates all weights."""
         self.stem.build(image_shape)
         self.layer_banks.build()
         sides = image_shape[1:3]
@@ -78,7 +78,7 @@ class MacroSupernet(keras.Model):
             if layer in self.space.pools:
                 self.reductions[str(layer)].build()
                 sides = [-(-side // 2) for side in sides]
-        # The first layer joins nothing, and has no batch norm for it.
+        # The first layer joins nothing and so needs no batch norm after the sum.
         shape = (self.space.num_layers - 1, self.channels)
         options = {"shape": shape, "autocast": False}
         self.skip_scale = self.add_weight(name="skip_scale", initializer="ones", **options)
@@ -94,9 +94,9 @@ class MacroSupernet(keras.Model):
     def call(
         self, images: tf.Tensor, tokens: tf.Tensor, training: bool = False
     ) -> tuple[tf.Tensor, tf.Tensor | None]:
-        """The logits and the auxiliary logits, `(batch, num_classes)`, float32.
+        """Returns the logits and the auxiliary logits, each `(batch, num_classes)`, float32.
 
-        The latter are None where there is no auxiliary head, or outside training.
+        The auxiliary logits are None without an auxiliary head and outside training.
         """
         layers = self.space.num_layers
         by_layer = tf.split(tokens, [size for layer in range(layers) for size in (1, layer)])
@@ -129,7 +129,7 @@ class MacroSupernet(keras.Model):
         return tf.cast(tf.matmul(features, self.classifier), tf.float32), aux_logits
 
     def _skip_norms(self, by_averages: bool) -> list[Callable]:
-        """For each layer but the first the batch norm behind it and what is joined to it."""
+        """Returns the batch norm after the sum of each layer and its skips, but for the first."""
         averages = [None] * (self.space.num_layers - 1)
         if by_averages:
             averages = zip(*map(tf.unstack, self.skip_averages.read()), strict=True)
@@ -140,9 +140,10 @@ class MacroSupernet(keras.Model):
         ]
 
     def _drop_path(self, x: tf.Tensor, bits: tf.Tensor, layer: int, training: bool) -> tf.Tensor:
-        """Drop path, but where nothing is joined: the op's output is then all that there is."""
+        """Applies drop path if any entry is joined; otherwise the op's output is all there is."""
         drop_path = self.drop_paths[layer]
         if not training or drop_path.layer_keep_prob == 1:
             return x
         mask = tf.cast(drop_path.mask([tf.shape(x)[0], 1, 1, 1]), x.dtype)
+        # A mask, not a branch in Python: the bits are known only when the graph runs.
         return x * tf.where(tf.reduce_any(bits > 0), mask, tf.ones_like(mask))

@@ -1,1 +1,1 @@
-"""The micro space: normal and reduction cells, of which image classifiers are stacked."""
+"""The micro space: normal and reduction cells, which are stacked to form image classifiers."""

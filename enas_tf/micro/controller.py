@@ -10,15 +10,15 @@ from enas_tf.search.controller import Controller, Pick
 
 
 class MicroController(Controller):
-    """For each node chooses two earlier entries by attention, then an op for each of them.
+    """Chooses two earlier entries by attention for each node, then an op for each of them.
 
-    The reduction cell's choices go on from the LSTM's state after the normal cell's.
+    The choices of the reduction cell continue from the LSTM's state after the normal cell.
     """
 
     true_entropy = True
 
     def build(self, input_shape: tuple | None) -> None:
-        """Makes embeddings, attention and the ops' classifier."""
+        """Creates the embeddings, the attention weights and the ops' classifier."""
         size, num_ops = self.config.lstm_size, len(self.space.ops)
         self.add_weights(start=(1, size), op_embedding=(num_ops, size), op_kernel=(size, num_ops))
         self.add_attention()
@@ -31,7 +31,10 @@ class MicroController(Controller):
         )
 
     def decide(self, pick: Pick) -> None:
-        """Index 1, index 2, op 1, op 2 of each node; stored as index 1, op 1, index 2, op 2."""
+        """Chooses index 1, index 2, op 1 and op 2 of each node of both cells, in this order.
+
+        An architecture's tokens hold them as index 1, op 1, index 2, op 2.
+        """
         state = [tf.zeros([pick.batch, self.config.lstm_size])] * 2
         fixed_biases = (
             tf.constant([op.normal_cell_bias for op in self.space.rows]),
@@ -45,8 +48,8 @@ class MicroController(Controller):
         self, pick: Pick, first_slot: int, state: list[tf.Tensor], fixed_bias: tf.Tensor
     ) -> list[tf.Tensor]:
         start = tf.repeat(tf.convert_to_tensor(self.start), pick.batch, axis=0)
-        # An entry's anchor is the next input once the entry is chosen; its key says how well it
-        # fits. The cell's two inputs have keys, but their anchors are zero.
+        # An entry's key is what attention scores it by; its anchor is the LSTM's next input once
+        # the entry is chosen. The cell's two inputs have keys, but zeros for anchors.
         anchors, keys = [], []
         for _ in range(2):
             output, state = self.step(start, state)

@@ -1,4 +1,4 @@
-"""The edges of a shared cell: an op of the micro space on an entry, with one set of its weights."""
+"""The edges of a shared cell, each an op on an entry with one set of the op's shared weights."""
 
 import functools
 from collections.abc import Callable
@@ -15,11 +15,11 @@ from enas_tf.micro.ops import MicroOp
 
 
 class EdgeFunctions(NamedTuple):
-    """How an edge runs.
+    """The functions that run and differentiate an edge.
 
     Attributes:
-        run: see `_run`.
-        gradients: see `_gradients`.
+        run: `_run` without its argument `ops`.
+        gradients: `_gradients` without its argument `ops`.
     """
 
     run: Callable[..., tuple[tf.Tensor, Kept, Statistics]]
@@ -28,7 +28,10 @@ class EdgeFunctions(NamedTuple):
 
 @functools.cache
 def edge_functions(ops: tuple[MicroOp, ...]) -> EdgeFunctions:
-    """Returns how edges run that choose among ops; the graph holds each function once per shape."""
+    """Returns the functions of edges that choose among `ops`.
+
+    They are cached, so that all cells share them and the graph holds each once per shape.
+    """
     run, gradients = (graph_function(partial(one, ops)) for one in (_run, _gradients))
     return EdgeFunctions(run, gradients)
 
@@ -40,17 +43,18 @@ def _run(
     row: tf.Tensor,
     banks: tuple[Weights, ...],
 ) -> tuple[tf.Tensor, Kept, Statistics]:
-    """Runs the op of an edge; to be differentiated by `_gradients` alone.
+    """Runs the op of an edge; only `_gradients` may differentiate it.
 
     Args:
-        ops: to choose from.
-        x: `(batch, height, width, channels)`.
-        op: a number, int32.
-        row: which of its sets of weights the op takes, int32.
-        banks: for each op all sets of its weights.
+        ops: the ops to choose from.
+        x: the entry that the edge comes from, `(batch, height, width, channels)`.
+        op: the number of the op, int32.
+        row: the set of weights that the op uses, int32.
+        banks: all sets of weights, of each op.
 
     Returns:
-        The output, of `x`'s shape; what `_gradients` needs; means and variances, as of `choose`.
+        The output, with the shape of `x`; what `_gradients` needs; and the means and variances
+        that `choose` returns.
     """
     return choose(ops, op, x, partial(_set_of, row, banks))
 
@@ -64,20 +68,21 @@ def _gradients(
     banks: tuple[Weights, ...],
     kept: Kept,
 ) -> list[tf.Tensor]:
-    """Returns the gradients of `x`, and of each tensor of a set of each bank.
+    """Returns the gradients of `x` and, for each bank, of each tensor of one set.
 
     Args:
-        ops: as for `_run`, as what follows.
-        grad: the output's gradient, `(batch, height, width, channels)`.
-        x: of the same shape.
-        op: int32.
-        row: int32.
-        banks: without averages.
-        kept: what `_run` returned.
+        ops: as for `_run`.
+        grad: the gradient of the output, `(batch, height, width, channels)`.
+        x: as for `_run`.
+        op: as for `_run`.
+        row: as for `_run`.
+        banks: as for `_run`, without moving averages.
+        kept: what `_run` returned for this purpose.
     """
     like = [[tf.TensorSpec(one.shape[1:], one.dtype) for one in bank] for bank in banks]
     return choose_gradients(ops, op, grad, x, partial(_set_of, row, banks), kept, like)
 
 
 def _set_of(row: tf.Tensor, banks: tuple[Weights, ...], number: int) -> Weights:
+    # Gathered in the branch of the chosen op, so that no other op's weights are read.
     return tuple(tf.gather(one, row) for one in banks[number])

@@ -1,4 +1,4 @@
-"""The micro space's final network: one architecture alone, as a plain Keras model.
+"""The final network of the micro space: a single architecture as a plain Keras model.
 
 Reference: `_fixed_layer` of the authors' micro_child.py.
 """
@@ -22,18 +22,18 @@ def build(
     num_classes: int,
     rng: StepRng,
 ) -> keras.Model:
-    """Builds the network of one architecture.
+    """Builds the network of an architecture.
 
     Args:
-        arc: its cells.
-        config: sizes and dropout.
+        arc: the architecture.
+        config: sizes and dropout rates.
         image_shape: `(height, width, channels)` of the input, normalised float32 images.
-        num_classes: of the logits.
-        rng: of dropout and drop path.
+        num_classes: number of classes.
+        rng: random numbers of dropout and drop path.
 
     Returns:
-        A model from images to the logits, `(batch, num_classes)`, and where `config.aux_head`, a
-        second output, the auxiliary logits of the same shape; float32.
+        A model that maps images to logits, `(batch, num_classes)`, float32. With
+        `config.aux_head` it has a second output, the auxiliary logits, of the same shape.
     """
     images = keras.Input(image_shape, name="images")
     outputs = _assemble(arc, config, images, num_classes, KerasBlocks(rng))
@@ -43,7 +43,7 @@ def build(
 def count_cost(
     arc: MicroArc, config: CellChildConfig, image_shape: tuple[int, int, int], num_classes: int
 ) -> Cost:
-    """Counts what `build`'s network costs, without building it."""
+    """Counts the cost of the network that `build` returns, without building it."""
 
     def assemble(images: Images, blocks: Blocks) -> list:
         return _assemble(arc, config, images, num_classes, blocks)
@@ -54,7 +54,7 @@ def count_cost(
 def _assemble(
     arc: MicroArc, config: CellChildConfig, images: Images, num_classes: int, blocks: Blocks
 ) -> list:
-    """The logits and, where there is such a head, the auxiliary logits."""
+    """Returns the logits and, with an auxiliary head, the auxiliary logits."""
     x = blocks.conv(images, 3 * config.out_filters, 3, "stem")
     inputs, aux_logits = (x, x), []
     channels, num_layers = config.out_filters, config.num_layers + 2
@@ -73,15 +73,15 @@ def _assemble(
 
 
 class _Layer:
-    """One layer: how it makes the tensors of a cell.
+    """A layer of the network, which runs a cell on the outputs of the two layers before it.
 
     Args:
-        name: prefix of its blocks' names.
-        blocks: what it is made of.
-        ops: by their numbers.
-        channels: of every op's output.
-        stride: of ops on the cell's two inputs.
-        drop_path: what is kept of the last layer, and this layer's depth.
+        name: prefix of the names of its blocks.
+        blocks: what the layer is built from.
+        ops: the ops of the space, in the order of their numbers.
+        channels: channels of every op's output.
+        stride: stride of the ops on the cell's two inputs.
+        drop_path: keep probability of the last layer, and relative depth of this one.
     """
 
     def __init__(
@@ -101,7 +101,7 @@ class _Layer:
         self.drop_path = drop_path
 
     def run(self, inputs: tuple[Images, Images], cell: Cell) -> Images:
-        """The cell's output: its loose ends, joined along the channels."""
+        """Returns the cell's output: its loose ends, concatenated along the channels."""
         blocks, name = self.blocks, self.name
         entries = self._calibrate(*inputs)
         entries[1] = blocks.conv(blocks.relu(entries[1]), self.channels, 1, f"{name}_base")
@@ -112,7 +112,7 @@ class _Layer:
             ]
             entries.append(blocks.add(parts, f"{name}_node_{number}"))
         ends = [
-            # An input that no node takes has not been through an op's stride.
+            # No op's stride has halved an input that no node takes.
             blocks.reduce(entries[entry], self.channels, f"{name}_end_{entry}")
             if entry < 2 and self.stride == 2
             else entries[entry]
@@ -121,7 +121,7 @@ class _Layer:
         return blocks.concatenate(ends, f"{name}_output")
 
     def _calibrate(self, prev_prev: Images, prev: Images) -> list[Images]:
-        """Both inputs with the layer's channels, and the later one's height and width."""
+        """Returns both inputs with the layer's channels, and the height and width of `prev`."""
         blocks, name = self.blocks, f"{self.name}_calibrate"
         if prev_prev.shape[1:3] != prev.shape[1:3]:
             prev_prev = blocks.reduce(blocks.relu(prev_prev), self.channels, f"{name}_0")
@@ -132,7 +132,7 @@ class _Layer:
         return [prev_prev, prev]
 
     def _edge(self, number: int, x: Images, index: int, name: str) -> Images:
-        """The op of a number on the entry of an index."""
+        """Applies the op of a number to `x`, the entry of an index."""
         op = self.ops[number]
         x = op.layers(self.blocks, x, self.channels, name, self.stride if index < 2 else 1)
         return self.blocks.drop_path(x, *self.drop_path, name) if op.drop_path else x

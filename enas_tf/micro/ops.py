@@ -1,8 +1,8 @@
-"""The ops of the micro space, each in a row that says all that there is to know of it.
+"""The ops of the micro space, each a row of a table that holds all there is to know about it.
 
-To add one, add a row at the end. Where no class below fits, write one: `run` and `layers`, and
-for an op with weights `kernel_shapes` and `num_norms`. Nothing else names an op or knows its
-number.
+To add one, add a row at the end. If no class below fits, write one with the methods `run` and
+`layers`, and for an op with weights also `kernel_shapes` and `num_norms`. Nothing else names an op
+or knows its number.
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ with epy.lazy_imports():
 
 @dataclass(frozen=True)
 class MicroOp(SharedOp):
-    """An op on one input of a node.
+    """An op on one of the two inputs of a node.
 
     Attributes:
         drop_path: whether drop path may drop its output.
-        initial_bias: what the controller adds to its logit, at the start of the search.
-        normal_cell_bias: what it adds in the normal cell, and never learns.
+        initial_bias: initial value of the bias that the controller adds to its logit and learns.
+        normal_cell_bias: bias that the controller adds in the normal cell and never learns.
     """
 
     drop_path: bool = True
@@ -48,25 +48,25 @@ class MicroOp(SharedOp):
     def layers(
         self, blocks: Blocks, x: Images, channels: int, name: str, stride: int = 1
     ) -> Images:
-        """Makes it of blocks for a network of one architecture; with stride 2 it halves sides."""
+        """Builds the op for a final network; stride 2 halves height and width."""
 
 
 @dataclass(frozen=True)
 class SeparableConv(MicroOp):
-    """Relu, depthwise and pointwise convolution, batch norm; all of it twice."""
+    """Relu, depthwise convolution, pointwise convolution and batch norm, applied twice."""
 
-    # The authors' code prefers these ops.
+    # As in the authors' code, which favours these ops.
     initial_bias: float = 10.0
     normal_cell_bias: float = 0.25
     kernel_size: int = 3
 
     num_norms: ClassVar[int] = 2
-    # Of six tensors of an edge's size the last norm's input alone: 340 MiB less in a step at batch
-    # 32, and a GPU takes longer to copy the others than to compute them again.
+    # Of six tensors of an edge's size, only the last norm's input is kept: this saves 340 MiB in a
+    # step at batch 32, and a GPU takes longer to copy the others than to compute them again.
     room: ClassVar[tuple[int, int]] = (1, 1)
 
     def kernel_shapes(self, channels: int) -> dict[str, Kernel]:
-        """Returns both depthwise and both pointwise kernels."""
+        """Returns the shapes of both depthwise and both pointwise kernels."""
         size = self.kernel_size
         return {
             "depthwise": Kernel((2, size, size, channels, 1), fan_in=size * size),
@@ -74,16 +74,16 @@ class SeparableConv(MicroOp):
         }
 
     def run(self, x: tf.Tensor, *weights: tf.Tensor) -> tuple[tf.Tensor, Kept, Statistics]:
-        """Keeps what the second batch norm normalised."""
+        """Runs the op with stride 1; keeps the input of the second batch norm."""
         output, (_, last), statistics = separable.separable_conv(x, *weights)
         return output, Kept([last.mixed], [last.reserve]), statistics
 
     def gradients(
         self, grad: tf.Tensor, x: tf.Tensor, weights: Weights, kept: Kept
     ) -> list[tf.Tensor]:
-        """Runs again all but what was kept."""
+        """Returns the gradients; computes again what was not kept."""
         (mixed,), (reserve,) = kept
-        # Of a second run the graph computes no more than what the gradient takes from it.
+        # The graph computes only what the gradients take from this second run.
         _, (first, last), _ = separable.separable_conv(x, *weights)
         halves = first, last._replace(mixed=mixed, reserve=reserve)
         return separable.separable_gradients(grad, halves, *weights)
@@ -91,7 +91,7 @@ class SeparableConv(MicroOp):
     def layers(
         self, blocks: Blocks, x: Images, channels: int, name: str, stride: int = 1
     ) -> Images:
-        """The first half has the stride."""
+        """Builds both halves; the first one has the stride."""
         size = self.kernel_size
         x = blocks.separable_conv(blocks.relu(x), channels, size, f"{name}_1", stride)
         return blocks.separable_conv(blocks.relu(x), channels, size, f"{name}_2")
@@ -99,7 +99,7 @@ class SeparableConv(MicroOp):
 
 @dataclass(frozen=True)
 class Pool(MicroOp):
-    """3x3 pooling."""
+    """A 3x3 pool, average or max."""
 
     kind: PoolKind = "average"
 
@@ -110,13 +110,13 @@ class Pool(MicroOp):
     def layers(
         self, blocks: Blocks, x: Images, channels: int, name: str, stride: int = 1
     ) -> Images:
-        """Pools with the stride."""
+        """Builds the pool with the given stride."""
         return blocks.pool(x, self.kind, 3, name, stride)
 
 
 @dataclass(frozen=True)
 class Identity(MicroOp):
-    """Its input as it is."""
+    """An op that returns its input unchanged."""
 
     drop_path: bool = False
 
@@ -127,7 +127,7 @@ class Identity(MicroOp):
     def layers(
         self, blocks: Blocks, x: Images, channels: int, name: str, stride: int = 1
     ) -> Images:
-        """With stride 2 a factorised reduction."""
+        """Returns the input, or with stride 2 its factorised reduction."""
         return blocks.reduce(x, channels, name) if stride == 2 else x
 
 

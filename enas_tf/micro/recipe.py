@@ -1,4 +1,4 @@
-"""The micro space's recipe: what a search for cells goes with, and its presets."""
+"""The recipe of the micro space: the parts of a search for cells, and its presets."""
 
 from dataclasses import replace
 
@@ -47,9 +47,9 @@ _TINY = replace(
     _PAPER,
     common=CommonConfig(preset="tiny", dataset="digits"),
     space=MicroSpace(2),
-    # Few steps must do, so the rate is high and falls once.
+    # There are few steps, so the learning rate starts high and falls only once.
     child=CellChildConfig(num_layers=3, out_filters=16, keep_prob=1.0, lr_max=0.1, lr_period=30),
-    # The paper's epsilon makes the steps of small gradients small: 240 updates would move nothing.
+    # With the paper's epsilon small gradients make small steps: 240 updates would move nothing.
     controller=ControllerConfig(epsilon=1e-8),
     search=ImageSearchConfig(
         num_epochs=30, batch_size=32, max_steps=40, updates_per_epoch=8, arcs_per_update=10
@@ -75,4 +75,4 @@ CIFAR_MICRO = Recipe(
     controller=MicroController,
     presets={"paper": _PAPER, "paper_text": _PAPER_TEXT, "tiny": _TINY},
 )
-"""Cells for images."""
+"""The search for cells of image classifiers."""

@@ -1,4 +1,4 @@
-"""Separable convolutions of the micro space with shared weights, and their gradients."""
+"""The separable convolutions of the micro space with shared weights, and their gradients."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -15,13 +15,13 @@ from enas_tf.layers.norm import Reserve, Statistics, norm_gradients, normalize_a
 
 
 class Half(NamedTuple):
-    """What half of a separable convolution computes before its batch norm.
+    """The tensors of one half of a separable convolution that its gradients are computed from.
 
     Attributes:
-        given: to the first relu, `(batch, height, width, channels)`, as the next two.
-        filtered: behind the depthwise convolution.
-        mixed: behind the pointwise convolution; the batch norm's input.
-        reserve: of the batch norm.
+        given: input of the relu, `(batch, height, width, channels)`.
+        filtered: output of the depthwise convolution, same shape.
+        mixed: output of the pointwise convolution and input of the batch norm, same shape.
+        reserve: what the batch norm keeps for its gradient.
     """
 
     given: tf.Tensor
@@ -38,7 +38,7 @@ def separable_conv(
     offset: tf.Tensor,
     *averages: tf.Tensor,
 ) -> tuple[tf.Tensor, list[Half], Statistics]:
-    """Runs relu, depthwise convolution, pointwise convolution and batch norm twice; stride 1.
+    """Runs relu, depthwise convolution, pointwise convolution and batch norm twice, with stride 1.
 
     Args:
         x: `(batch, height, width, channels)`.
@@ -46,11 +46,12 @@ def separable_conv(
         pointwise: `(2, channels, channels)`.
         scale: `(2, channels)`.
         offset: `(2, channels)`.
-        averages: means and variances to normalise by, each `(2, channels)`; none of them takes
-            the batch's statistics.
+        *averages: means and variances to normalise by, each `(2, channels)`; if there are none,
+            the batch's own statistics are used.
 
     Returns:
-        The output, of `x`'s shape; both halves; means and variances, `(2, channels)`.
+        The output, with the shape of `x`; the tensors of both halves; and the means and variances
+        that the batch norms used, each `(2, channels)`.
     """
     halves, statistics = [], []
     weights = map(tf.unstack, (depthwise, pointwise, scale, offset, *averages))
@@ -71,21 +72,22 @@ def separable_gradients(
     scale: tf.Tensor,
     offset: tf.Tensor,
 ) -> list[tf.Tensor]:
-    """Returns the gradients of the input and of each of the weights of `separable_conv`.
+    """Returns the gradients of the input and of each weight of `separable_conv`.
 
     Args:
-        upstream: the output's gradient, `(batch, height, width, channels)`.
-        halves: of `separable_conv`, normalised by the batch's statistics.
-        depthwise: as for `separable_conv`, as what follows.
-        pointwise: `(2, channels, channels)`.
-        scale: `(2, channels)`.
-        offset: `(2, channels)`.
+        upstream: the gradient of the output, `(batch, height, width, channels)`.
+        halves: the tensors of both halves, normalised by the batch's statistics.
+        depthwise: as for `separable_conv`.
+        pointwise: as for `separable_conv`.
+        scale: as for `separable_conv`.
+        offset: as for `separable_conv`.
     """
     grad_weights = []
     for place in (1, 0):
         half = halves[place]
         upstream, *grad_norm = norm_gradients(upstream, half.mixed, scale[place], half.reserve)
         upstream, grad_mixing = pointwise_gradients(half.filtered, pointwise[place], upstream)
+        # Relu is computed again: keeping its output would take as much memory as its input.
         with tf.GradientTape() as tape:
             tape.watch(half.given)
             rectified = tf.nn.relu(half.given)

@@ -1,4 +1,4 @@
-"""The shared weights of the micro space's cells.
+"""The cell of the micro space's shared-weight network, with its weights.
 
 Reference: `_enas_layer` of the authors' micro_child.py.
 """
@@ -23,11 +23,11 @@ from enas_tf.micro.space import MicroSpace
 
 
 def edge_factors(ops: tuple[MicroOp, ...], chosen: tf.Tensor, masks: tf.Tensor) -> tf.Tensor:
-    """Returns what the edges' outputs are multiplied by: drop path's masks, or 1 where it is off.
+    """Returns the factors of the edges' outputs: masks of drop path, or 1 for ops without it.
 
     Args:
-        ops: that edges choose from.
-        chosen: their numbers for each edge, `(2 * num_nodes,)`, int32.
+        ops: the ops that edges choose from.
+        chosen: the number of each edge's op, `(2 * num_nodes,)`, int32.
         masks: `(batch, 2 * num_nodes, 1, 1, 1)`.
 
     Returns:
@@ -40,7 +40,7 @@ def edge_factors(ops: tuple[MicroOp, ...], chosen: tf.Tensor, masks: tf.Tensor) 
 
 @functools.cache
 def _cell_function(ops: tuple[MicroOp, ...]) -> Callable[..., tuple]:
-    """Returns `_run_cell` of some ops; the graph holds it once per shape."""
+    """Returns `_run_cell` for `ops`; cached, so that the graph holds it once per shape."""
     return graph_function(partial(_run_cell, ops))
 
 
@@ -55,36 +55,40 @@ def _run_cell(
     masks: tf.Tensor | None,
     with_statistics: bool,
 ) -> tuple[tf.Tensor, Statistics | None, Statistics | None]:
-    """A cell whose weights are given.
+    """Runs a cell with given weights.
 
     Args:
-        ops: that edges choose from.
-        inputs: two of `(batch, height, width, channels)`.
-        tokens: `(4 * num_nodes,)`, int32.
-        rows: `(2 * num_nodes,)`, int32: each edge's set of weights.
-        banks: for each op all sets of its weights.
-        join: kernel, `(entries, channels, channels)`, scale and offset after the loose ends.
-        averages: what the batch norm after the loose ends uses; None takes the batch's own.
-        masks: drop path's, `(batch, 2 * num_nodes, 1, 1, 1)`, or None.
-        with_statistics: whether to return what the batch norms used.
+        ops: the ops that edges choose from.
+        inputs: the cell's two inputs, each `(batch, height, width, channels)`.
+        tokens: the cell's tokens, `(4 * num_nodes,)`, int32.
+        rows: the set of weights that each edge uses, `(2 * num_nodes,)`, int32.
+        banks: all sets of weights, of each op.
+        join: kernel, `(entries, channels, channels)`, scale and offset of the 1x1 convolution and
+            the batch norm after the loose ends.
+        averages: means and variances for the batch norm after the loose ends; None uses the
+            batch's own.
+        masks: masks of drop path, `(batch, 2 * num_nodes, 1, 1, 1)`, or None.
+        with_statistics: whether to return the statistics that the batch norms used.
 
     Returns:
-        The output, of an input's shape; with statistics also the edges' means and variances,
-        each `(2 * num_nodes, norms, channels)`, and those of the output, `(channels,)`.
+        The output, with the shape of an input. With statistics, also the means and variances of
+        the edges, each `(2 * num_nodes, norms, channels)`, and those of the output, `(channels,)`;
+        None otherwise.
     """
     edges = tf.stack([tokens[0::2], tokens[1::2], rows], axis=1)
     factors = None if masks is None else edge_factors(ops, tokens[1::2], masks)
     ends, places, edge_statistics = run_nodes(ops, inputs, edges, banks, factors)
     kernel, scale, offset = join
     if places is None:
-        # Entries that are no loose ends meet zeros in the kernel.
+        # For XLA `ends` holds all entries; zeros in the kernel leave out those that are no ends.
         loose = tf.cast(loose_ends(edges[:, 0], kernel.shape[0]), kernel.dtype)
         kernel *= loose[:, tf.newaxis, tf.newaxis]
     else:
         kernel = take_rows(kernel, places[:, tf.newaxis])
     ends = tf.transpose(ends, [1, 2, 3, 0, 4])
     height, width, channels = inputs[0].shape[1:]
-    # After the transposition, relu and the convolution keep one tensor for their gradients.
+    # Relu comes after the transposition, so that it and the convolution keep the same tensor for
+    # their gradients.
     count = kernel.shape[0] or tf.shape(kernel)[0]
     ends = tf.nn.relu(tf.reshape(ends, [-1, height, width, count * channels]))
     output = pointwise_conv(ends, tf.reshape(kernel, [-1, channels]))
@@ -93,18 +97,18 @@ def _run_cell(
 
 
 class SharedCell(keras.layers.Layer):
-    """A cell with weights for every op on every input that a node may take.
+    """A cell with weights for every op on every entry that a node may take.
 
     Args:
-        space: says how many nodes there are, and which ops.
-        channels: of both inputs and the output.
-        drop_path: acts on the outputs of all ops that it may drop.
-        moving: whether to keep moving averages, and to go by them where `training` is false.
+        space: the space, which defines the number of nodes and the ops.
+        channels: channels of both inputs and of the output.
+        drop_path: applied to the outputs of the ops that it may drop.
+        moving: whether to keep moving averages and use them when `training` is false.
 
     Call arguments:
-        inputs: two of `(batch, height, width, channels)`.
-        tokens: `(4 * num_nodes,)`, int32.
-        training: whether to drop paths and to take in the batch's statistics.
+        inputs: the cell's two inputs, each `(batch, height, width, channels)`.
+        tokens: the cell's tokens, `(4 * num_nodes,)`, int32.
+        training: whether to drop paths and to update the moving averages.
     """
 
     def __init__(
@@ -115,19 +119,20 @@ class SharedCell(keras.layers.Layer):
         self.channels = channels
         self.drop_path = drop_path
         self.moving = moving
-        # Entries 0 .. node - 1 may feed each of a node's two edges.
+        # Each of a node's two edges may come from entries 0 to node - 1, and has a set of weights
+        # for each of them.
         inputs = [node for node in range(2, space.num_nodes + 2) for _ in range(2)]
         self.first_row = [sum(inputs[:edge]) for edge in range(len(inputs))]
         self.num_entries = space.num_nodes + 2
         self.banks = [OpBank(op, sum(inputs), channels, moving) for op in self.ops]
 
     def build(self, input_shape: tuple | None = None) -> None:
-        """Makes the ops' weights and those of the 1x1 convolution that the loose ends go into."""
+        """Creates the weights of the ops and of the 1x1 convolution after the loose ends."""
         for bank in self.banks:
             bank.build()
         self.kernel = self.add_weight(
             shape=(self.num_entries, self.channels, self.channels),
-            # The loose ends' number varies; one is the least.
+            # The fan-in of one loose end, since their number varies and is at least one.
             initializer=he_normal(self.channels),
             name="kernel",
         )
@@ -140,7 +145,7 @@ class SharedCell(keras.layers.Layer):
     def call(
         self, inputs: tuple[tf.Tensor, tf.Tensor], tokens: tf.Tensor, training: bool = False
     ) -> tf.Tensor:
-        """`(batch, height, width, channels)`."""
+        """Returns the output, `(batch, height, width, channels)`."""
         rows = tokens[0::2] + tf.constant(self.first_row)
         banks = tuple(bank.read(training) for bank in self.banks)
         join = tuple(map(tf.convert_to_tensor, (self.kernel, self.scale, self.offset)))
@@ -150,6 +155,8 @@ class SharedCell(keras.layers.Layer):
             shape = [tf.shape(inputs[0])[0], len(self.first_row), 1, 1, 1]
             masks = tf.cast(self.drop_path.mask(shape), inputs[0].dtype)
         update_averages = self.moving and training
+        # The function returns the statistics, and the averages are assigned out here: under
+        # `tf.distribute`, a branch of `tf.switch_case` may not assign.
         output, edge_statistics, output_statistics = _cell_function(self.ops)(
             inputs, tokens, rows, banks, join, averages, masks, update_averages
         )

@@ -18,9 +18,9 @@ from enas_tf.micro.ops import OPS
 
 
 class MicroNode(NamedTuple):
-    """A node adds `op_1` of entry `index_1` and `op_2` of entry `index_2`.
+    """A node of a cell, which adds `op_1` of entry `index_1` and `op_2` of entry `index_2`.
 
-    Entries 0 and 1 are the cell's two inputs, entry i from 2 on is node i.
+    Entries 0 and 1 are the cell's two inputs; entry i, from 2 on, is the output of node i.
     """
 
     index_1: int
@@ -30,22 +30,22 @@ class MicroNode(NamedTuple):
 
     @property
     def inputs(self) -> tuple[tuple[int, int], tuple[int, int]]:
-        """The two pairs `(index, op)`."""
+        """The pair `(index, op)` of each of the two inputs."""
         return (self.index_1, self.op_1), (self.index_2, self.op_2)
 
 
 Cell = tuple[MicroNode, ...]
-"""Nodes 2, 3, ... of a cell, in this order."""
+"""The nodes 2, 3, ... of a cell, in this order."""
 
 
 @dataclass(frozen=True)
 class MicroArc(TableArc):
-    """A normal and a reduction cell, with equally many nodes.
+    """An architecture of the micro space: a normal and a reduction cell with equally many nodes.
 
     Attributes:
-        normal: the nodes of the cell that keeps height and width.
-        reduction: the nodes of the cell that halves them.
-        op_set: the set that the ops' numbers are of.
+        normal: nodes of the cell that keeps height and width.
+        reduction: nodes of the cell that halves height and width.
+        op_set: the set of ops that the ops' numbers refer to.
     """
 
     table = OPS
@@ -61,29 +61,29 @@ class MicroArc(TableArc):
 
     @property
     def ops(self) -> Tokens:
-        """Two for each node."""
+        """The numbers of the ops, two for each node."""
         return self.tokens[1::2]
 
     @property
     def inputs(self) -> Tokens:
-        """Two for each node; both cells' entries have the same numbers."""
+        """The indices of the entries, two for each node; both cells number their entries alike."""
         return self.tokens[::2]
 
     @property
     def space(self) -> "MicroSpace":
-        """The space of as many nodes, with the same set of ops."""
+        """The space with as many nodes and the same set of ops."""
         return MicroSpace(len(self.normal), self.op_set)
 
     @classmethod
     def from_json(cls, text: str) -> "MicroArc":
-        """The architecture that `to_json` wrote, of any size; UserError if `text` is wrong."""
+        """Reads an architecture of any size that `to_json` wrote; UserError if `text` is wrong."""
         return MicroSpace.of(decode_json(text), op_set=len(OPS.rows))[1]
 
     @staticmethod
     def loose_ends(cell: Cell) -> tuple[int, ...]:
-        """The entries that no node of the cell takes, which together are the cell's output.
+        """Returns the entries that no node of the cell takes; together they form its output.
 
-        As in the authors' code, the two inputs count: an unused one is part of the output.
+        As in the authors' code this includes the two inputs: an unused one is part of the output.
         """
         used = {index for node in cell for index, _ in node.inputs}
         return tuple(entry for entry in range(len(cell) + 2) if entry not in used)
@@ -102,12 +102,12 @@ class MicroSpace(TableSpace):
 
     @property
     def entries(self) -> tuple[str, ...]:
-        """The two inputs, and all nodes but the last."""
+        """The names of the two inputs and of all nodes but the last."""
         return tuple(map(_entry, range(self.num_nodes + 1)))
 
     @cached_property
     def slots(self) -> tuple[Slot, ...]:
-        """For both cells and each node from 2 on: index 1, op 1, index 2, op 2."""
+        """The slots index 1, op 1, index 2, op 2 of each node from 2 on, for both cells."""
         return tuple(
             slot
             for cell in ("normal cell", "reduction cell")
@@ -126,15 +126,18 @@ class MicroSpace(TableSpace):
 
     @classmethod
     def num_tokens(cls, size: int) -> int:
-        """Two cells of `size` nodes, four tokens each."""
+        """Returns the number of tokens: four for each of `size` nodes in each of the two cells."""
         return 8 * size
 
     def paper_count(self) -> int:
-        """`(5 * (B - 2)!) ** 4`, where the paper's B counts the two inputs as nodes."""
+        """Returns `(5 * (B - 2)!) ** 4`, where the paper's B counts the two inputs as nodes.
+
+        The 5 is the number of ops of this space.
+        """
         return (len(self.ops) * math.factorial(self.num_nodes)) ** 4
 
     def explain(self, arc: MicroArc) -> str:
-        """What each node of both cells computes from what, and which are loose ends."""
+        """Describes what each node of both cells computes, and which entries are loose ends."""
         lines = [
             f"micro architecture, nodes in each cell: {self.num_nodes}",
             "input 0 is the output of the cell before the previous one, input 1 that of the "
@@ -150,7 +153,7 @@ class MicroSpace(TableSpace):
         return "\n".join(lines)
 
     def graphs(self, arc: MicroArc) -> tuple[Graph, ...]:
-        """The normal and the reduction cell."""
+        """Returns the drawings of the normal and of the reduction cell."""
         return self._graph("normal cell", arc.normal), self._graph("reduction cell", arc.reduction)
 
     def _arc(self, tokens: Tokens) -> MicroArc:
@@ -182,5 +185,5 @@ class MicroSpace(TableSpace):
 
 
 def _entry(index: int) -> str:
-    """The name of a cell's entry."""
+    """Returns the name of a cell's entry."""
     return f"input {index}" if index < 2 else f"node {index}"

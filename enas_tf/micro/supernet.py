@@ -1,4 +1,4 @@
-"""The micro space's shared-weight network.
+"""The shared-weight network of the micro space.
 
 Reference: Pham et al. 2018, section 2.4, and `_enas_layer` of the authors' micro_child.py.
 """
@@ -19,7 +19,7 @@ from enas_tf.micro.space import MicroSpace
 
 
 class SharedLayer(keras.layers.Layer):
-    """A shared cell, and before it what brings its two inputs to its size and width.
+    """A shared cell, after layers that bring its two inputs to one size and number of channels.
 
     Args:
         cell: the shared cell.
@@ -29,8 +29,8 @@ class SharedLayer(keras.layers.Layer):
 
     Call arguments:
         inputs: outputs of the layer before the previous one, and of the previous one.
-        tokens: of the cell.
-        training: whether to drop paths and to take in the batch's statistics.
+        tokens: the cell's tokens, `(4 * num_nodes,)`, int32.
+        training: whether to drop paths and to update the moving averages.
     """
 
     def __init__(self, cell: SharedCell, is_reduction: bool, **kwargs) -> None:
@@ -40,7 +40,7 @@ class SharedLayer(keras.layers.Layer):
         self.norm = partial(BatchNorm, moving=cell.moving)
 
     def build(self, input_shapes: tuple[tuple, tuple]) -> None:
-        """Makes the weights that inputs of these shapes need."""
+        """Creates the weights for inputs of these shapes."""
         prev_prev, prev = input_shapes
         channels = self.cell.channels
         if self.is_reduction:
@@ -54,7 +54,7 @@ class SharedLayer(keras.layers.Layer):
         self.next_shapes = prev, output
 
     def _calibration(self, shape: tuple, wanted: tuple, name: str) -> keras.layers.Layer | None:
-        """The layer that brings an input of one shape to another; None where they are equal."""
+        """Returns the layer that brings an input of `shape` to `wanted`; None if it has it."""
         if shape[1:3] != wanted[1:3]:
             layer = FactorizedReduction(wanted[-1], relu=True, norm=self.norm, name=name)
         elif shape[-1] != wanted[-1]:
@@ -67,7 +67,7 @@ class SharedLayer(keras.layers.Layer):
     def call(
         self, inputs: tuple[tf.Tensor, tf.Tensor], tokens: tf.Tensor, training: bool = False
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        """The next layer's two inputs, the second of which is this layer's output."""
+        """Returns the two inputs of the next layer; the second one is this layer's output."""
         prev_prev, prev = inputs
         if self.is_reduction:
             prev_prev, prev = prev, self.reduce(prev, training=training)
@@ -79,21 +79,21 @@ class SharedLayer(keras.layers.Layer):
 
 
 class MicroSupernet(keras.Model):
-    """All networks of the micro space in one; tokens say which of them runs.
+    """The supernet of the micro space: all its networks in one, from which tokens choose.
 
     Args:
         space: the space of its architectures.
-        config: sizes and dropout.
+        config: sizes and dropout rates.
         image_shape: `(height, width, channels)`.
-        num_classes: of the logits.
-        rng: of dropout.
-        moving_averages: whether batch norm keeps moving averages and goes by them where `training`
-            is false; else it always goes by the batch's statistics, as in the authors' code.
+        num_classes: number of classes.
+        rng: random numbers of dropout and drop path.
+        moving_averages: whether batch norm keeps moving averages and uses them when `training` is
+            false; otherwise it always uses the batch's statistics, as in the authors' code.
 
     Call arguments:
         images: `(batch, height, width, channels)`, normalised.
-        tokens: an architecture's, `(8 * num_nodes,)`, int32.
-        training: whether to drop out and to compute the auxiliary logits.
+        tokens: tokens of an architecture, `(8 * num_nodes,)`, int32.
+        training: whether to apply dropout and to compute the auxiliary logits.
     """
 
     def __init__(
@@ -124,7 +124,7 @@ class MicroSupernet(keras.Model):
         self.build((None, *image_shape))
 
     def build(self, image_shape: tuple) -> None:
-        """Makes all weights."""
+        """Creates all weights."""
         self.stem.build(image_shape)
         shapes = ((*image_shape[:3], self.stem.filters),) * 2
         for number, layer in enumerate(self.cells):
@@ -141,9 +141,9 @@ class MicroSupernet(keras.Model):
     def call(
         self, images: tf.Tensor, tokens: tf.Tensor, training: bool = False
     ) -> tuple[tf.Tensor, tf.Tensor | None]:
-        """The logits and the auxiliary logits, `(batch, num_classes)`, float32.
+        """Returns the logits and the auxiliary logits, each `(batch, num_classes)`, float32.
 
-        The latter are None where there is no auxiliary head, or outside training.
+        The auxiliary logits are None without an auxiliary head and outside training.
         """
         tokens_of_cells = tokens[: self.tokens_per_cell], tokens[self.tokens_per_cell :]
         inputs = (self.stem(images, training=training),) * 2

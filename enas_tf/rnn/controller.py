@@ -18,7 +18,7 @@ class RnnControllerConfig(ControllerConfig):
 
     temperature: float = option(5.0, "divides logits before the tanh; 0 leaves them")
     tanh_constant: float = option(2.25, "logits become this times their tanh; 0 leaves them")
-    # No option: here the activations' logits have the same bound as the indices'.
+    # Not an option: in this space activations' logits have the same bound as those of indices.
     op_tanh_reduce: float = 1.0
     entropy_weight: float = option(1e-5, "weight of the entropy in the reward")
     learning_rate: float = option(5e-5, "Adam's learning rate")
@@ -29,31 +29,31 @@ class RnnControllerConfig(ControllerConfig):
 
 
 class RnnController(Controller):
-    """For each node chooses an earlier node by attention, then an activation.
+    """Chooses an earlier node by attention for each node, then an activation.
 
-    The further back an earlier node is, the less likely it is from the start, and the smaller
-    its part in the next input.
+    The further back an earlier node is, the less likely it is to be chosen before any training,
+    and the smaller its part in the LSTM's next input.
     """
 
     def build(self, input_shape: tuple | None) -> None:
-        """Makes embeddings and attention; the ops' embedding is their classifier as well."""
+        """Creates the embeddings and the attention weights; the ops' embedding also classifies."""
         size = self.config.lstm_size
         self.add_weights(start=(1, size), op_embedding=(len(self.space.ops), size))
         self.add_attention()
 
     def decide(self, pick: Pick) -> None:
-        """The index of each node, then its activation."""
+        """Chooses the index of each node, then its activation."""
         zeros = tf.zeros([pick.batch, self.config.lstm_size])
         state = [zeros, zeros]
         x = tf.repeat(tf.convert_to_tensor(self.start), pick.batch, axis=0)
-        # A node's anchor is a part of the next input once the node is chosen; its key says how
-        # well it fits. Node 0, which nothing decides, has zeros for both.
+        # A node's key is what attention scores it by; its anchor is a part of the LSTM's next input
+        # once the node is chosen. Node 0, about which nothing is decided, has zeros for both.
         anchors, keys = [zeros], [tf.matmul(zeros, self.key_kernel)]
         for node in range(1, self.space.num_nodes + 1):
             slot = 2 * (node - 1)
             distances = tf.range(node, 0, -1, dtype=tf.float32)
             output, state = self.step(x, state)
-            # Behind the tanh, which therefore does not bound the preference for near nodes.
+            # Subtracted after the tanh, which so does not bound the preference for near nodes.
             logits = self.squash(self.attend(output, keys)) - distances**2 / 6
             index = pick(slot, logits)
             anchor = tf.gather(tf.stack(anchors, axis=1), index, batch_dims=1)

@@ -1,4 +1,4 @@
-"""What the language models of the rnn space share beside the recurrence: dropout and states.
+"""The parts that the rnn space's language models share besides recurrence: dropout and states.
 
 Reference: `_build_params` and `_forward` of the authors' child.py and fixed_lib.py in
 google-research's `enas_lm`.
@@ -15,13 +15,13 @@ from enas_tf.rnn.recurrence import Masks, Wiring, WordRecurrence
 
 
 class SequenceDropout:
-    """Draws the masks of a step.
+    """Draws the dropout masks of a step.
 
     Args:
-        config: the drop rates.
-        vocab_size: words.
-        num_nodes: of the cell, node 0 not counted.
-        rng: of the network's dropout.
+        config: drop rates.
+        vocab_size: number of words.
+        num_nodes: number of nodes in the cell, not counting node 0.
+        rng: random numbers of the network's dropout.
     """
 
     def __init__(
@@ -30,7 +30,7 @@ class SequenceDropout:
         self._config = config
         self._vocab_size = vocab_size
         self._rng = rng
-        # In this order, since a mask's numbers follow from its stream's.
+        # This order must not change: a stream's number decides which random numbers it draws.
         self._word = rng.stream()
         self._embedding = rng.stream()
         self._input = rng.stream()
@@ -39,7 +39,7 @@ class SequenceDropout:
         self._kernels = [rng.stream() for _ in range(num_nodes + 1)]
 
     def draw(self, rows: tf.Tensor | int) -> Masks:
-        """The masks of this step for so many rows of this replica."""
+        """Returns the masks of this step for `rows` rows of this replica."""
         config, keep_mask, keep_rows = self._config, self._rng.keep_mask, self._rng.keep_rows
         hidden = config.hidden_size
         shape, kernel_shape = [rows, hidden], [hidden, 2 * hidden]
@@ -60,20 +60,20 @@ class SequenceDropout:
 def _factors(
     keep: Callable[[int, list, float], tf.Tensor], stream: int, shape: list, drop_rate: float
 ) -> tf.Tensor | None:
-    """0 for what is dropped, else over 1; None where nothing is dropped."""
+    """Returns factors: 0 for what is dropped, `1 / (1 - drop_rate)` elsewhere; None at rate 0."""
     return keep(stream, shape, 1 - drop_rate) / (1 - drop_rate) if drop_rate else None
 
 
 class CarriedState(keras.layers.Layer):
-    """The states that go on from one call to the next: one of training, one of evaluation.
+    """The states that are carried from call to call: one for training, one for evaluation.
 
-    All replicas hold the whole training state, so that a checkpoint has it, and each uses its own
-    equal part of the rows. An evaluation's state has as many rows as its batch; every replica has
-    one of its own, which is in no checkpoint.
+    Every replica holds the whole training state, so that checkpoints contain it, and uses its own
+    equal part of the rows. The evaluation state has as many rows as a batch; every replica has its
+    own, and checkpoints do not contain it.
 
     Args:
-        batch_size: rows in training, of all replicas together.
-        hidden_size: of a row.
+        batch_size: rows of a training batch, over all replicas.
+        hidden_size: size of a row.
     """
 
     def __init__(self, batch_size: int, hidden_size: int, **kwargs) -> None:
@@ -82,13 +82,13 @@ class CarriedState(keras.layers.Layer):
         self.hidden_size = hidden_size
 
     def build(self, input_shape: tuple | None = None) -> None:
-        """Makes both states, of zeros."""
+        """Creates both states, filled with zeros."""
         self.state = self.add_weight(
             shape=(self.batch_size, self.hidden_size),
             initializer="zeros",
             trainable=False,
             autocast=False,
-            # Each replica gives its own rows, and zeros for those of the others.
+            # Each replica assigns its own rows, and zeros in place of the others'.
             aggregation="sum",
             name="state",
         )
@@ -102,25 +102,26 @@ class CarriedState(keras.layers.Layer):
         self.built = True
 
     def read(self, rows: tf.Tensor | int, starts: tf.Tensor, training: bool) -> tf.Tensor:
-        """The state that a call starts with.
+        """Returns the state that a call starts with.
 
         Args:
-            rows: of this replica's batch.
-            starts: bool scalar, whether it is zero.
-            training: which of the two states.
+            rows: number of rows of this replica's batch.
+            starts: whether the state starts at zero, a bool scalar.
+            training: whether to read the training state, not the evaluation state.
 
         Returns:
             `(rows, hidden)`, float32.
         """
         zeros = tf.zeros([rows, self.hidden_size])
         if not training:
-            # The rows may be others than before, but only where the state starts anew.
+            # The number of rows may change, but only where the state starts anew. So this is a
+            # condition: a mask would need both tensors to have the same shape.
             return tf.cond(starts, lambda: zeros, self.evaluation_state.read_value)
         first, count = self._own_rows()
         return tf.where(starts, zeros, self.state.value[first : first + count])
 
     def write(self, state: tf.Tensor, training: bool) -> None:
-        """Keeps the state that a call of this replica ended with, `(rows, hidden)`."""
+        """Stores the state that a call of this replica ended with, `(rows, hidden)`."""
         state = tf.cast(state, tf.float32)
         if not training:
             self.evaluation_state.assign(state)
@@ -130,7 +131,7 @@ class CarriedState(keras.layers.Layer):
         self.state.assign(tf.ensure_shape(whole, self.state.shape))
 
     def _own_rows(self) -> tuple[tf.Tensor | int, int]:
-        """Place of this replica's first row of the training state, and the number of its rows."""
+        """Returns the place of this replica's first row in the training state, and its rows."""
         context = tf.distribute.get_replica_context()
         count = self.batch_size // context.num_replicas_in_sync
         return context.replica_id_in_sync_group * count, count
@@ -140,11 +141,11 @@ class LanguageModel(keras.Model):
     """A language model that carries its state from call to call.
 
     Args:
-        recurrence: its weights and what it computes.
-        config: the drop rates.
-        num_nodes: of the cell, node 0 not counted.
-        batch_size: rows in training, of all replicas together.
-        rng: of dropout.
+        recurrence: the recurrence, which holds the weights.
+        config: sizes and drop rates.
+        num_nodes: number of nodes in the cell, not counting node 0.
+        batch_size: rows of a training batch, over all replicas.
+        rng: random numbers of dropout.
     """
 
     def __init__(
@@ -171,7 +172,18 @@ class LanguageModel(keras.Model):
         kernels: Sequence[tf.Tensor],
         wiring: Wiring,
     ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        """The first three of `RnnOutputs`, from the carried state, which is moved on."""
+        """Runs the recurrence from the carried state and stores the state after the last word.
+
+        Args:
+            words: `(rows, time)`, int32.
+            starts: whether the state starts at zero, a bool scalar.
+            training: whether to apply dropout, and which of the two states to carry on.
+            kernels: weights of nodes 1 and up, as `WordRecurrence.run` takes them.
+            wiring: the wiring of these nodes.
+
+        Returns:
+            The fields `features`, `embedding` and `states` of `RnnOutputs`.
+        """
         rows = tf.shape(words)[0]
         state = self.carried.read(rows, starts, training)
         masks = self._dropout.draw(rows) if training else Masks()

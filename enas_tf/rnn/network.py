@@ -1,4 +1,4 @@
-"""The rnn space's final network: one cell alone.
+"""The final network of the rnn space: a language model with a single cell.
 
 Reference: Pham et al. 2018, section 3.1, and the authors' fixed_lib.py in google-research's
 `enas_lm`.
@@ -21,11 +21,11 @@ from enas_tf.tasks.language import RnnOutputs
 
 
 class FixedWiring:
-    """See `enas_tf.rnn.recurrence.Wiring`.
+    """The wiring of one known architecture; see `enas_tf.rnn.recurrence.Wiring`.
 
     Args:
-        arc: the cell.
-        output: whose mean the cell gives: of all nodes or of the loose ends.
+        arc: the architecture.
+        output: which nodes' mean the cell returns: that of all nodes or of the loose ends.
     """
 
     def __init__(self, arc: RnnArc, output: Literal["all", "loose_ends"]) -> None:
@@ -34,29 +34,29 @@ class FixedWiring:
         self.ends = range(1, len(arc.nodes) + 1) if output == "all" else arc.loose_ends
 
     def source(self, node: int, states: list[tf.Tensor]) -> tf.Tensor:
-        """The state that a node reads, of those of nodes 0 to `node - 1`."""
+        """Returns the state that a node reads, from those of nodes 0 to `node - 1`."""
         return states[self.nodes[node - 1].index]
 
     def activate(self, node: int, x: tf.Tensor) -> tf.Tensor:
-        """A node's activation."""
+        """Applies a node's activation."""
         return self.activations[node - 1](x)
 
     def output(self, states: list[tf.Tensor]) -> tf.Tensor:
-        """The cell's output, of the states of nodes 1 and up."""
+        """Returns the cell's output, computed from the states of nodes 1 and up."""
         return tf.add_n([states[node - 1] for node in self.ends]) / len(self.ends)
 
 
 @keras.saving.register_keras_serializable("enas_tf")
 class CellRecurrence(WordRecurrence):
-    """The language model of one cell, without dropout and without a state of its own.
+    """The language model of a single cell, without dropout and without a state of its own.
 
     Args:
-        arc: the cell's text.
-        output: whose mean the cell gives: of all nodes or of the loose ends.
-        vocab_size: words.
-        hidden_size: of embedding, state and nodes.
+        arc: the architecture as text.
+        output: which nodes' mean the cell returns: that of all nodes or of the loose ends.
+        vocab_size: number of words.
+        hidden_size: size of embedding, state and nodes.
         init_range: initial weights are uniform between minus and plus this.
-        op_set: the set of activations that the text's numbers are of.
+        op_set: the set of activations that the text's numbers refer to.
 
     Call arguments:
         words: `(rows, time)`, int32.
@@ -80,7 +80,7 @@ class CellRecurrence(WordRecurrence):
         self.wiring = FixedWiring(RnnSpace.of(arc, op_set=op_set)[1], output)
 
     def build(self, words_shape: tuple | None = None, state_shape: tuple | None = None) -> None:
-        """Makes all weights."""
+        """Creates all weights."""
         super().build()
         size = self.hidden_size
         self.kernels = [
@@ -89,16 +89,19 @@ class CellRecurrence(WordRecurrence):
         ]
 
     def call(self, words: tf.Tensor, state: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """Logits of the next words, `(rows, time, vocabulary)`, and the state; both float32."""
+        """Returns the logits of the next words, `(rows, time, vocabulary)`, and the last state.
+
+        Both are float32.
+        """
         features, _, state = self.run(words, state, self.node_kernels(), self.wiring, Masks())
         return word_logits(features, self.embedding), tf.cast(state, tf.float32)
 
     def node_kernels(self) -> list[tf.Tensor]:
-        """The weights of nodes 1 and up, as `run` takes them."""
+        """Returns the weights of nodes 1 and up, as `run` takes them."""
         return [tf.convert_to_tensor(kernel) for kernel in self.kernels]
 
     def get_config(self) -> dict:
-        """The constructor's arguments."""
+        """Returns the constructor's arguments."""
         config = {
             "arc": self.arc,
             "output": self.output_of,
@@ -111,20 +114,20 @@ class CellRecurrence(WordRecurrence):
 
 
 class RnnNetwork(LanguageModel):
-    """One architecture's language model.
+    """The language model of a single architecture.
 
     Args:
-        arc: its cell.
-        config: sizes and dropout.
-        vocab_size: words.
-        batch_size: rows in training, of all replicas together.
-        rng: of dropout.
+        arc: the architecture.
+        config: sizes and drop rates.
+        vocab_size: number of words.
+        batch_size: rows of a training batch, over all replicas.
+        rng: random numbers of dropout.
 
     Call arguments:
         words: `(rows, time)`, int32.
-        starts: bool scalar, whether the state starts at zero; else it is the one that the last
-            call left, a training's from training and an evaluation's from evaluation.
-        training: whether to drop out, and which state to carry on.
+        starts: whether the state starts at zero, a bool scalar; otherwise it is the state that the
+            last call left. Training and evaluation each have a state of their own.
+        training: whether to apply dropout, and which of the two states to carry on.
     """
 
     def __init__(
@@ -137,21 +140,21 @@ class RnnNetwork(LanguageModel):
         super().__init__(recurrence, config, len(arc.nodes), batch_size, rng)
 
     def call(self, words: tf.Tensor, starts: tf.Tensor, training: bool = False) -> RnnOutputs:
-        """What the next words follow from, and the decay: the sum of squares of all weights."""
+        """Returns the outputs for the next words; their `decay` is the sum of squared weights."""
         kernels, wiring = self.recurrence.node_kernels(), self.recurrence.wiring
         outputs = self.carry_on(words, starts, training, kernels, wiring)
         weights = [tf.convert_to_tensor(weight) for weight in self.trainable_variables]
         return RnnOutputs(*outputs, tf.add_n([2 * tf.nn.l2_loss(w) for w in weights]))
 
     def advance(self, words: tf.Tensor, state: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """Reads words from a given state on, and leaves the carried states alone.
+        """Reads words, starting from a given state; leaves the carried states unchanged.
 
         Args:
             words: `(rows, time)`, int32.
             state: `(rows, hidden)`, float32.
 
         Returns:
-            Logits of the next words, `(rows, time, vocabulary)`, and the state behind the last
+            The logits of the next words, `(rows, time, vocabulary)`, and the state after the last
             word, `(rows, hidden)`; both float32.
         """
         return self.recurrence(words, state)
@@ -160,24 +163,25 @@ class RnnNetwork(LanguageModel):
 def build(
     arc: RnnArc, config: RnnChildConfig, vocab_size: int, batch_size: int, rng: StepRng
 ) -> RnnNetwork:
-    """The network of one architecture; see `RnnNetwork`."""
+    """Builds the network of an architecture; see `RnnNetwork`."""
     return RnnNetwork(arc, config, vocab_size, batch_size, rng)
 
 
 def count_cost(arc: RnnArc, config: RnnChildConfig, vocab_size: int) -> Cost:
-    """Counts what `build`'s network costs for a word, without building it."""
+    """Counts the cost per word of the network that `build` returns, without building it."""
     kernel = config.hidden_size * 2 * config.hidden_size
     params = vocab_size * config.hidden_size + (2 + len(arc.nodes)) * kernel
-    # Each weight is used once, the embedding's in the softmax.
+    # Each weight is multiplied once per word; those of the embedding in the softmax.
     return Cost(params, params)
 
 
 def deployable(network: RnnNetwork) -> keras.Model:
-    """A network for use alone, with the same weights: the state comes in and goes out.
+    """Returns a model for deployment with the same weights, which takes and returns its state.
 
     Returns:
-        A model from `tokens`, int32 `(batch, time)`, and `state`, float32 `(batch, hidden)`, to
-        `log_probabilities` of the next word, float32 `(batch, time, vocabulary)`, and `state`.
+        A model that maps `tokens`, int32 `(batch, time)`, and `state`, float32 `(batch, hidden)`,
+        to `log_probabilities` of the next word, float32 `(batch, time, vocabulary)`, and the new
+        `state`.
     """
     tokens = keras.Input((None,), dtype="int32", name="tokens")
     state = keras.Input((network.recurrence.hidden_size,), dtype="float32", name="state")

@@ -1,7 +1,7 @@
-"""The activations of the rnn space, each in a row: its name, and what a node does with it.
+"""The activations of the rnn space, each a row of a table: its name and its function.
 
 To add one, add a row at the end. In the shared-weight network every node has kernels of its own for
-each activation; the final network has those of the one that was chosen.
+each activation; in the final network it has those of the chosen one only.
 """
 
 from collections.abc import Callable
@@ -21,8 +21,8 @@ class Activation:
     """An op of the rnn space.
 
     Attributes:
-        name: what an architecture is described by.
-        function: from and to a tensor of any shape, by element.
+        name: name of the op in descriptions of architectures.
+        function: maps a tensor of any shape, element by element.
     """
 
     name: str

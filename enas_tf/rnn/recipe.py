@@ -1,4 +1,4 @@
-"""The rnn space's recipe: what a search for recurrent cells goes with, and its presets."""
+"""The recipe of the rnn space: the parts of a search for recurrent cells, and its presets."""
 
 from dataclasses import replace
 
@@ -41,7 +41,7 @@ _TINY = replace(
     _PAPER,
     common=TextCommonConfig(preset="tiny", dataset="pydoc"),
     space=RnnSpace(4),
-    # A short training on little text needs less noise.
+    # A short training on little text needs less dropout.
     child=replace(
         _PAPER.child,
         hidden_size=100,
@@ -76,4 +76,4 @@ PTB_RNN = Recipe(
     controller=RnnController,
     presets={"paper": _PAPER, "paper_text": _PAPER_TEXT, "tiny": _TINY},
 )
-"""Recurrent cells for text."""
+"""The search for recurrent cells of language models."""

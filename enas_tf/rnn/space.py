@@ -17,7 +17,7 @@ from enas_tf.rnn.ops import OPS
 
 
 class RnnNode(NamedTuple):
-    """A node applies activation `op` to what node `index` gives."""
+    """A node of the cell, which applies activation `op` to the output of node `index`."""
 
     index: int
     op: int
@@ -25,9 +25,11 @@ class RnnNode(NamedTuple):
 
 @dataclass(frozen=True)
 class RnnArc(TableArc):
-    """A recurrent cell; `nodes` holds nodes 1, 2, ..., where node 0 is the cell's fixed entry.
+    """An architecture of the rnn space: a recurrent cell.
 
-    `op_set` is the set that the activations' numbers are of.
+    Attributes:
+        nodes: nodes 1, 2, ...; node 0 is the fixed first node of every cell.
+        op_set: the set of activations that the activations' numbers refer to.
     """
 
     table = OPS
@@ -37,32 +39,32 @@ class RnnArc(TableArc):
 
     @property
     def tokens(self) -> Tokens:
-        """For each node its index, then its activation."""
+        """The tokens: for each node its index, then its activation."""
         return tuple(itertools.chain(*self.nodes))
 
     @property
     def ops(self) -> Tokens:
-        """The activation of each node."""
+        """The number of each node's activation."""
         return self.tokens[1::2]
 
     @property
     def inputs(self) -> Tokens:
-        """The index of each node."""
+        """The index of the earlier node that each node reads."""
         return self.tokens[::2]
 
     @property
     def space(self) -> "RnnSpace":
-        """The space of as many nodes, with the same set of activations."""
+        """The space with as many nodes and the same set of activations."""
         return RnnSpace(len(self.nodes), self.op_set)
 
     @classmethod
     def from_json(cls, text: str) -> "RnnArc":
-        """The architecture that `to_json` wrote, of any size; UserError if `text` is wrong."""
+        """Reads an architecture of any size that `to_json` wrote; UserError if `text` is wrong."""
         return RnnSpace.of(decode_json(text), op_set=len(OPS.rows))[1]
 
     @property
     def loose_ends(self) -> tuple[int, ...]:
-        """The nodes that feed no other node. Node 0 is never one: it feeds node 1."""
+        """The nodes that feed no other node; never node 0, since it feeds node 1."""
         used = {node.index for node in self.nodes}
         return tuple(number for number in range(1, len(self.nodes) + 1) if number not in used)
 
@@ -80,12 +82,12 @@ class RnnSpace(TableSpace):
 
     @property
     def entries(self) -> tuple[str, ...]:
-        """All nodes but the last, from node 0 on."""
+        """The names of all nodes but the last, from node 0 on."""
         return tuple(f"node {number}" for number in range(self.num_nodes))
 
     @cached_property
     def slots(self) -> tuple[Slot, ...]:
-        """For each node from 1 on: index, activation. Node 1's index is always 0."""
+        """The slots of each node from 1 on: index, activation. The index of node 1 is always 0."""
         return tuple(
             slot
             for node in range(1, self.num_nodes + 1)
@@ -97,11 +99,11 @@ class RnnSpace(TableSpace):
 
     @classmethod
     def num_tokens(cls, size: int) -> int:
-        """Two tokens for each of `size` nodes."""
+        """Returns the number of tokens: two for each of `size` nodes."""
         return 2 * size
 
     def explain(self, arc: RnnArc) -> str:
-        """What each node computes from what, and which are loose ends."""
+        """Describes what each node computes, and which nodes are loose ends."""
         lines = [
             f"rnn cell, nodes: {self.num_nodes}",
             "a node with activation f on the output s of an earlier node gives "
@@ -120,7 +122,7 @@ class RnnSpace(TableSpace):
         return "\n".join(lines)
 
     def graphs(self, arc: RnnArc) -> tuple[Graph, ...]:
-        """The one cell, with the output as the mean of all nodes but node 0."""
+        """Returns the drawing of the cell, with the mean of all nodes but node 0 as its output."""
         nodes = [
             Node("word", "word", "input"),
             Node("state", "previous state", "input"),

@@ -1,4 +1,4 @@
-"""The rnn space's shared-weight network.
+"""The shared-weight network of the rnn space.
 
 Reference: Pham et al. 2018, section 2.1, and the authors' child.py in google-research's `enas_lm`.
 """
@@ -22,9 +22,10 @@ from enas_tf.tasks.language import RnnOutputs
 
 @functools.cache
 def _choice_of(activations: tuple[Activation, ...]) -> Callable[[tf.Tensor, tf.Tensor], tf.Tensor]:
-    """Returns a function of an op's number and an input, which runs the activation of that number.
+    """Returns a function of an op's number and an input that applies the activation chosen by it.
 
-    Traced once for all nodes; inlined, since it is small and runs at every word.
+    The function is traced once for all nodes. It is inlined, since it is small and runs at every
+    word: called, it makes a step 3 % slower.
     """
 
     @tf.function(autograph=False)
@@ -35,12 +36,12 @@ def _choice_of(activations: tuple[Activation, ...]) -> Callable[[tf.Tensor, tf.T
 
 
 class DrawnWiring:
-    """See `enas_tf.rnn.recurrence.Wiring`; here tensors choose.
+    """The wiring that tokens in a tensor choose; see `enas_tf.rnn.recurrence.Wiring`.
 
     Args:
-        activations: of the space, by their numbers.
-        tokens: `(2 * num_nodes,)`, int32.
-        output: whose mean the cell gives: of all nodes or of the loose ends.
+        activations: the activations of the space, in the order of their numbers.
+        tokens: tokens of an architecture, `(2 * num_nodes,)`, int32.
+        output: which nodes' mean the cell returns: that of all nodes or of the loose ends.
     """
 
     def __init__(
@@ -60,23 +61,24 @@ class DrawnWiring:
             self.shares = tf.unstack(is_loose / tf.reduce_sum(is_loose))
 
     def source(self, node: int, states: list[tf.Tensor]) -> tf.Tensor:
-        """The state that a node reads, of those of nodes 0 to `node - 1`."""
+        """Returns the state that a node reads, from those of nodes 0 to `node - 1`."""
+        # XLA cannot compile TensorFlow's gradient of `switch_case`; elsewhere masks cost more.
         if current_form() is Form.XLA:
             return select(self.indices[node - 1], states)
         return tf.switch_case(self.indices[node - 1], [lambda s=s: s for s in states])
 
     def activate(self, node: int, x: tf.Tensor) -> tf.Tensor:
-        """A node's activation.
+        """Applies a node's activation.
 
-        For XLA one of each kind, and then a choice: it computes them in one kernel with what comes
-        before, where a choice among kernels would wait for the host at each word.
+        For XLA, all activations are computed and one is selected: XLA does that in one kernel with
+        what comes before, while a choice among kernels would wait for the host at each word.
         """
         if current_form() is Form.XLA:
             return select(self.ops[node - 1], [a.function(x) for a in self.activations])
         return _choice_of(self.activations)(self.ops[node - 1], x)
 
     def output(self, states: list[tf.Tensor]) -> tf.Tensor:
-        """The cell's output, of the states of nodes 1 and up."""
+        """Returns the cell's output, computed from the states of nodes 1 and up."""
         if self.shares is None:
             return tf.add_n(states) / len(states)
         shares = [tf.cast(share, states[0].dtype) for share in self.shares]
@@ -84,12 +86,12 @@ class DrawnWiring:
 
 
 class SharedRecurrence(WordRecurrence):
-    """The language models of all cells, with one set of weights for each activation and input.
+    """The language models of all cells, with a set of weights for each node, activation and index.
 
     Args:
         space: the space of the cells.
-        vocab_size: words.
-        hidden_size: of embedding, state and nodes.
+        vocab_size: number of words.
+        hidden_size: size of embedding, state and nodes.
         init_range: initial weights are uniform between minus and plus this.
     """
 
@@ -100,7 +102,7 @@ class SharedRecurrence(WordRecurrence):
         self.space = space
 
     def build(self, input_shape: tuple | None = None) -> None:
-        """Makes all weights."""
+        """Creates all weights."""
         super().build()
         size, ops = self.hidden_size, len(self.space.ops)
         self.banks = [
@@ -109,9 +111,9 @@ class SharedRecurrence(WordRecurrence):
         ]
 
     def node_kernels(self, wiring: DrawnWiring) -> list[tf.Tensor]:
-        """The weights of nodes 1 and up that a wiring asks for, as `run` takes them."""
+        """Returns the weights of nodes 1 and up that a wiring chooses, as `run` takes them."""
         chosen = zip(self.banks, wiring.ops, wiring.indices, strict=True)
-        # For a slice XLA would compile a program for each place that it begins at.
+        # Gathered, not sliced: XLA would compile a program for each start of a slice.
         return [
             take_rows(tf.convert_to_tensor(bank), tf.stack([[op, index]]))[0]
             for bank, op, index in chosen
@@ -119,21 +121,21 @@ class SharedRecurrence(WordRecurrence):
 
 
 class RnnSupernet(LanguageModel):
-    """All language models of the rnn space in one; tokens say which of them runs.
+    """The supernet of the rnn space: all its language models in one, from which tokens choose.
 
     Args:
         space: the space of its architectures.
-        config: sizes and dropout.
-        vocab_size: words.
-        batch_size: rows in training, of all replicas together.
-        rng: of dropout.
+        config: sizes and drop rates.
+        vocab_size: number of words.
+        batch_size: rows of a training batch, over all replicas.
+        rng: random numbers of dropout.
 
     Call arguments:
         words: `(rows, time)`, int32.
-        starts: bool scalar, whether the state starts at zero; else it is the one that the last
-            call left, a training's from training and an evaluation's from evaluation.
-        tokens: an architecture's, `(2 * num_nodes,)`, int32.
-        training: whether to drop out, and which state to carry on.
+        starts: whether the state starts at zero, a bool scalar; otherwise it is the state that the
+            last call left. Training and evaluation each have a state of their own.
+        tokens: tokens of an architecture, `(2 * num_nodes,)`, int32.
+        training: whether to apply dropout, and which of the two states to carry on.
     """
 
     def __init__(
@@ -153,14 +155,18 @@ class RnnSupernet(LanguageModel):
     def call(
         self, words: tf.Tensor, starts: tf.Tensor, tokens: tf.Tensor, training: bool = False
     ) -> RnnOutputs:
-        """What the next words follow from, and the decay of the weights that took part."""
+        """Returns the outputs for the next words; `decay` is that of the weights that were used."""
         wiring = DrawnWiring(self.space.rows, tokens, self.config.output)
         kernels = self.recurrence.node_kernels(wiring)
         outputs = self.carry_on(words, starts, training, kernels, wiring)
         return RnnOutputs(*outputs, self._decay(kernels))
 
     def _decay(self, kernels: list[tf.Tensor]) -> tf.Tensor:
-        """Half the sum of squares; the authors' code squares twice, and leaves node 1 out."""
+        """Computes half the sum of squares of the weights that were used, but for the embedding.
+
+        With `authors_decay`, weights are squared twice and node 1 is left out, as in the authors'
+        code.
+        """
         entry = tf.convert_to_tensor(self.recurrence.entry_kernel)
         if self.config.authors_decay:
             return tf.add_n([tf.nn.l2_loss(tf.square(w)) for w in [entry, *kernels[1:]]])

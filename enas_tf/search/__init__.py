@@ -1,1 +1,1 @@
-"""The search for an architecture, and what follows from one: derivation and comparison."""
+"""The search for an architecture, and the steps after it: derivation and comparison."""

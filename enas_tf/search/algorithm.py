@@ -1,4 +1,4 @@
-"""What a search asks of the algorithm that proposes architectures and learns from their rewards."""
+"""The interface of the algorithms that propose architectures and learn from their rewards."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
@@ -11,19 +11,20 @@ from enas_tf.search.controller import Controller, ControllerConfig, Draws
 
 
 class Algorithm(ABC):
-    """Proposes architectures, and takes in how good they were.
+    """Proposes architectures and receives their rewards.
 
-    It knows nothing of epochs, files or networks, and lives on the host, in no strategy:
-    `tf.switch_case` asks there for the tokens that it draws. Reference for the interface: pyglove's
-    `DNAGenerator`, which decouples the algorithms from what evaluates their proposals.
+    An algorithm knows nothing of epochs, files or networks. It lives on the host and outside of any
+    strategy, since the host is where `tf.switch_case` reads the tokens that it draws. Reference for
+    the interface: pyglove's `DNAGenerator`, which decouples algorithms from the evaluation of their
+    proposals.
 
     Args:
-        space: of the architectures.
-        config: of the algorithm.
+        space: the space of the architectures.
+        config: settings of the algorithm.
 
     Attributes:
-        learns: whether rewards change what is proposed; a search warns of one that should learn
-            and does not move.
+        learns: whether rewards change what is proposed; a search warns if an algorithm that should
+            learn does not change.
     """
 
     learns: ClassVar[bool]
@@ -37,18 +38,18 @@ class Algorithm(ABC):
     def make(
         cls, controller: type[Controller], space: Space, config: ControllerConfig
     ) -> "Algorithm":
-        """Makes one of a recipe's parts.
+        """Makes an algorithm from the parts of a recipe.
 
         Args:
-            controller: the recipe's class, called with space and configuration.
-            space: of the architectures.
-            config: of controller and algorithm.
+            controller: the recipe's controller class, called with space and configuration.
+            space: the space of the architectures.
+            config: settings of controller and algorithm.
         """
 
     @property
     @abstractmethod
     def variables(self) -> Mapping[str, tf.Variable]:
-        """All that an exact resume needs, by name."""
+        """The variables that an exact resume needs, by name."""
 
     @abstractmethod
     def propose(self, n: int, seed: Sequence[int]) -> Draws:
@@ -56,15 +57,15 @@ class Algorithm(ABC):
 
     @abstractmethod
     def feedback(self, tokens: tf.Tensor, rewards: Sequence[float]) -> dict[str, tf.Tensor]:
-        """Takes in the rewards of architectures.
+        """Learns from the rewards of architectures.
 
         Args:
-            tokens: `(n, num_tokens)`, int32, proposed since the last call.
-            rewards: `(n,)`, in the order in which a baseline takes them in.
+            tokens: tokens proposed since the last call, `(n, num_tokens)`, int32.
+            rewards: rewards, `(n,)`, in the order in which they enter a baseline.
 
         Returns:
             Metrics, scalars by name: `reward`, `baseline`, `advantage`, `entropy`, `log_prob`,
-            `loss`, `grad_norm`, and more that an algorithm or its controller adds.
+            `loss`, `grad_norm`, and others that an algorithm or its controller adds.
         """
 
     @abstractmethod

@@ -1,4 +1,4 @@
-"""The algorithms that a search can be run with."""
+"""The algorithms that a search can use."""
 
 from collections.abc import Mapping
 
@@ -16,7 +16,10 @@ ALGORITHMS: Mapping[str, type[Algorithm]] = {
     "ppo": Ppo,
     "random": RandomSearch,
 }
-"""By `controller.kind`; another one is a class, a line here and a name in that option's type."""
+"""The algorithms by `controller.kind`.
+
+To add one, write a class, add a line here, and add the name to the type of that option.
+"""
 
 
 def make_algorithm(
@@ -25,9 +28,10 @@ def make_algorithm(
     """Makes the algorithm that a configuration names, on the host.
 
     Args:
-        controller: the recipe's class.
-        space: of the architectures.
-        config: whose `kind` is a key of `ALGORITHMS`.
+        controller: the recipe's controller class.
+        space: the space of the architectures.
+        config: settings of controller and algorithm; `kind` is a key of `ALGORITHMS`.
     """
+    # On the host, as `Algorithm` explains.
     with tf.device("CPU:0"):
         return ALGORITHMS[config.kind].make(controller, space, config)

@@ -1,4 +1,4 @@
-"""`search/arcs.jsonl`: a few of the controller's architectures and their rewards, by epochs."""
+"""The file `search/arcs.jsonl`: some of the controller's architectures, with rewards, by epoch."""
 
 import json
 from collections.abc import Sequence
@@ -10,7 +10,10 @@ _FILE = "search/arcs.jsonl"
 
 
 def write_epoch(run: Run, epoch: int, arcs: Sequence[Arc], rewards: Sequence[float]) -> None:
-    """Adds an epoch's rewarded architectures, in place of what an earlier try has left."""
+    """Adds the rewarded architectures of an epoch.
+
+    Lines of this or later epochs, from before a kill or a return to a checkpoint, are removed.
+    """
     lines = [line for line in _lines(run) if json.loads(line)["epoch"] < epoch]
     for arc, reward in zip(arcs, rewards, strict=False):
         lines.append(json_line({"epoch": epoch, "arc": str(arc), "reward": reward}))

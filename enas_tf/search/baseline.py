@@ -1,4 +1,4 @@
-"""The baseline: a moving average of rewards, against which new rewards are held."""
+"""The baseline: a moving average of rewards, which new rewards are compared with."""
 
 import tensorflow as tf
 
@@ -9,7 +9,7 @@ class Baseline:
     """A moving average of rewards.
 
     Args:
-        config: gives the decay, and where the average starts.
+        config: defines the decay and where the average starts.
 
     Attributes:
         value: the average, a scalar variable, float32.
@@ -21,15 +21,15 @@ class Baseline:
         self.value = tf.Variable(0.0, trainable=False, name="baseline")
 
     def advance(self, rewards: tf.Tensor, is_first: tf.Tensor) -> tf.Tensor:
-        """Takes in rewards, one after the other.
+        """Adds rewards to the average, one after the other.
 
         Args:
-            rewards: `(n,)`, float32; `n` is known when the graph is made.
-            is_first: whether these are the first rewards of all, a boolean scalar.
+            rewards: `(n,)`, float32; `n` must be known when the graph is traced.
+            is_first: whether these are the very first rewards, a bool scalar.
 
         Returns:
-            The baseline after each of them, `(n,)`: a reward's own advantage is taken of a baseline
-            that holds it already, as in the authors' code.
+            The baseline after each of the rewards, `(n,)`. As in the authors' code, the advantage
+            of a reward is taken over a baseline that already includes it.
         """
         start = self.value.read_value()
         if self._starts_at_first:

@@ -1,7 +1,7 @@
-"""Is the search better than chance? Architectures of its controller against uniform draws.
+"""The comparison with chance: whether a controller's architectures are better than uniform draws.
 
-Both are rewarded with the same shared weights, on the same validation data. A few of both are
-trained from scratch, to see whether such rewards rank them as their own weights do. Reference: Li
+Both sets are rewarded with the same shared weights, on the same validation data. A few of both are
+trained from scratch, to see whether these rewards rank them as their own weights do. Reference: Li
 and Talwalkar, "Random Search and Reproducibility for Neural Architecture Search", 2019; Yu et al.,
 "Evaluating the Search Phase of Neural Architecture Search", 2020.
 """
@@ -38,7 +38,7 @@ from enas_tf.training.run_folder import Run
 from enas_tf.training.session import NotFinite
 
 TrainAlone = Callable[[Arc, Run], object]
-"""Trains an architecture from scratch in a folder, where it leaves `train/result.json`."""
+"""A function that trains an architecture from scratch and writes `train/result.json` to the run."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class CompareConfig:
     epochs: int = option(5, "epochs of each of these trainings")
 
     def __post_init__(self) -> None:
-        """Raises UserError for numbers that compare nothing."""
+        """Raises UserError for numbers with which no comparison is possible."""
         if self.num_samples < 2:
             raise UserError(f"compare.num_samples must be at least 2, got {self.num_samples}")
         if not 2 <= self.num_trained <= self.num_samples:
@@ -73,19 +73,19 @@ def compare(
 ) -> dict:
     """Compares a trained controller with chance.
 
-    Repeated draws are rewarded once, and count as often as they were drawn. What an earlier,
-    killed call has done is not done again.
+    Repeated draws are rewarded once and count as often as they were drawn. The work of an earlier
+    call that was killed is not repeated.
 
     Args:
         searched: the search at its end.
-        config: how many architectures, and how long a training.
-        derive_config: says on how much validation data architectures are rewarded.
-        run: where the results go, and in `compare/` what they are made of.
-        train_alone: must hold the validation split out.
+        config: number of architectures, and length of their trainings.
+        derive_config: defines how much validation data architectures are rewarded on.
+        run: the run that results are written to, with what they are based on in `compare/`.
+        train_alone: trains an architecture; must hold out the validation split.
 
     Returns:
-        What `compare.json` holds: the algorithm's `kind`; `controller` and `uniform`, as
-        `summary` gives them; `difference`, `entropy` (of `entropies`) and `rank_correlation`;
+        The content of `compare.json`: the algorithm's `kind`; `controller` and `uniform`, each
+        from `summary`; `difference`, `entropy` (from `entropies`) and `rank_correlation`;
         `trained`, the architectures trained from scratch, and `failed`, those whose loss was not
         finite; the `config`; and a `verdict` in words.
     """
@@ -119,14 +119,14 @@ def summary(space: Space, drawn: Sequence[str], rewards: Rewards) -> dict:
     """Summarises a set of draws.
 
     Args:
-        space: of the architectures.
-        drawn: the architectures' texts; some may be the same.
-        rewards: of all of them.
+        space: the space of the architectures.
+        drawn: the architectures as text; some may be equal.
+        rewards: the reward of each architecture.
 
     Returns:
-        `count` of the draws, and how many are `distinct`; `mean`, standard `deviation` and `best`
-        of their rewards; `ops`, how often each op stands in them; and `rewards`, a list of
-        `{"arc": ..., "reward": ..., "draws": ...}`, best first, of the distinct ones.
+        The `count` of draws and how many are `distinct`; `mean`, standard `deviation` and `best`
+        of their rewards; `ops`, how often each op occurs in them; and `rewards`, a list of
+        `{"arc": ..., "reward": ..., "draws": ...}` of the distinct ones, best first.
     """
     values, times = [rewards[text] for text in drawn], Counter(drawn)
     return {
@@ -144,11 +144,11 @@ def summary(space: Space, drawn: Sequence[str], rewards: Rewards) -> dict:
 
 
 def choose(controller: Rewards, uniform: Rewards, number: int) -> dict[str, str]:
-    """Architectures to train: half from each set, evenly over each set's rewards.
+    """Chooses architectures to train: half from each set, evenly over each set's rewards.
 
     Returns:
-        By their text where they are from, `"controller"` or `"uniform"`. A controller that has
-        settled on few leaves its places to the others.
+        The origin of each, `"controller"` or `"uniform"`, by its text. If the controller has
+        settled on too few architectures, more uniform draws take their places.
     """
     drawn = _spread(controller, number // 2)
     others = {text: reward for text, reward in uniform.items() if text not in drawn}
@@ -160,8 +160,9 @@ def entropies(algorithm: Algorithm, tokens: tf.Tensor) -> dict[str, float]:
     """Measures how settled an algorithm is, by architectures that it has drawn, `(n, num_tokens)`.
 
     Returns:
-        As `controller` that of its distribution of architectures in nats, estimated by the mean of
-        `-log p`; and the `uniform` distribution's, the largest that there can be.
+        Two entropies in nats: `controller`, that of the algorithm's distribution of architectures,
+        estimated by the mean of `-log p`; and `uniform`, that of the uniform distribution, the
+        largest possible.
     """
     with tf.device("CPU:0"):
         entropy = -tf.reduce_mean(algorithm.log_prob(tokens))
@@ -173,7 +174,7 @@ def _texts(tokens: tf.Tensor) -> list[str]:
 
 
 def _spread(rewards: Rewards, number: int) -> list[str]:
-    """As many architectures as there are up to a number, evenly over the range of rewards."""
+    """Returns at most `number` architectures, spread evenly over the range of rewards."""
     left, chosen = dict(rewards), []
     if not left:
         return chosen
@@ -192,7 +193,11 @@ def _train(
     run: Run,
     train_alone: TrainAlone,
 ) -> tuple[list[dict], list[dict]]:
-    """Trains the chosen that are left, each in its own folder; returns the good and the failed."""
+    """Trains the chosen architectures that are not done yet, each in a folder of its own.
+
+    Returns:
+        The records of those that have been trained, and of those that failed.
+    """
     space, task, trained, failed = searched.algorithm.space, searched.evaluator.task, [], []
     for number, (text, origin) in enumerate(chosen.items()):
         folder = Run(run.path(f"compare/arc_{number:02d}"))
@@ -214,7 +219,7 @@ def _train(
 
 
 def _left(trained: list[dict], number: int) -> str:
-    """The time left, once there is a training to compute it from."""
+    """Returns the time left in words, once there is a training to compute it from."""
     if not trained:
         return ""
     mean = statistics.fmean(one["seconds"] for one in trained)
@@ -222,7 +227,7 @@ def _left(trained: list[dict], number: int) -> str:
 
 
 def _remove_others(run: Run, plan: dict) -> None:
-    """Removes trainings that were for another comparison than the planned one."""
+    """Removes trainings that belong to a comparison other than the planned one."""
     name = "compare/trained.json"
     if run.path(name).exists() and run.read_json(name) != plan:
         print("compare: another choice of architectures or epochs than before; trains them anew")

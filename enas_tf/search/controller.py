@@ -1,4 +1,4 @@
-"""What the controllers share: drawing and scoring are one program."""
+"""The base of the controllers, in which drawing and scoring architectures are one program."""
 
 from abc import abstractmethod
 from collections.abc import Sequence
@@ -50,7 +50,7 @@ class ControllerConfig:
     init_range: float = option(0.1, "initial weights are uniform between minus and plus this")
 
     def __post_init__(self) -> None:
-        """Raises UserError for values that make no controller."""
+        """Raises UserError for values with which no controller is possible."""
         if self.lstm_size < 1:
             raise UserError(f"controller.lstm_size must be at least 1, got {self.lstm_size}")
         for name in ("baseline_decay", "beta_1"):
@@ -70,15 +70,16 @@ class ControllerConfig:
 
 
 class Draws(NamedTuple):
-    """A batch of architectures with what the controller thinks of them.
+    """A batch of architectures, with the probabilities that the controller gives them.
 
     Attributes:
         tokens: `(n, num_tokens)`, int32.
-        log_prob: `(n,)`, float32, the sum over all choices.
-        log_probs: `(n, num_tokens)`, float32, of each token, given those chosen before it.
-        entropy: `(n,)`, float32, the sum over all choices; no gradient flows through it.
-        penalty: `(n,)`, float32, to be added to the loss as it is; 0 where a space has none.
-        metrics: more that is worth a report, each `(n,)`, float32, by name.
+        log_prob: log-probability, the sum over all choices, `(n,)`, float32.
+        log_probs: log-probability of each token, given those chosen before it,
+            `(n, num_tokens)`, float32.
+        entropy: the sum over all choices, `(n,)`, float32; no gradient flows through it.
+        penalty: a term of the loss, already weighted, `(n,)`, float32; 0 if a space has none.
+        metrics: other metrics to report, by name, each `(n,)`, float32.
     """
 
     tokens: tf.Tensor
@@ -89,7 +90,8 @@ class Draws(NamedTuple):
     metrics: dict[str, tf.Tensor]
 
 
-# A logit; minus infinity times a probability of zero would be no number.
+# The logit of an impossible option. Minus infinity would make `p log p` zero times infinity, which
+# is not a number.
 _NEVER = -1e9
 
 
@@ -97,12 +99,12 @@ class Pick:
     """Makes the choices of a batch of architectures: draws them, or replays given ones.
 
     Args:
-        num_tokens: of an architecture.
-        batch: how many architectures.
-        tokens: `(batch, num_tokens)` to replay, or None to draw.
-        seed: `(2,)`, int32 or int64, of the draws.
-        true_entropy: whether a choice's entropy is that of its distribution; else it is
-            `-p log p` of the value that came.
+        num_tokens: number of tokens of an architecture.
+        batch: number of architectures.
+        tokens: tokens to replay, `(batch, num_tokens)`, or None to draw.
+        seed: seed of the draws, `(2,)`, int32 or int64.
+        true_entropy: whether the entropy of a choice is that of its distribution; otherwise it is
+            `-p log p` of the chosen value.
 
     Attributes:
         penalty: as in `Draws`; a sampling procedure may set it.
@@ -129,28 +131,28 @@ class Pick:
         self.metrics: dict[str, tf.Tensor] = {}
 
     def __call__(self, slot: int, logits: tf.Tensor) -> tf.Tensor:
-        """Makes one choice.
+        """Makes a choice.
 
         Args:
-            slot: which token it is.
+            slot: place of the token to choose.
             logits: `(batch, options)`, float32.
 
         Returns:
-            `(batch,)`, int32.
+            The chosen values, `(batch,)`, int32.
         """
         values = self._values_of([slot], logits)
         self._note([slot], values, tf.expand_dims(logits, 1))
         return tf.squeeze(values, 1)
 
     def several(self, first_slot: int, logits: tf.Tensor) -> tf.Tensor:
-        """Makes choices that do not depend on each other, of as many options each.
+        """Makes choices that do not depend on each other and have equally many options.
 
         Args:
-            first_slot: which token the first one is; the others follow it.
+            first_slot: place of the first token to choose; the others follow it.
             logits: `(batch, choices, options)`, float32.
 
         Returns:
-            `(batch, choices)`, int32.
+            The chosen values, `(batch, choices)`, int32.
         """
         _, choices, options = logits.shape
         slots = range(first_slot, first_slot + choices)
@@ -160,8 +162,13 @@ class Pick:
         return values
 
     def _values_of(self, slots: Sequence[int], logits: tf.Tensor) -> tf.Tensor:
-        """Drawn by logits, `(batch * slots, options)`, or replayed: as many values, int32."""
+        """Returns values that are drawn by logits, `(batch * slots, options)`, or replayed; int32.
+
+        Drawn values are of shape `(batch * slots, 1)`, replayed ones `(batch, slots)`.
+        """
         if self._replayed is None:
+            # Stateless, so that the same seed draws the same architectures; each choice has a seed
+            # of its own.
             seed = self._seeds[slots[0]]
             return tf.random.stateless_categorical(logits, 1, seed, dtype=tf.int32)
         return tf.stack([self._replayed[slot] for slot in slots], axis=1)
@@ -172,9 +179,10 @@ class Pick:
         self._logits.append(logits)
 
     def draws(self) -> Draws:
-        """All choices together; every slot must have been decided."""
+        """Returns all choices together; every slot must have been decided."""
         values = tf.concat(self._values, axis=1)
-        # A slot of fewer options than another is filled up with options of no probability.
+        # Slots with fewer options are padded with options of probability 0, so that one softmax
+        # serves them all.
         most = max(logits.shape[-1] for logits in self._logits)
         padded = [
             tf.pad(logits, [[0, 0], [0, 0], [0, most - logits.shape[-1]]], constant_values=_NEVER)
@@ -198,17 +206,17 @@ class Pick:
 
 
 class Controller(keras.layers.Layer):
-    """Draws architectures, and scores given ones.
+    """Draws architectures and scores given ones.
 
-    A subclass makes its weights in `build` and is one sampling procedure, `decide`.
+    A subclass creates its weights in `build` and defines the sampling procedure in `decide`.
 
     Args:
         space: the space of its architectures.
-        config: the controller's.
+        config: settings of the controller.
     """
 
     true_entropy = False
-    """Whether the authors' code uses the distribution's entropy in this space."""
+    """Whether the authors' code uses the entropy of distributions in this space."""
 
     def __init__(self, space: Space, config: ControllerConfig, **kwargs) -> None:
         super().__init__(dtype="float32", **{"name": "controller", **kwargs})
@@ -231,14 +239,15 @@ class Controller(keras.layers.Layer):
 
     @abstractmethod
     def decide(self, pick: Pick) -> None:
-        """Makes every choice of an architecture by `pick`, in the order of the procedure."""
+        """Makes every choice of an architecture with `pick`, in the order of the procedure."""
 
     def sample(self, n: int | tf.Tensor, seed: tf.Tensor) -> Draws:
         """Draws `n` architectures; the same seed, `(2,)`, draws the same ones."""
         return self._run(n, None, seed)
 
     def score(self, tokens: tf.Tensor) -> Draws:
-        """Log-probability and entropy of given architectures, `(n, num_tokens)`, int32."""
+        """Computes log-probability and entropy of given architectures, `(n, num_tokens)`, int32."""
+        # Nothing is drawn, so the seed does not matter.
         return self._run(tf.shape(tokens)[0], tokens, tf.zeros([2], tf.int32))
 
     def _run(self, batch: int | tf.Tensor, tokens: tf.Tensor | None, seed: tf.Tensor) -> Draws:
@@ -248,25 +257,25 @@ class Controller(keras.layers.Layer):
         return pick.draws()
 
     def step(self, x: tf.Tensor, state: list[tf.Tensor]) -> tuple[tf.Tensor, list[tf.Tensor]]:
-        """One step of the LSTM: its output, `(batch, lstm_size)`, and its new state."""
+        """Takes a step of the LSTM; returns its output, `(batch, lstm_size)`, and its new state."""
         return self._step(x, state)
 
     def add_weights(self, **shapes: tuple[int, ...]) -> None:
-        """Makes a weight of each shape, within the initial range, as the attribute of its name."""
+        """Creates a weight of each shape, within the initial range, and sets it as an attribute."""
         for name, shape in shapes.items():
             weight = self.add_weight(shape=shape, initializer=self.initializer(), name=name)
             setattr(self, name, weight)
 
     def add_attention(self) -> None:
-        """Makes `key_kernel` and the other weights of `attend`."""
+        """Creates `key_kernel` and the other weights of `attend`."""
         size = self.config.lstm_size
         self.add_weights(key_kernel=(size, size), query_kernel=(size, size), attention=(size, 1))
 
     def attend(self, output: tf.Tensor, keys: list[tf.Tensor]) -> tf.Tensor:
-        """Logits of what was decided earlier, `(batch, keys)`.
+        """Computes the logits of earlier decisions by attention, `(batch, keys)`.
 
         Args:
-            output: of the LSTM, `(batch, lstm_size)`.
+            output: output of the LSTM, `(batch, lstm_size)`.
             keys: earlier outputs times `key_kernel`, each `(batch, lstm_size)`.
         """
         query = tf.matmul(output, self.query_kernel)[:, tf.newaxis]
@@ -274,7 +283,7 @@ class Controller(keras.layers.Layer):
         return tf.squeeze(tf.matmul(energies, self.attention), axis=-1)
 
     def squash(self, logits: tf.Tensor, reduce: float = 1.0) -> tf.Tensor:
-        """Logits divided by the temperature, then bounded by the tanh constant over `reduce`."""
+        """Divides logits by the temperature and bounds them by the tanh constant over `reduce`."""
         config = self.config
         if config.temperature:
             logits /= config.temperature

@@ -1,4 +1,4 @@
-"""Derivation: which of the architectures that the controller draws is the best?
+"""Derivation: chooses the best of the architectures that the controller draws.
 
 Reference: Pham et al. 2018, section 2.2.
 """
@@ -27,7 +27,7 @@ class DeriveConfig:
     num_batches: int = option(0, "validation batches to rank them on; 0: the whole split")
 
     def __post_init__(self) -> None:
-        """Raises UserError for numbers that choose nothing."""
+        """Raises UserError for numbers with which no choice is possible."""
         if self.num_samples < 1:
             raise UserError(f"derive.num_samples must be at least 1, got {self.num_samples}")
         if self.num_batches < 0:
@@ -39,17 +39,17 @@ def derive(
 ) -> Arc:
     """Draws architectures from a trained controller and ranks them on the same validation data.
 
-    Leaves all of them in `arcs.json`, best first, and the best one in `arc.txt`. What an earlier,
-    killed call has ranked is not ranked again.
+    Writes all of them to `arcs.json`, best first, and the best one to `arc.txt`. Architectures that
+    an earlier call, which was killed, has rewarded are not rewarded again.
 
     Args:
         searched: the search at its end.
-        config: how many, on how much.
-        run: where the results go.
-        count_params: the parameters of an architecture's final network.
+        config: number of architectures and of validation batches.
+        run: the run that results are written to.
+        count_params: returns the number of weights of an architecture's final network.
 
     Returns:
-        The best one.
+        The best architecture.
     """
     space, arcs = searched.algorithm.space, draw_distinct(searched, config.num_samples)
     kept = KeptRewards(run, "search/derived.jsonl", searched.step)
@@ -72,7 +72,7 @@ def derive(
 def draw_distinct(searched: Searched, wanted: int) -> dict[str, tf.Tensor]:
     """Draws distinct architectures from the controller; returns their tokens by their text.
 
-    They are fewer than wanted where the controller has settled on few.
+    There are fewer than `wanted`, with a warning, if the controller has settled on few.
     """
     found: dict[str, tf.Tensor] = {}
     for block in range(10):

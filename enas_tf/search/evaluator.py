@@ -1,4 +1,4 @@
-"""How good architectures are with the shared weights: the one place where rewards are computed."""
+"""The rewards of architectures with the shared weights, all of which are computed here."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -13,14 +13,14 @@ from enas_tf.training.run_folder import Run, json_line
 
 
 class Evaluator:
-    """Rewards architectures on validation data, with the shared weights as they are.
+    """Rewards architectures on validation data, with the current shared weights.
 
-    A search rewards each on a batch of its own, which is cheap and says enough on average; what
-    ranks architectures rewards all of them on the same data.
+    A search rewards each architecture on a batch of its own, which is cheap and good enough on
+    average; to rank architectures, all of them are rewarded on the same data.
 
     Args:
-        trainer: of the shared weights; its child takes inputs, tokens and `training`.
-        task: gives validation batches, and rewards of its metrics.
+        trainer: trains the shared weights; its child takes inputs, tokens and `training`.
+        task: provides validation batches, and computes rewards from its metrics.
         batch_size: examples in a batch.
     """
 
@@ -32,25 +32,25 @@ class Evaluator:
         self._totals_by_replica = tf.function(self._totals_by_replica, autograph=False)
 
     def shuffled_batches(self, seed: int, first: int, count: int) -> Iterator:
-        """Makes validation batches number `first` to `first + count - 1`, for `rewards`."""
+        """Returns the validation batches `first` to `first + count - 1`, for `rewards`."""
         batches = self.task.reward_batches(
             self._batch_size, seed=seed, steps=range(first, first + count)
         )
         return iter(distribute(self._strategy, lambda shard: batches.shard(shard[1], shard[0])))
 
     def rewards(self, tokens: tf.Tensor, batches: Iterator) -> list[float]:
-        """Rewards each architecture on the next batch; each replica takes one of them.
+        """Rewards each architecture on the next batch; each replica evaluates another one.
 
         Args:
             tokens: `(n, num_tokens)`, int32; `n` must be a multiple of the number of replicas.
-            batches: of `shuffled_batches`.
+            batches: batches that `shuffled_batches` has returned.
         """
         replicas, totals = self._strategy.num_replicas_in_sync, []
         for first in range(0, len(tokens), replicas):
             mine = per_replica(self._strategy, tokens[first : first + replicas])
             totals.append(self._totals_by_replica(next(batches), mine))
         rewards = []
-        # Only now: devices need not wait for the host between two architectures.
+        # Converted only now, so that devices need not wait for the host between two architectures.
         for one in ({name: values.numpy() for name, values in t.items()} for t in totals):
             for replica in range(replicas):
                 mine = {name: float(values[replica]) for name, values in one.items()}
@@ -62,7 +62,7 @@ class Evaluator:
 
         Args:
             tokens: `(num_tokens,)`, int32.
-            num_batches: the first of the split, in order; 0 takes all.
+            num_batches: number of batches to use, from the start of the split; 0 uses all.
         """
         batches = distribute(
             self._strategy,
@@ -79,12 +79,12 @@ class Evaluator:
 
         Args:
             arcs: tokens, `(num_tokens,)`, int32, by the architecture's text.
-            num_batches: as in `reward_on_split`.
-            kept: rewards that are known; gets each new one.
-            label: the progress line's first word.
+            num_batches: as for `reward_on_split`.
+            kept: rewards that are already known; each new one is added.
+            label: first word of the progress line.
 
         Returns:
-            The reward of each, by its text, in the order of `arcs`.
+            The reward of each architecture, by its text, in the order of `arcs`.
         """
         with Progress(len(arcs), "architectures", label) as progress:
             for step, (text, tokens) in enumerate(arcs.items(), 1):
@@ -94,21 +94,22 @@ class Evaluator:
         return {text: kept.rewards[text] for text in arcs}
 
     def _totals_by_replica(self, batch: tuple, tokens) -> dict[str, tf.Tensor]:
-        """The task's totals of each replica's batch and architecture, `(replicas,)`."""
+        """Computes the task's totals of each replica's batch and architecture, `(replicas,)`."""
         totals = self._strategy.run(self._trainer.totals, args=(*batch, tokens))
         return {name: self._strategy.gather(value, axis=0) for name, value in totals.items()}
 
 
 class KeptRewards:
-    """Rewards on the validation split in a file of JSON lines, which outlives a killed process.
+    """Rewards on the validation split, kept in a file of JSON lines in case a process is killed.
 
     Args:
-        run: in whose folder the file is.
-        name: of the file.
-        step: of the search whose weights reward; the file may hold rewards of earlier ones.
+        run: the run whose folder holds the file.
+        name: name of the file.
+        step: step of the search whose weights are used; the file may also hold rewards of earlier
+            steps.
 
     Attributes:
-        rewards: those of this step's weights, by the architecture's text.
+        rewards: the rewards with the weights of this step, by the architecture's text.
     """
 
     def __init__(self, run: Run, name: str, step: int) -> None:
@@ -118,13 +119,13 @@ class KeptRewards:
         self.rewards = {r["arc"]: r["reward"] for r in self._records() if r["step"] == step}
 
     def add(self, text: str, reward: float) -> None:
-        """Adds an architecture's reward, and writes it."""
+        """Adds the reward of an architecture and writes it to the file."""
         record = {"step": self._step, "arc": text, "reward": reward}
         self._run.append_line(self._name, json_line(record))
         self.rewards[text] = reward
 
     def _records(self) -> list[dict]:
-        """What the file holds; the half line of a killed process is dropped from it."""
+        """Reads the file; removes a line from it that a killed process left incomplete."""
         path = self._run.path(self._name)
         if not path.exists():
             return []
@@ -134,7 +135,7 @@ class KeptRewards:
 
 
 def per_replica(strategy: tf.distribute.Strategy, tokens: tf.Tensor):
-    """Gives each replica the architecture in its place in `(replicas, num_tokens)`."""
+    """Gives each replica its own row of `tokens`, `(replicas, num_tokens)`."""
     return strategy.experimental_distribute_values_from_function(
         lambda context: tokens[context.replica_id_in_sync_group]
     )

@@ -1,4 +1,4 @@
-"""What drawn architectures say of their controller: what it prefers, and whether it has learnt."""
+"""Statistics of a controller's draws, which show what it prefers and whether it has learnt."""
 
 import math
 import statistics
@@ -12,27 +12,27 @@ from enas_tf.search.algorithm import Algorithm
 from enas_tf.search.controller import Draws
 from enas_tf.training.session import Session
 
-# Of all drawn ops. A hundred draws hold a hundred ops at least: chance does not come near it.
+# A share of all drawn ops. A hundred draws have at least a hundred ops, so chance is far below it.
 _COLLAPSED_SHARE = 0.95
 
-# In nats. By Pinsker's inequality, the total variation is then at most 0.1: nine of ten draws
-# could be the other distribution's as well.
+# In nats. By Pinsker's inequality, the total variation is then at most 0.1: nine of ten draws could
+# as well come from the other distribution.
 _UNMOVED_DIVERGENCE = 0.02
 
 
 class ControllerMonitor:
-    """Follows what an algorithm comes to draw, and warns of what should not be.
+    """Follows how an algorithm's draws develop, and warns of problems.
 
     Args:
-        algorithm: before it has learnt anything.
-        start: what it drew then; a hundred architectures at least.
-        num_epochs: of the search.
+        algorithm: the algorithm, before it has learnt anything.
+        start: draws from it at this point; at least a hundred architectures.
+        num_epochs: number of epochs of the search.
     """
 
     def __init__(self, algorithm: Algorithm, start: Draws, num_epochs: int) -> None:
         self._algorithm = algorithm
         self._start = start
-        # A controller may need most of a search to leave the start, and then be quick.
+        # Late, since a controller may need most of a search to leave its start, and then be quick.
         self._late_epoch = math.ceil(0.75 * num_epochs) - 1
         self._drawn: Arc | None = None
 
@@ -44,18 +44,18 @@ class ControllerMonitor:
         rewards: Sequence[float],
         uniform: Sequence[float],
     ) -> None:
-        """Records how the controller does, warns where it must, and draws the best architecture.
+        """Records how the controller does, warns of problems, and draws the best architecture.
 
         The record holds `reward`, `best_reward`, `uniform_reward`, `gap` and `gap_error`, the
         number of `distinct` architectures, the `divergence` of the controller's distribution from
-        that at the start, and how often `ops` and `inputs` stand in the architectures.
+        that at the start, and how often each of the `ops` and `inputs` occurs.
 
         Args:
-            session: the search's.
-            epoch: the one that ends.
-            arcs: drawn just now; a hundred at least.
-            rewards: of the first of them.
-            uniform: as many rewards of uniform draws, as `gap` takes them.
+            session: session of the search.
+            epoch: the epoch that has ended.
+            arcs: architectures drawn just now, at least a hundred.
+            rewards: rewards of the first of them.
+            uniform: as many rewards of uniform draws, as for `gap`.
         """
         now = self._algorithm.log_prob(self._start.tokens)
         moved = divergence(self._start.log_prob.numpy(), now.numpy())
@@ -77,7 +77,7 @@ class ControllerMonitor:
         best = arcs[rewards.index(max(rewards))]
         if best != self._drawn:
             from enas_tf.reporting.drawing import (
-                figure,  # matplotlib, half a second of a search's start
+                figure,  # imported late: matplotlib would delay each start by half a second
             )
 
             session.metrics.draw(
@@ -88,7 +88,7 @@ class ControllerMonitor:
     def _warnings(
         self, epoch: int, moved: float, ops: Mapping[str, int], state: dict
     ) -> Iterator[str]:
-        """What a user should know of a controller that is meant to learn, each once."""
+        """Yields warnings about a controller that is meant to learn, each only once."""
         if not self._algorithm.learns:
             return
         op = max(ops, key=ops.get)
@@ -111,26 +111,27 @@ class ControllerMonitor:
 
 
 def count_ops(space: Space, arcs: Iterable[Arc]) -> dict[str, int]:
-    """How often each op of a space stands in architectures, by its name."""
+    """Counts how often each op of a space occurs in architectures, by its name."""
     counts = Counter(op for arc in arcs for op in arc.ops)
     return {name: counts[op] for op, name in enumerate(space.ops)}
 
 
 def count_inputs(space: Space, arcs: Iterable[Arc]) -> dict[str, int]:
-    """How often each entry of a space is chosen as an input in architectures, by its name."""
+    """Counts how often each entry of a space is chosen as an input, by its name."""
     counts = Counter(entry for arc in arcs for entry in arc.inputs)
     return {name: counts[entry] for entry, name in enumerate(space.entries)}
 
 
 def gap(rewards: Sequence[float], uniform: Sequence[float]) -> dict[str, float]:
-    """By how much the rewards of drawn architectures exceed those of uniform draws.
+    """Computes by how much the rewards of drawn architectures exceed those of uniform draws.
 
     Args:
-        rewards: at least two.
-        uniform: as many; each on the data of the reward in its place.
+        rewards: rewards of drawn architectures, at least two.
+        uniform: as many rewards of uniform draws, each on the same data as the reward in its
+            place.
 
     Returns:
-        `gap`, the mean of the differences, and `gap_error`, its standard error.
+        `gap`, the mean of the differences, and `gap_error`, the standard error of this mean.
     """
     differences = [mine - other for mine, other in zip(rewards, uniform, strict=True)]
     error = statistics.stdev(differences) / math.sqrt(len(differences))
@@ -138,14 +139,14 @@ def gap(rewards: Sequence[float], uniform: Sequence[float]) -> dict[str, float]:
 
 
 def divergence(start: np.ndarray, now: np.ndarray) -> float:
-    """The Kullback-Leibler divergence of a distribution from an earlier one of its own, in nats.
+    """Estimates the Kullback-Leibler divergence of a distribution from its start, in nats.
 
-    Estimated by the mean of `r - 1 - log r`, where `r` is a draw's probability now over that at
-    the start: with less noise than the mean of `-log r`, and 0 where nothing has changed.
+    The estimate is the mean of `r - 1 - log r`, where `r` is the probability of a draw now over
+    that at the start. It has less noise than the mean of `-log r`, and is 0 if nothing has changed.
 
     Args:
         start: log-probabilities of draws when they were drawn, `(n,)`.
-        now: those of the same draws now.
+        now: log-probabilities of the same draws now, `(n,)`.
     """
     log_ratios = np.asarray(now, np.float64) - start
     return float(np.mean(np.expm1(log_ratios) - log_ratios))

@@ -1,4 +1,4 @@
-"""What REINFORCE and PPO share: a controller that Adam trains, and a moving-average baseline."""
+"""The base of REINFORCE and PPO: a controller trained by Adam, and a moving-average baseline."""
 
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
@@ -16,10 +16,10 @@ from enas_tf.training.checkpoints import named_slots, named_weights
 class PolicyGradient(Algorithm):
     """Trains a controller; holds its optimizer and its baseline.
 
-    A subclass is one loss, and how often Adam follows its gradient in `_learn`.
+    A subclass defines, in `_learn`, a loss and how often Adam follows its gradient.
 
     Args:
-        controller: whose weights are trained.
+        controller: the controller to train.
     """
 
     learns = True
@@ -39,51 +39,51 @@ class PolicyGradient(Algorithm):
     def make(
         cls, controller: type[Controller], space: Space, config: ControllerConfig
     ) -> "PolicyGradient":
-        """Makes the controller, and the algorithm that trains it."""
+        """Makes a controller and the algorithm that trains it."""
         return cls(controller(space, config))
 
     @property
     def variables(self) -> Mapping[str, tf.Variable]:
-        """All that an exact resume needs, by name: of controller, Adam and baseline."""
+        """The variables that an exact resume needs, by name: of controller, Adam and baseline."""
         weights = named_weights("controller", self.controller.variables)
         slots = named_slots("controller_optimizer", self.optimizer, weights)
         named = {name: variable.value for name, variable in {**weights, **slots}.items()}
         return named | {"baseline": self.baseline.value}
 
     def propose(self, n: int, seed: Sequence[int]) -> Draws:
-        """Draws `n` architectures from the controller as it is now."""
+        """Draws `n` architectures from the current controller."""
+        # On the host, as `Algorithm` explains; `n` is a tensor, so that one trace serves any `n`.
         with tf.device("CPU:0"):
-            # The number is a tensor, so that the function is traced once.
             return self._sample(tf.constant(n), tf.constant(seed))
 
     def feedback(self, tokens: tf.Tensor, rewards: Sequence[float]) -> dict[str, tf.Tensor]:
         """Updates the controller; see `Algorithm.feedback`.
 
-        A reward includes the entropy's share, and the loss the controller's own penalty.
+        The weighted entropy is added to each reward, and the controller's penalty to the loss.
 
         Args:
-            tokens: drawn from the controller as it is now.
-            rewards: of these.
+            tokens: tokens drawn from the current controller.
+            rewards: the rewards of these architectures.
 
         Returns:
-            Means over the architectures; `reward` is without the entropy's share.
+            Means over the architectures; `reward` does not include the entropy.
         """
         with tf.device("CPU:0"):
             return self._learn(tf.constant(tokens), tf.constant(rewards, tf.float32))
 
     def log_prob(self, tokens: tf.Tensor) -> tf.Tensor:
-        """Computes the log-probabilities, `(n,)`, that the controller gives architectures."""
+        """Computes the controller's log-probabilities of architectures, `(n,)`."""
         with tf.device("CPU:0"):
             return self.controller.score(tokens).log_prob
 
     @abstractmethod
     def _learn(self, tokens: tf.Tensor, rewards: tf.Tensor) -> dict[str, tf.Tensor]:
-        """Updates the controller by tokens, `(n, num_tokens)`, and rewards, `(n,)`, float32."""
+        """Updates the controller from tokens, `(n, num_tokens)`, and rewards, `(n,)`, float32."""
 
     def _advance_baseline(
         self, draws: Draws, rewards: tf.Tensor
     ) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
-        """Takes rewards in, once an update and before Adam's first step of it.
+        """Adds rewards to the baseline; called once per update, before its first step of Adam.
 
         Returns:
             The advantages of the architectures, `(n,)`; and the metrics that do not depend on the
@@ -102,17 +102,19 @@ class PolicyGradient(Algorithm):
         }
 
     def _descend(self, tape: tf.GradientTape, loss: tf.Tensor) -> tf.Tensor:
-        """Applies the gradient of the loss; returns its norm."""
+        """Applies the gradient of the loss and returns its norm."""
         variables = self.controller.trainable_variables
         gradients = tape.gradient(
             loss,
             [variable.value for variable in variables],
-            # A single layer has no skip connections, and so no use for the attention's weights.
+            # In a network of one layer, without skips, attention's weights are not used.
             unconnected_gradients=tf.UnconnectedGradients.ZERO,
         )
-        # As the authors report it: of an embedding's slices, even where several are of one row.
+        # As the authors report it: an embedding's slices count one by one, even if several belong
+        # to the same row.
         norm = tf.linalg.global_norm(gradients)
-        # Keras' Adam would square these slices one by one, not their sum.
+        # Made dense, since Keras' Adam would square slices of the same row one by one, not their
+        # sum.
         gradients = [tf.convert_to_tensor(gradient) for gradient in gradients]
         self.optimizer.apply(gradients, variables)
         return norm

@@ -1,4 +1,4 @@
-"""PPO: several steps on the same architectures, none of which strays far from what drew them.
+"""PPO: takes several steps on the same architectures, but not far from the policy that drew them.
 
 Reference: Schulman et al., "Proximal Policy Optimization Algorithms", 2017, equation 7; the PPO
 strategy of NNI, which takes four epochs over each batch of architectures.
@@ -10,19 +10,20 @@ from enas_tf.search.policy_gradient import PolicyGradient
 
 
 class Ppo(PolicyGradient):
-    """Takes `ppo_epochs` steps of Adam an update.
+    """Takes `ppo_epochs` steps of Adam in each update.
 
-    Each choice of an architecture is an action with a ratio of its own, its probability now over
-    that when it was drawn; all choices of an architecture share its advantage. The first step's
-    gradient, where all ratios are 1, is REINFORCE's.
+    Each choice of an architecture is an action with its own ratio: its probability now over that
+    when it was drawn. All choices of an architecture share its advantage. In the first step all
+    ratios are 1, and the gradient is that of REINFORCE.
 
     Args:
-        controller: whose weights are trained.
+        controller: the controller to train.
     """
 
     def _learn(self, tokens: tf.Tensor, rewards: tf.Tensor) -> dict[str, tf.Tensor]:
         start, advantages, metrics = self._judge(tokens, rewards)
-        # Called once an epoch, and not unrolled: a graph as small as REINFORCE's starts as fast.
+        # Steps are calls of one function and not unrolled: the graph is as small as REINFORCE's,
+        # and starts as fast.
         steps = [self._step(tokens, start, advantages) for _ in range(self.config.ppo_epochs)]
         return {name: tf.reduce_mean([step[name] for step in steps]) for name in steps[0]} | metrics
 
@@ -30,7 +31,7 @@ class Ppo(PolicyGradient):
     def _judge(
         self, tokens: tf.Tensor, rewards: tf.Tensor
     ) -> tuple[tf.Tensor, tf.Tensor, dict[str, tf.Tensor]]:
-        """Scores the architectures by the controller that drew them.
+        """Scores the architectures with the controller that drew them.
 
         Returns:
             The log-probability of each choice, `(n, num_tokens)`; the advantages, `(n,)`; and the
@@ -58,16 +59,16 @@ class Ppo(PolicyGradient):
 
 
 def clipped_surrogate(ratios: tf.Tensor, advantages: tf.Tensor, clip: float) -> tf.Tensor:
-    """Computes the gain that PPO climbs, `min(r A, clip(r, 1 - clip, 1 + clip) A)`.
+    """Computes the gain that PPO maximises, `min(r A, clip(r, 1 - clip, 1 + clip) A)`.
 
-    The minimum is what makes it a lower bound: a choice that has moved far enough in the direction
-    of its advantage gains nothing more, so that its gradient is 0; one that has moved the wrong way
-    is pulled back however far it is.
+    The minimum makes it a lower bound: a choice that has moved far enough in the direction of its
+    advantage gains nothing more, so that its gradient is 0; one that has moved the wrong way is
+    pulled back however far it is.
 
     Args:
-        ratios: of probabilities, now over when the choices were drawn.
-        advantages: of a shape that broadcasts with the ratios'.
-        clip: how far from 1 a ratio may gain.
+        ratios: ratios of each choice's probability now to that when it was drawn.
+        advantages: advantages, with a shape that broadcasts with that of the ratios.
+        clip: how far from 1 a ratio may move and still gain.
     """
     bounded = tf.clip_by_value(ratios, 1 - clip, 1 + clip)
     return tf.minimum(ratios * advantages, bounded * advantages)

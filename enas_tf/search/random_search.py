@@ -17,14 +17,14 @@ from enas_tf.search.controller import Controller, ControllerConfig, Draws, Pick
 class RandomSearch(Algorithm):
     """Draws all architectures of a space with the same probability, whatever their rewards.
 
-    It has no weights. It keeps the moving average of rewards, which shows beside a controller's how
-    far the shared weights alone have come.
+    It has no weights. It keeps the moving average of rewards: compared with that of a controller,
+    it shows how far the shared weights alone have come.
 
     Args:
-        space: of the architectures.
-        config: of entropy and baseline.
-        true_entropy: whether the controller of this space reports its distributions' entropy, so
-            that both report the same quantity.
+        space: the space of the architectures.
+        config: settings of entropy and baseline.
+        true_entropy: whether the controller of this space reports the entropy of its
+            distributions, so that both report the same quantity.
     """
 
     learns = False
@@ -40,22 +40,22 @@ class RandomSearch(Algorithm):
     def make(
         cls, controller: type[Controller], space: Space, config: ControllerConfig
     ) -> "RandomSearch":
-        """Makes no controller."""
+        """Makes a random search, which has no controller."""
         return cls(space, config, controller.true_entropy)
 
     @property
     def variables(self) -> Mapping[str, tf.Variable]:
-        """All that an exact resume needs, by name: the baseline, and how many updates it has."""
+        """The variables that an exact resume needs, by name: the baseline and its update count."""
         return {"baseline": self._baseline.value, "updates": self._updates}
 
     def propose(self, n: int, seed: Sequence[int]) -> Draws:
         """Draws `n` architectures uniformly."""
+        # On the host, as `Algorithm` explains; `n` is a tensor, so that one trace serves any `n`.
         with tf.device("CPU:0"):
-            # The number is a tensor, so that the function is traced once.
             return self._sample(tf.constant(n), None, tf.constant(seed))
 
     def feedback(self, tokens: tf.Tensor, rewards: Sequence[float]) -> dict[str, tf.Tensor]:
-        """Reports what a controller that trains would report, and moves the baseline alone."""
+        """Reports the metrics of a trained controller, but updates only the baseline."""
         with tf.device("CPU:0"):
             return self._report(tf.constant(tokens), tf.constant(rewards, tf.float32))
 
@@ -85,7 +85,7 @@ class RandomSearch(Algorithm):
         return self._draw(tf.shape(tokens)[0], tokens, tf.zeros([2], tf.int32))
 
     def _draw(self, n: int | tf.Tensor, tokens: tf.Tensor | None, seed: tf.Tensor) -> Draws:
-        """Draws architectures, or replays given ones, by choices of equal logits."""
+        """Draws architectures, or replays given ones, by choices with equal logits."""
         pick = Pick(len(self.space.sizes), n, tokens, seed, self._true_entropy)
         for slot, size in enumerate(self.space.sizes):
             pick(slot, tf.zeros([n, size]))

@@ -1,4 +1,4 @@
-"""REINFORCE with a moving-average baseline: how rewards train a controller.
+"""REINFORCE with a moving-average baseline, which trains a controller from rewards.
 
 Reference: Williams, "Simple statistical gradient-following algorithms", 1992; Pham et al. 2018,
 section 2.2; `build_trainer` of the authors' controllers.
@@ -10,14 +10,14 @@ from enas_tf.search.policy_gradient import PolicyGradient
 
 
 class Reinforce(PolicyGradient):
-    """Takes one step of Adam an update.
+    """Takes one step of Adam in each update.
 
     The loss is the mean over the architectures of `-log_prob * (reward - baseline) + penalty`,
-    where the reward includes the entropy's share, the baseline has taken in this reward already,
-    and the penalty is the controller's own.
+    where the reward includes the weighted entropy, the baseline already includes this reward, and
+    the penalty is the controller's own.
 
     Args:
-        controller: whose weights are trained.
+        controller: the controller to train.
     """
 
     @tf.function(autograph=False)

@@ -1,4 +1,4 @@
-"""The search: shared weights and controller are trained in turns.
+"""The search, which trains shared weights and controller in turns.
 
 Reference: Pham et al. 2018, section 2.2.
 """
@@ -27,11 +27,12 @@ from enas_tf.training.epochs import TrainingEpochs
 from enas_tf.training.run_folder import Run
 from enas_tf.training.session import Schedule, Session, Stage
 
-# Draws after each epoch: so many are rewarded, and more, which cost nothing, are counted.
+# Draws after each epoch: these many are rewarded; more are counted, which costs next to nothing.
 _REPORTED_ARCS = 10
 _COUNTED_ARCS = 100
 
-# Streams of random numbers; each is counted up by steps, so that a resumed run draws the same.
+# Streams of random numbers. The numbers of a stream depend on a counter alone, so that a resumed
+# run draws the same ones with no state but its step.
 _CHILD_DRAWS, _UPDATE_DRAWS, _REPORT_DRAWS, _DERIVE_DRAWS = range(4)
 
 
@@ -51,7 +52,7 @@ class SearchConfig:
     )
 
     def __post_init__(self) -> None:
-        """Raises UserError for numbers that make no search."""
+        """Raises UserError for numbers with which no search is possible."""
         for name in ("num_epochs", "batch_size", "updates_per_epoch", "arcs_per_update"):
             if getattr(self, name) < 1:
                 raise UserError(f"search.{name} must be at least 1, got {getattr(self, name)}")
@@ -59,7 +60,7 @@ class SearchConfig:
             raise UserError(f"search.max_steps must not be negative, got {self.max_steps}")
 
     def check_replicas(self, count: int) -> None:
-        """Raises UserError where so many replicas cannot share the rewards of an update."""
+        """Raises UserError if `count` replicas cannot share the rewards of an update equally."""
         if self.arcs_per_update % count:
             more = -(-self.arcs_per_update // count) * count
             raise UserError(
@@ -80,22 +81,22 @@ class ImageSearchConfig(SearchConfig):
     cutout: int = option(0, "side of the cutout square in the search, in pixels; 0: none")
 
     def __post_init__(self) -> None:
-        """Raises UserError for numbers that make no search."""
+        """Raises UserError for numbers with which no search is possible."""
         super().__post_init__()
         if self.cutout < 0:
             raise UserError(f"search.cutout must not be negative, got {self.cutout}")
 
 
 class Search:
-    """A search's parts, and what they do in each epoch.
+    """A search: its parts, and what they do in each epoch.
 
     Args:
-        trainer: of the shared weights; its child takes inputs, tokens and `training`.
+        trainer: trains the shared weights; its child takes inputs, tokens and `training`.
         algorithm: proposes architectures and learns from their rewards.
-        task: the data, losses and rewards.
-        config: the search's.
-        rng: of the supernet's dropout.
-        seed: of all that is drawn.
+        task: defines data, losses and rewards.
+        config: settings of the search.
+        rng: random numbers of the supernet's dropout.
+        seed: seed of all random numbers.
     """
 
     def __init__(
@@ -117,18 +118,18 @@ class Search:
         self._first_seed = seed
         self.epochs = TrainingEpochs(trainer, task, config, rng, seed)
         self.evaluator = Evaluator(trainer, task, config.batch_size)
-        # Raises now, not after an epoch, where the validation split is too small.
+        # If the validation split is too small, this raises now and not after an epoch.
         self.evaluator.shuffled_batches(self.epochs.seed, 0, 1)
         self._steps_done = 0
 
     @property
     def variables(self) -> Mapping[str, tf.Variable]:
-        """All that an exact resume needs, by name."""
+        """The variables that an exact resume needs, by name."""
         return {**self.trainer.variables, **self.algorithm.variables}
 
     def run(self, run: Run) -> None:
-        """Searches to the end, from the last checkpoint on; leaves all in `search/`."""
-        # Before a checkpoint is restored: what is proposed before anything is learnt.
+        """Searches to the end, starting from the last checkpoint; writes its files to `search/`."""
+        # Drawn before a checkpoint is restored, when the algorithm has learnt nothing yet.
         start = self._draw(_COUNTED_ARCS, _REPORT_DRAWS, 0)
         monitor = ControllerMonitor(self.algorithm, start, self.config.num_epochs)
         schedule = Schedule(
@@ -155,7 +156,7 @@ class Search:
         """Restores the newest checkpoint of a search.
 
         Raises:
-            UserError: there is none.
+            UserError: there is no checkpoint.
         """
         stored = Checkpoints(run.path("search/checkpoints"), self.variables).restore()
         if stored is None:
@@ -164,7 +165,7 @@ class Search:
         self._steps_done = stored["step"]
 
     def searched(self) -> Searched:
-        """Returns what the search has come to, after `run` or `restore`."""
+        """Returns the result of the search, after `run` or `restore`."""
         return Searched(
             self.algorithm,
             self.evaluator,
@@ -174,11 +175,14 @@ class Search:
         )
 
     def _draw(self, n: int, stream: int, count: int) -> Draws:
-        """Proposes `n` architectures, others for each stream and count."""
+        """Proposes `n` architectures, different ones for each stream and count."""
+        # There are four streams, so that no two pairs of seed and stream share a number.
         return self.algorithm.propose(n, [4 * self.epochs.seed + stream, count])
 
     def _train_child(self, session: Session, epoch: int, steps: range) -> None:
-        """Trains the shared weights for the steps of an epoch that are left."""
+        """Trains the shared weights for the remaining steps of an epoch."""
+        # Drawn for the whole epoch, even if steps are done already, so that a resumed run gets the
+        # same architectures.
         arcs = self._replicas if self.config.arcs_per_step == "replica" else 1
         tokens = self._draw(self.epochs.steps_per_epoch * arcs, _CHILD_DRAWS, epoch).tokens
 
@@ -189,9 +193,9 @@ class Search:
         self.epochs.run(session, "child", epoch, steps, of_step)
 
     def _train_controller(self, session: Session, epoch: int, updates: range) -> None:
-        """Makes the controller's updates of an epoch that are left."""
+        """Makes the remaining updates of the controller in an epoch."""
         n = self.config.arcs_per_update
-        # The report at each epoch's end takes batches of its own.
+        # The report at the end of each epoch uses batches of its own, which are left out here.
         first = (epoch * self.config.updates_per_epoch + updates.start) * n
         first += epoch * _REPORTED_ARCS
         batches = self.evaluator.shuffled_batches(self.epochs.seed, first, n * len(updates))
@@ -207,7 +211,7 @@ class Search:
             )
 
     def _report(self, session: Session, epoch: int, run: Run, monitor: ControllerMonitor) -> None:
-        """Reports how the controller does, beside uniform draws.
+        """Reports how the controller does, compared with uniform draws.
 
         Adds ten of its architectures and their rewards to `search/arcs.jsonl`.
         """
@@ -216,7 +220,8 @@ class Search:
         tokens = self._draw(max(n, _COUNTED_ARCS), _REPORT_DRAWS, epoch).tokens
         updates = (epoch + 1) * self.config.updates_per_epoch
         first = updates * self.config.arcs_per_update + epoch * _REPORTED_ARCS
-        # Both on the same batches, so that the gap does not depend on how hard these are.
+        # Both are rewarded on the same batches, so that the gap does not depend on how hard these
+        # are.
         rewards, uniform = (
             self.evaluator.rewards(some, self.evaluator.shuffled_batches(seed, first, n))
             for some in (tokens[:n], draw_uniformly(space, n, random.Random(f"{seed} {epoch}")))

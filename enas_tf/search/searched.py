@@ -1,4 +1,4 @@
-"""What a search has come to, as derivation and comparison take it."""
+"""The result of a search, which derivation and comparison start from."""
 
 import random
 from collections.abc import Callable
@@ -16,12 +16,13 @@ class Searched:
     """A search at some step.
 
     Attributes:
-        algorithm: as far as it has learnt.
-        evaluator: rewards with the shared weights as far as they are trained.
-        draw: from a number of architectures and a block's number, as many architectures of the
-            algorithm that the search has not drawn: tokens, `(n, num_tokens)`, int32.
-        step: of the search.
-        seed: of the search.
+        algorithm: the algorithm, with what it has learnt so far.
+        evaluator: computes rewards with the shared weights as they are at this step.
+        draw: a function of a number of architectures, `n`, and the number of a block. Draws the
+            block from the algorithm, with random numbers that the search has not used; returns
+            tokens, `(n, num_tokens)`, int32.
+        step: step of the search.
+        seed: seed of the search.
     """
 
     algorithm: Algorithm

@@ -1,31 +1,32 @@
-"""What the rewards of a comparison with chance say, and how surely."""
+"""The statistics of a comparison with chance, with their uncertainty."""
 
 import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-# Of the interval of the difference; a correlation counts as more than chance by the same measure.
+# The confidence level of the difference's interval, and of whether a correlation is significant.
 _LEVEL = 0.95
 
 Rewards = Mapping[str, float]
-"""Architectures' rewards by their text."""
+"""The rewards of architectures, by their text."""
 
 
 def difference(
     controller: Sequence[float], uniform: Sequence[float], seed: int
 ) -> dict[str, float]:
-    """The controller's mean reward less that of uniform draws.
+    """Computes the mean reward of the controller minus that of uniform draws.
 
     Args:
-        controller: the reward of each draw of the controller.
-        uniform: the same of uniform draws.
-        seed: of the resampling.
+        controller: the reward of each draw from the controller.
+        uniform: the reward of each uniform draw.
+        seed: seed of the resampling.
 
     Returns:
-        The `mean`; and `low` and `high`, the ends of its 95 % bootstrap interval (percentiles).
+        The `mean` difference; and `low` and `high`, the ends of its 95 % bootstrap interval
+        (percentiles).
     """
-    from scipy import stats  # half a second, which a search does not need
+    from scipy import stats  # imported late: it takes half a second, and a search needs none of it
 
     samples = [np.array(rewards) for rewards in (controller, uniform)]
 
@@ -44,10 +45,9 @@ def difference(
 
 
 def rank_correlation(trained: list[dict]) -> dict[str, float]:
-    """Kendall's `tau` and its `p_value` between shared-weight and stand-alone rewards.
+    """Computes Kendall's `tau` and its `p_value` between shared-weight and stand-alone rewards.
 
-    Both are not a number where there are no two architectures, or all rewards of one kind are
-    equal.
+    Both are NaN if there are fewer than two architectures or all rewards of one kind are equal.
     """
     from scipy import stats
 
@@ -59,7 +59,7 @@ def rank_correlation(trained: list[dict]) -> dict[str, float]:
 
 
 def difference_in_words(result: Mapping) -> str:
-    """What the rewards with shared weights say of the controller, with the uncertainty."""
+    """Describes what rewards with shared weights say about the controller, with uncertainty."""
     gap, controller, uniform = (result[n] for n in ("difference", "controller", "uniform"))
     text = (
         f"The controller's architectures reach a reward of {controller['mean']:.4f} on average, "
@@ -78,7 +78,7 @@ def difference_in_words(result: Mapping) -> str:
 
 
 def ranks_in_words(result: Mapping) -> str:
-    """Whether shared-weight rewards rank architectures as trainings from scratch do."""
+    """Describes whether shared-weight rewards rank architectures as trainings from scratch do."""
     tau, p_value = (result["rank_correlation"][name] for name in ("tau", "p_value"))
     epochs, number = result["config"]["epochs"], len(result["trained"])
     if number < 2:

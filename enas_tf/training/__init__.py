@@ -1,1 +1,1 @@
-"""Training of a network's weights, and all that a long run needs beside it."""
+"""Training of a network's weights, and everything else that a long run needs."""

@@ -1,4 +1,4 @@
-"""Checkpoints that a killed process cannot leave half written."""
+"""Checkpoints, which a killed process never leaves half written."""
 
 import json
 import re
@@ -13,34 +13,35 @@ import tensorflow as tf
 from enas_tf.core.errors import UserError, one_line
 
 FORMAT = 2
-"""How checkpoints are written, as `state.json` says.
+"""The format of checkpoints, which `state.json` records.
 
-Format 1, which did not say so, named variables by their places.
+Format 1, which did not record it, named variables by their places.
 """
 
 _KEPT = 2
 _STEP = "step"
 
-# What reading a damaged checkpoint raises; an IndexError where TensorFlow's file is cut short.
+# The errors that a damaged checkpoint raises; IndexError if TensorFlow's file is cut short.
 _DAMAGE = (OSError, ValueError, IndexError, AssertionError, tf.errors.OpError)
 
 
 class OtherFormat(UserError):
-    """A checkpoint that another version of the project has written."""
+    """Raised for a checkpoint that a version of the project with another format has written."""
 
 
 def named_weights(group: str, weights: Iterable[keras.Variable]) -> dict[str, keras.Variable]:
-    """Returns weights by names that say what each is: the names of its layers, and its own.
+    """Returns weights by name: the names of a weight's layers, then its own.
 
-    Layers without a name of their own are numbered by Keras, over all that a process makes. So that
-    names are the same in every process, the numbers of each kind count from the first one here.
+    Keras numbers layers without a name of their own, over all layers that a process creates. To
+    make names the same in every process, each kind of layer is numbered anew, from its first one
+    among the given weights.
 
     Args:
-        group: begins each name, such as `child`.
-        weights: of a network or a controller.
+        group: prefix of each name, such as `child`.
+        weights: the weights of a network or a controller.
 
     Raises:
-        ValueError: two weights would have one name.
+        ValueError: two weights would have the same name.
     """
     weights = list(weights)
     firsts: dict[str, int] = {}
@@ -66,17 +67,17 @@ def named_weights(group: str, weights: Iterable[keras.Variable]) -> dict[str, ke
 def named_slots(
     group: str, optimizer: keras.optimizers.Optimizer, weights: Mapping[str, keras.Variable]
 ) -> dict[str, keras.Variable]:
-    """Returns an optimizer's variables by names: each slot's by its weight, such as a momentum.
+    """Returns an optimizer's variables by name; a slot, such as a momentum, is named by its weight.
 
     Args:
-        group: begins each name, such as `optimizer`.
-        optimizer: built.
-        weights: what it trains, by the names of `named_weights`.
+        group: prefix of each name, such as `optimizer`.
+        optimizer: an optimizer that has been built.
+        weights: the weights that it trains, by the names that `named_weights` returns.
 
     Raises:
-        ValueError: two variables would have one name.
+        ValueError: two variables would have the same name.
     """
-    # Keras calls a slot by its weight's path, without slashes.
+    # Keras names a slot by its weight's path, with underscores in place of slashes.
     names = {weight.path.replace("/", "_"): name for name, weight in weights.items()}
     named = {}
     for variable in optimizer.variables:
@@ -93,21 +94,21 @@ def named_slots(
 
 
 def _split_number(name: str) -> tuple[str, int]:
-    """Splits a name from the number after it, 0 where there is none."""
+    """Splits a name from the number after it; the number is 0 if there is none."""
     base, number = re.fullmatch(r"(.+?)(?:_(\d+))?", name).groups()
     return base, int(number or 0)
 
 
 class Checkpoints:
-    """The checkpoints of a phase: all variables and a few plain numbers, by kind and step.
+    """The checkpoints of a phase, by kind and step; each holds all variables and a plain state.
 
-    Each is a folder of its own, written aside and renamed. Those of the kind that `save` writes
-    and `restore` reads are for going on; the newest two of them are kept.
+    Each is a folder of its own, written under another name and then renamed. Checkpoints of the
+    kind that `save` writes and `restore` reads are for resuming; the newest two of them are kept.
 
     Args:
-        folder: where they lie; made where it is missing.
-        variables: all that a checkpoint holds, by name. Every one is named, since
-            `tf.train.Checkpoint` overlooks Keras layers that lie in plain lists.
+        folder: the folder that holds them; created if it is missing.
+        variables: all variables of a checkpoint, by name. They are named one by one, since
+            `tf.train.Checkpoint` overlooks Keras layers in plain lists.
     """
 
     def __init__(self, folder: Path, variables: Mapping[str, tf.Variable]) -> None:
@@ -115,7 +116,11 @@ class Checkpoints:
         self._checkpoint = tf.train.Checkpoint(variables=dict(variables))
 
     def save(self, step: int, state: Mapping[str, object]) -> None:
-        """Writes the variables and `state`, which JSON must be able to hold.
+        """Writes a checkpoint to resume from, and removes all but the newest two.
+
+        Args:
+            step: number of steps that have been taken.
+            state: further values, which must be representable in JSON.
 
         Raises:
             UserError: the folder cannot be written, or the disk is full.
@@ -125,20 +130,22 @@ class Checkpoints:
             shutil.rmtree(path, ignore_errors=True)
 
     def keep_only(self, kind: str, step: int) -> None:
-        """Removes all checkpoints of a kind but the one of a step."""
+        """Removes all checkpoints of a kind except that of a step."""
         for path in self._paths(kind):
             if path != self._path(kind, step):
                 shutil.rmtree(path, ignore_errors=True)
 
     def write(self, kind: str, step: int, state: Mapping[str, object]) -> None:
-        """Writes a checkpoint of any kind, in place of an earlier one of the same step.
+        """Writes a checkpoint of any kind; replaces an earlier one of the same step.
 
         Raises:
-            UserError: as `save`.
+            UserError: as for `save`.
         """
         path = self._path(kind, step)
+        # Written under a hidden name and renamed when it is whole: a killed process leaves either
+        # the whole checkpoint or none of this name.
         aside, old = (path.with_name(f".{path.name}.{end}") for end in ("tmp", "old"))
-        # What killed processes have left.
+        # Leftovers of killed processes.
         for left in self.folder.glob(".*"):
             shutil.rmtree(left, ignore_errors=True)
         try:
@@ -157,15 +164,15 @@ class Checkpoints:
             ) from error
 
     def restore(self) -> dict | None:
-        """Restores the newest checkpoint that can be read.
+        """Restores the newest readable checkpoint that `save` has written.
 
-        One that cannot is renamed out of the way with a warning, and the one before is taken.
+        A checkpoint that cannot be read is renamed, with a warning, and the one before it is tried.
 
         Returns:
-            Its state, or None if there is no checkpoint.
+            The state of the checkpoint, or None if there is no checkpoint.
 
         Raises:
-            OtherFormat: the newest one is another version's.
+            OtherFormat: the newest readable one has the format of another version.
             UserError: there are checkpoints, but none can be read.
         """
         paths = self._paths(_STEP)
@@ -186,11 +193,11 @@ class Checkpoints:
         return None
 
     def read_newest(self, kind: str) -> dict:
-        """Restores the newest checkpoint of a kind; returns its state.
+        """Restores the newest checkpoint of a kind and returns its state.
 
         Raises:
-            UserError: there is none, or it is damaged, of another version, or holds other
-                variables.
+            UserError: there is none, or it is damaged, has the format of another version, or
+                holds other variables.
         """
         paths = self._paths(kind)
         if not paths:

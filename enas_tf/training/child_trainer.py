@@ -1,4 +1,4 @@
-"""One step of SGD on a child's weights, and its evaluation; search and training share it."""
+"""A step of SGD on a child's weights, and the child's evaluation, for search and training."""
 
 import math
 from collections.abc import Callable, Mapping
@@ -18,19 +18,19 @@ from enas_tf.training.optimizers import NesterovSGD
 Batches = tf.data.Dataset | tf.distribute.DistributedDataset
 
 Forward = Callable[..., Any]
-"""`forward(inputs, *extra, training=...)`: a child's outputs as its task takes them."""
+"""A function `forward(inputs, *extra, training=...)`; returns a child's outputs for its task."""
 
 
 class ChildTrainer:
     """Trains a child's weights on all replicas of a strategy.
 
-    To be made within the strategy's scope, after the child.
+    Create it within the strategy's scope, after the child.
 
     Args:
-        child: whose weights are trained.
+        child: the network whose weights are trained.
         forward: runs the child.
-        task: gives loss and metrics.
-        config: of learning rate, momentum, weight decay and clipping.
+        task: defines loss and metrics.
+        config: learning rate, momentum, weight decay and clipping.
         jit_compile: whether XLA compiles what each replica computes.
     """
 
@@ -62,70 +62,73 @@ class ChildTrainer:
             compiled = partial(tf.function, autograph=False, jit_compile=True)
             self._backward = compiled(self._backward)
             if not is_mirrored(self.strategy):
-                # Elsewhere Keras' count of steps is a matter of all replicas.
+                # On a mirrored strategy all replicas update Keras' count of steps together, which
+                # cannot be part of one replica's program.
                 self._descend = compiled(self._descend)
             if not task.carries_state:
                 self.totals = compiled(self.totals)
 
     @property
     def variables(self) -> Mapping[str, tf.Variable]:
-        """All that an exact resume needs, by name."""
+        """The variables that an exact resume needs, by name."""
         weights = named_weights("child", self.child.variables)
         slots = named_slots("optimizer", self.optimizer, weights)
         return {name: variable.value for name, variable in {**weights, **slots}.items()}
 
     def _train_step(self, batch: tuple, *extra: tf.Tensor) -> dict[str, tf.Tensor]:
-        """Takes one step; returns the task's metrics and `grad_norm`, means over replicas.
+        """Takes a step; returns the task's metrics and `grad_norm`, as means over replicas.
 
         Args:
             batch: inputs and targets of every replica.
-            *extra: further arguments of the child, such as tokens: one for all replicas, or one
-                for each.
+            *extra: further arguments of the child, such as tokens: either the same for all
+                replicas or one for each.
         """
         metrics = self.strategy.run(self._step, args=(*batch, *extra))
         return self._reduce("mean", metrics)
 
     def _eval_step(self, batch: tuple, *extra: tf.Tensor) -> dict[str, tf.Tensor]:
-        """Computes the task's totals over a batch, of all replicas together."""
+        """Computes the task's totals over a batch, summed over all replicas."""
         totals = self._reduce("sum", self.strategy.run(self.totals, args=(*batch, *extra)))
         return {name: tf.reduce_sum(total) for name, total in totals.items()}
 
     def trace(self, batches: Batches, *extra: tf.Tensor) -> None:
-        """Traces the training step for all shapes that batches of a data set may have.
+        """Traces the training step for all shapes that the batches of a data set may have.
 
-        A graph for the shape of the first batch alone rounds otherwise than one for all, so that
-        results would depend on the batch that a resumed run begins with.
+        A graph for the shape of the first batch alone rounds differently from one for all shapes,
+        so that results would depend on the batch that a resumed run begins with.
 
         Args:
-            batches: a data set, of one device or distributed.
-            *extra: as for `train_step`; of these, shapes and dtypes count.
+            batches: a data set, on one device or distributed.
+            *extra: as for `train_step`; only shapes and dtypes matter.
         """
         self.train_step.get_concrete_function(batches.element_spec, *extra)
 
     def evaluate(self, batches: Batches, *extra: tf.Tensor) -> dict[str, float]:
-        """The task's metrics over the batches of a data set.
+        """Computes the task's metrics over the batches of a data set.
 
         Args:
-            batches: a data set, of one device or distributed.
+            batches: a data set, on one device or distributed.
             *extra: further arguments of the child, the same for all batches.
         """
+        # For all shapes at once, as in `trace`.
         self.eval_step.get_concrete_function(batches.element_spec, *extra)
         totals = [self.eval_step(batch, *extra) for batch in batches]
-        # Only now: devices need not wait for the host between two batches.
+        # Converted only now, so that devices need not wait for the host between two batches.
         return self._task.metrics(
             {n: math.fsum(float(one[n]) for one in totals) for n in totals[0]}
         )
 
     def totals(self, inputs: tf.Tensor, targets: tf.Tensor, *extra: tf.Tensor) -> dict:
-        """Computes the task's totals over one replica's batch, each `(1,)`."""
+        """Computes the task's totals over a replica's batch, each `(1,)`."""
         with traced_for(self._form):
             totals = self._task.totals(self._forward(inputs, *extra, training=False), targets)
         return {name: value[tf.newaxis] for name, value in totals.items()}
 
     def _step(self, inputs: tf.Tensor, targets: tf.Tensor, *extra: tf.Tensor) -> dict:
-        """Takes one replica's part of a step."""
+        """Takes a replica's part of a step."""
         gradients, metrics, updates = self.gradients(inputs, targets, *extra)
         grad_norm = self._descend(gradients, self._task.lr_scale(inputs))
+        # Outside of what XLA compiles, since replicas may have to communicate here.
         for name, value in updates.items():
             self._carried[name].assign(value)
         return metrics | {"grad_norm": grad_norm}
@@ -133,24 +136,24 @@ class ChildTrainer:
     def gradients(
         self, inputs: tf.Tensor, targets: tf.Tensor, *extra: tf.Tensor
     ) -> tuple[list[tf.Tensor], dict[str, tf.Tensor], dict[str, tf.Tensor]]:
-        """Computes the gradients of a step, means over replicas.
+        """Computes the gradients of a step, as means over replicas.
 
         Returns:
-            Gradients in the order of `trained`, scaled for mixed precision; the task's metrics of
-            this replica; and the new values of what the child carries from step to step, such as
-            moving averages, which are assigned outside of what XLA compiles.
+            The gradients in the order of `trained`, scaled for mixed precision; this replica's
+            metrics of the task; and the new values of what the child carries from step to step,
+            such as moving averages, which are assigned outside of what XLA compiles.
         """
         if self._form is Form.XLA:
             inputs, targets = self._task.padded(inputs, targets)
         gradients, metrics, updates = self._backward(inputs, targets, *extra)
         if self.strategy.num_replicas_in_sync > 1:
             context = tf.distribute.get_replica_context()
-            # A norm, and so clipping, is of the mean of all replicas' gradients.
+            # Averaged before clipping, which must use the norm of the mean over all replicas.
             gradients = context.all_reduce(tf.distribute.ReduceOp.MEAN, gradients)
         return gradients, metrics, updates
 
     def _descend(self, gradients: list[tf.Tensor], lr_scale: float | tf.Tensor) -> tf.Tensor:
-        """Takes the step; returns the gradients' global norm before any scaling or clipping."""
+        """Applies gradients; returns their global norm before any scaling or clipping."""
         norm = tf.linalg.global_norm(gradients) / self.optimizer.scale_loss(1.0)
         factor = lr_scale
         if self.config.grad_clip:
@@ -165,17 +168,18 @@ class ChildTrainer:
     ) -> tuple[list[tf.Tensor], dict[str, tf.Tensor], dict[str, tf.Tensor]]:
         """Computes this replica's part of `gradients`."""
         weights = [variable.value for variable in self.trained]
-        # Within the scope Keras collects what the child assigns.
+        # In the scope Keras collects what the child assigns, since a compiled step may assign
+        # nothing but the optimizer's variables.
         with traced_for(self._form), keras.StatelessScope() as scope, tf.GradientTape() as tape:
             outputs = self._forward(inputs, *extra, training=True)
             loss, metrics = self._task.loss(outputs, targets)
             total = self.optimizer.scale_loss(loss)
         with traced_for(self._form):
-            # An architecture may leave weights out; decay reaches these as well.
+            # An architecture may leave weights out; weight decay reaches these too.
             zero = tf.UnconnectedGradients.ZERO
             gradients = tape.gradient(total, weights, unconnected_gradients=zero)
         if self.config.l2:
-            # The gradient of l2 * sum(w**2), which as a part of the loss takes twice the graph.
+            # The gradient of l2 * sum(w**2); as a part of the loss it would take twice the graph.
             decay = tf.convert_to_tensor(self.optimizer.scale_loss(2 * self.config.l2))
             gradients = [g + decay * w for g, w in zip(gradients, weights, strict=True)]
         carried = {name: scope.get_current_value(v) for name, v in self._carried.items()}

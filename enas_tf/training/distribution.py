@@ -1,4 +1,4 @@
-"""Devices: which strategy spreads the work over them, and how batches reach them."""
+"""Devices: the strategies that spread work over them, and the distribution of batches."""
 
 import json
 import os
@@ -13,27 +13,27 @@ from enas_tf.core.errors import UserError
 StrategyName = Literal["auto", "one", "mirrored", "multiworker"]
 JitCompile = Literal["auto", "true", "false"]
 ShardedBatches = Callable[[tuple[int, int]], tf.data.Dataset]
-"""Makes the part of all batches that belongs to shard `(index, count)`."""
+"""A function that returns the part of all batches that belongs to shard `(index, count)`."""
 
-# Of a GPU's free memory, what logical devices get; CUDA, cuDNN and cuBLAS take some of the rest.
+# The share of a GPU's free memory for logical devices; CUDA, cuDNN and cuBLAS need some as well.
 _SHARED_MEMORY = 0.8
 
 
 def make_strategy(name: StrategyName, logical_devices: int = 0) -> tf.distribute.Strategy:
-    """The strategy of a name.
+    """Returns the strategy with a name.
+
+    Without a GPU, this turns TensorFlow's remapping of graphs off for the whole process.
 
     Args:
-        name: `auto` takes all GPUs, or all logical devices, where there are several, else one
+        name: `auto` uses all GPUs, or all logical devices, if there are several, otherwise one
             device; `one` the first device; `mirrored` all devices of this machine; `multiworker`
             those of all machines that TF_CONFIG names.
-        logical_devices: how many devices to split each GPU into, or the CPU where there is none;
+        logical_devices: number of devices to split each GPU into, or the CPU if there is no GPU;
             0 leaves them whole.
 
     Raises:
-        UserError: devices that cannot be split, since TensorFlow has started, or since nothing
-            reports a GPU's free memory; or a TF_CONFIG that names no cluster.
-
-    Without a GPU, TensorFlow's remapping of graphs is turned off for the whole process.
+        UserError: devices cannot be split, because TensorFlow has started or because nothing
+            reports a GPU's free memory; or TF_CONFIG names no cluster.
     """
     if not tf.config.list_physical_devices("GPU"):
         # TensorFlow would fuse batch norm and relu, which makes CPUs slower (docs/performance.md).
@@ -41,7 +41,7 @@ def make_strategy(name: StrategyName, logical_devices: int = 0) -> tf.distribute
     if logical_devices > 1:
         _split_devices(logical_devices)
     if name == "multiworker":
-        # Before anything starts TensorFlow's devices.
+        # Before the next lines, which start TensorFlow's devices.
         return _make_multiworker()
     devices = tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")
     names = [device.name for device in devices]
@@ -51,17 +51,17 @@ def make_strategy(name: StrategyName, logical_devices: int = 0) -> tf.distribute
 
 
 def is_mirrored(strategy: tf.distribute.Strategy) -> bool:
-    """Whether it keeps a copy of each variable for each of its replicas, if only for one."""
+    """Returns whether a strategy keeps a copy of each variable per replica, even if only one."""
     mirrored = tf.distribute.MirroredStrategy, tf.distribute.MultiWorkerMirroredStrategy
     return isinstance(strategy, mirrored)
 
 
 def on_gpu(strategy: tf.distribute.Strategy) -> bool:
-    """Tells whether a strategy's replicas run on GPUs."""
+    """Returns whether a strategy's replicas run on GPUs."""
     try:
         devices = strategy.extended.worker_devices
     except RuntimeError:
-        # TensorFlow's own default names no devices: it takes a GPU where there is one.
+        # TensorFlow's default strategy names no devices; it uses a GPU if there is one.
         return bool(tf.config.list_logical_devices("GPU"))
     return tf.DeviceSpec.from_string(devices[0]).device_type == "GPU"
 
@@ -69,13 +69,13 @@ def on_gpu(strategy: tf.distribute.Strategy) -> bool:
 def compiles(
     jit_compile: JitCompile, strategy: tf.distribute.Strategy, final: bool = False
 ) -> bool:
-    """Tells whether XLA compiles the steps under a strategy.
+    """Returns whether XLA compiles the steps under a strategy.
 
     Args:
-        jit_compile: `auto` compiles those of the search, on GPUs. A final network, every op of
-            which is in the program, takes minutes to compile.
-        strategy: of the steps.
-        final: whether they are a final network's.
+        jit_compile: `auto` compiles the steps of the search on GPUs, but not those of a final
+            network, which take minutes to compile.
+        strategy: the strategy that the steps run under.
+        final: whether the steps are those of a final network.
     """
     if jit_compile == "auto":
         return on_gpu(strategy) and not final
@@ -83,13 +83,14 @@ def compiles(
 
 
 def _split_devices(count: int) -> None:
-    """Splits each GPU, or the CPU where there is none, into so many logical devices."""
+    """Splits each GPU, or the CPU if there is no GPU, into `count` logical devices."""
     gpus = tf.config.list_physical_devices("GPU")
-    # All GPUs and not one: TensorFlow takes NCCL, which refuses two devices on one card, unless
+    # All GPUs, not just one: TensorFlow uses NCCL, which refuses two devices on one card, unless
     # there are more logical GPUs than cards.
     devices = gpus or tf.config.list_physical_devices("CPU")[:1]
     parts_of = tf.config.get_logical_device_configuration
-    # Others would take less memory than the first time, when more of it was free.
+    # Devices that are split already are left alone: a second split would ask for less memory than
+    # the first one, when more of it was free.
     devices = [device for device in devices if len(parts_of(device) or ()) != count]
     if not devices:
         return
@@ -103,7 +104,8 @@ def _split_devices(count: int) -> None:
 
 
 def _free_gpu_mib() -> int:
-    """The free memory of the GPU with the least, in MiB, which TensorFlow reports too late."""
+    """Returns the free memory of the GPU that has the least, in MiB."""
+    # From nvidia-smi, since TensorFlow reports it too late: once its devices have started.
     command = ["nvidia-smi", "--query-gpu=memory.free", "--format=csv,noheader,nounits"]
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     if visible:
@@ -134,7 +136,7 @@ def _make_multiworker() -> tf.distribute.MultiWorkerMirroredStrategy:
 
 
 def _names_this_machine(config: Any) -> bool:
-    """Whether what TF_CONFIG holds has a task, and the task a place in the cluster."""
+    """Returns whether the content of TF_CONFIG names a task and the task's place in the cluster."""
     try:
         task = config["task"]
         return int(task["index"]) in range(len(config["cluster"][task["type"]]))
@@ -143,7 +145,7 @@ def _names_this_machine(config: Any) -> bool:
 
 
 def distribute(strategy: tf.distribute.Strategy, batches: ShardedBatches):
-    """Batches for the strategy's replicas, each of which gets its own shard of every batch."""
+    """Distributes batches; each replica of the strategy gets its own shard of every batch."""
 
     def worker_batches(context: tf.distribute.InputContext) -> tf.data.Dataset:
         replicas = context.num_replicas_in_sync
@@ -152,7 +154,7 @@ def distribute(strategy: tf.distribute.Strategy, batches: ShardedBatches):
         shards = [batches((first + place, replicas)) for place in range(local)]
         if local == 1:
             return shards[0]
-        # A worker with several replicas hands out one element after the other to them.
+        # TensorFlow gives the replicas of a worker one element after another, in turn.
         turns = tf.data.Dataset.range(local).repeat()
         return tf.data.Dataset.choose_from_datasets(shards, turns)
 

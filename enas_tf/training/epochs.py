@@ -1,4 +1,4 @@
-"""Epochs of a child's training; search and final training share them."""
+"""The epochs of a child's training, for search and final training."""
 
 from collections.abc import Callable
 from typing import Protocol
@@ -11,11 +11,11 @@ from enas_tf.training.session import Session
 
 
 class EpochConfig(Protocol):
-    """What an epoch is made of.
+    """The settings of an epoch.
 
     Attributes:
         batch_size: examples in a batch.
-        max_steps: in an epoch, at most; 0: once through the training split.
+        max_steps: maximum number of steps in an epoch; 0: once through the training split.
     """
 
     batch_size: int
@@ -23,21 +23,21 @@ class EpochConfig(Protocol):
 
 
 class TrainingEpochs:
-    """Trains a child's weights epoch by epoch, from any step on.
+    """Trains a child's weights epoch by epoch, starting at any step.
 
-    All that is drawn depends on the seed, the step and the number of retries, so that a resumed run
-    draws what an unbroken one draws.
+    All random numbers depend on the seed, the step and the number of retries alone, so that a
+    resumed run draws the same ones as an unbroken run.
 
     Args:
-        trainer: of the weights.
-        task: gives training batches.
-        config: of the epochs.
-        rng: of the child's dropout.
-        seed: of all that is drawn.
+        trainer: trains the weights.
+        task: provides training batches.
+        config: settings of the epochs.
+        rng: random numbers of the child's dropout.
+        seed: seed of all random numbers.
 
     Attributes:
-        steps_per_epoch: in each epoch.
-        seed: of all that is drawn in the current retry.
+        steps_per_epoch: number of steps in each epoch.
+        seed: seed of all random numbers in the current retry.
     """
 
     def __init__(
@@ -52,7 +52,7 @@ class TrainingEpochs:
         self.start(0)
 
     def start(self, retries: int) -> None:
-        """Has all that follows draw the numbers of a retry, counted from 0."""
+        """Makes all that follows use the random numbers of a retry, counted from 0."""
         self._rng.retry.assign(retries)
         self.seed = self._first_seed + retry_offset(retries)
 
@@ -68,11 +68,12 @@ class TrainingEpochs:
         """Trains for some steps of an epoch.
 
         Args:
-            session: counts the steps.
-            phase: as in `metrics.jsonl`.
-            epoch: counted from 0.
-            steps: counted from 0 at the epoch's start; not empty, and the last one ends the epoch.
-            extra: from a step, what the child takes beside a batch, such as tokens.
+            session: counts the steps and records their metrics.
+            phase: name of the phase in `metrics.jsonl`.
+            epoch: the epoch, counted from 0.
+            steps: the steps, counted from 0 at the start of the epoch; not empty, and the last one
+                ends the epoch.
+            extra: returns the child's arguments besides the batch, such as tokens, for a step.
             after_step: called after each step, before it is counted.
         """
         learning_rate = self._trainer.config.learning_rate_at(epoch)

@@ -1,4 +1,4 @@
-"""Training one architecture from scratch, and evaluating it.
+"""The final training: trains one architecture from scratch and evaluates it.
 
 Reference: Pham et al. 2018, sections 3.1 and 3.2.
 """
@@ -30,7 +30,7 @@ _RESULT = "train/result.json"
 ChildConfig = TypeVar("ChildConfig", ImageChildConfig, RnnChildConfig)
 
 BEST = "best"
-"""The kind of the checkpoint that is evaluated and exported, of which there is one in the end."""
+"""The kind of the checkpoint that is evaluated and exported; in the end there is only one."""
 
 
 @dataclass(frozen=True)
@@ -40,12 +40,12 @@ class TrainConfig:
     num_epochs: int = option(630, "epochs")
     batch_size: int = option(144, "examples in a batch")
     max_steps: int = option(0, "steps in an epoch, at most; 0: once through the training split")
-    # No options of the base: each kind of data knows whether it takes them.
+    # Not options here: a subclass makes them options if its kind of data uses them.
     use_validation: bool = False
     average_after: int = 0
 
     def __post_init__(self) -> None:
-        """Raises UserError for numbers that make no training."""
+        """Raises UserError for numbers with which no training is possible."""
         for name in ("num_epochs", "batch_size"):
             if getattr(self, name) < 1:
                 raise UserError(f"train.{name} must be at least 1, got {getattr(self, name)}")
@@ -54,20 +54,20 @@ class TrainConfig:
                 raise UserError(f"train.{name} must not be negative, got {getattr(self, name)}")
 
     def child(self, search_child: ChildConfig) -> ChildConfig:
-        """Returns the final network's configuration: the search's, but for what this one sets.
+        """Returns the final network's configuration: the search's, with the values set here.
 
         Raises:
-            UserError: values that make no network.
+            UserError: no network can have these values.
         """
         try:
             return self._final(search_child)
         except UserError as error:
-            # The search's own values have passed, so that what is wrong is the training's.
+            # The search's own values have been checked, so the wrong one belongs to the training.
             raise UserError("train." + str(error).removeprefix("child.")) from error
 
     @abstractmethod
     def _final(self, child: ChildConfig) -> ChildConfig:
-        """Returns a child's configuration with the values that are this one's."""
+        """Returns a child's configuration with the values of this one in place of its own."""
 
 
 @dataclass(frozen=True)
@@ -151,14 +151,14 @@ class RnnTrainConfig(TrainConfig):
 
 
 class Training:
-    """A final training's parts, and its loop.
+    """A final training: its parts and its loop.
 
     Args:
         trainer: trains the network.
-        task: the data, losses and metrics; its training split is what is trained on.
-        config: the training's.
-        rng: of the network's dropout.
-        seed: of all that is drawn.
+        task: defines data, losses and metrics; its training split is trained on.
+        config: settings of the training.
+        rng: random numbers of the network's dropout.
+        seed: seed of all random numbers.
     """
 
     def __init__(
@@ -180,21 +180,26 @@ class Training:
 
     @property
     def variables(self) -> Mapping[str, tf.Variable]:
-        """All that an exact resume needs, by name."""
+        """The variables that an exact resume needs, by name."""
         averages = self.average.variables if self.average else {}
         return {**self.trainer.variables, **averages}
 
     def run(self, run: Run, arc: str, params: int, tests: bool = True) -> dict:
-        """Trains to the end, from the last checkpoint on, then tests once; is done only once.
+        """Trains to the end, starting from the last checkpoint, then tests the network once.
+
+        Does nothing if this has been done before.
 
         Args:
-            run: where checkpoints, metrics and `train/result.json` go.
-            arc: the architecture's text, which a checkpoint of another one does not fit.
-            params: of the network, for the result.
-            tests: whether to touch the test split at the end; else the result has no `test`.
+            run: the run that checkpoints, metrics and `train/result.json` are written to.
+            arc: the architecture as text; checkpoints of another one are refused.
+            params: number of weights of the network, for the result.
+            tests: whether to use the test split at the end; otherwise the result has no `test`.
 
         Returns:
-            What `train/result.json` holds.
+            The content of `train/result.json`.
+
+        Raises:
+            UserError: the run holds checkpoints of another architecture.
         """
         self._refuse_another(run, arc)
         if run.is_done("train", arc=arc):
@@ -217,7 +222,7 @@ class Training:
         return result
 
     def evaluate(self, split: str) -> dict[str, float]:
-        """The task's metrics on a split, with the weights as they are."""
+        """Computes the task's metrics on a split, with the current weights."""
         batches = distribute(
             self.trainer.strategy,
             lambda shard: self.task.eval_batches(split, self.config.batch_size, shard),
@@ -225,11 +230,14 @@ class Training:
         return self.trainer.evaluate(batches)
 
     def restore_best(self, run: Run) -> dict:
-        """Restores the weights that are evaluated and exported; returns their state."""
+        """Restores the weights to evaluate and export; returns the state of their checkpoint."""
         return Checkpoints(run.path("train/checkpoints"), self.variables).read_newest(BEST)
 
     def _refuse_another(self, run: Run, arc: str) -> None:
-        """Raises UserError for another architecture's checkpoints, before they seem damaged."""
+        """Raises UserError for checkpoints of another architecture.
+
+        Otherwise they would be read, do not fit, and be reported as damaged.
+        """
         path = run.path("train/arc.txt")
         trained = path.read_text().strip() if path.exists() else arc
         if trained != arc:
@@ -240,7 +248,7 @@ class Training:
         run.write_text("train/arc.txt", arc + "\n")
 
     def _train(self, session: Session, epoch: int, steps: range) -> None:
-        """Trains for the steps of an epoch that are left; averages the weights once it is time."""
+        """Trains for the remaining steps of an epoch; averages the weights if this has begun."""
 
         def after_step() -> None:
             if session.state.get("averaging"):
@@ -249,7 +257,7 @@ class Training:
         self.epochs.run(session, "train", epoch, steps, after_step=after_step)
 
     def _end_epoch(self, session: Session, epoch: int) -> None:
-        """Validates, where the split is held out, and keeps the best weights."""
+        """Validates, unless the validation split is trained on, and keeps the best weights."""
         if self.config.use_validation:
             return
         self._keep_one_best(session)
@@ -267,19 +275,23 @@ class Training:
         session.checkpoints.write(BEST, session.step, session.state)
 
     def _keep_one_best(self, session: Session) -> None:
-        """Removes all but the best one of the last checkpoint.
+        """Removes all best checkpoints except the one that the last checkpoint refers to.
 
-        Not as soon as there is a better one: an epoch that is done again may find none.
+        This is not done as soon as a better one is written: after a kill, the epoch is done again
+        from the last checkpoint, which still refers to the earlier one.
         """
         if "best_step" in session.state:
             session.checkpoints.keep_only(BEST, session.state["best_step"])
 
     def _evaluated_weights(self, session: Session) -> AbstractContextManager:
-        """Puts the weights in place that are evaluated: the average, once there is one."""
+        """Puts the weights to evaluate in place: the average, once averaging has begun."""
         return self.average.in_place() if session.state.get("averaging") else nullcontext()
 
     def _maybe_average(self, session: Session, reward: float) -> None:
-        """Starts averaging where the last epochs were no better than the best one before."""
+        """Starts averaging if this epoch is worse than the best of the earlier ones.
+
+        Earlier epochs are those more than `average_after` before this one.
+        """
         if not self.average or session.state.get("averaging"):
             return
         rewards = session.state.setdefault("rewards", [])
@@ -290,7 +302,7 @@ class Training:
             session.progress.note("no better validation lately: averaging the weights from now on")
 
     def _finish(self, session: Session, run: Run, arc: str, params: int, tests: bool) -> dict:
-        """Puts the best weights in place, tests them if asked to, and returns the result."""
+        """Puts the best weights in place, tests them if requested, and returns the result."""
         if self.config.use_validation:
             self._write_best(session)
         self._keep_one_best(session)
@@ -310,7 +322,7 @@ class Training:
 
 
 def _last_metrics(run: Run, examples: str) -> dict[str, dict[str, float]]:
-    """The last record of training and, where its split is held out, of validation."""
+    """Returns the last metrics of training and, if there are any, of validation."""
     last = {record["phase"]: record for record in read_metrics(run.path("train"))}
     left_out = ("phase", "step", "seconds", f"{examples}_per_second")
     return {

@@ -1,4 +1,4 @@
-"""The metrics that a phase writes as it works: to read by programs, and for TensorBoard."""
+"""The metrics that a phase writes while it runs, for programs to read and for TensorBoard."""
 
 import io
 import json
@@ -19,19 +19,19 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 Counts = Mapping[str, Mapping[str, int]]
-"""Histograms by name: how often each thing came, by its own name, in the order of their numbers."""
+"""Histograms by name; each maps things, in the order of their numbers, to how often they occur."""
 
 
 class Metrics:
-    """The metrics of one phase folder: `metrics.jsonl`, and TensorBoard events beside it.
+    """The metrics in the folder of a phase: `metrics.jsonl` and TensorBoard's events.
 
     To resume exactly, save `position()` with each checkpoint and `rewind` to it when the
-    checkpoint is restored (to 0 where there is none). TensorBoard's event files are not rewound:
-    it may show the steps between the checkpoint and the kill twice.
+    checkpoint is restored (to 0 if there is none). TensorBoard's event files are not rewound, so
+    TensorBoard may show the steps between the checkpoint and the kill twice.
 
     Args:
-        folder: the phase's folder; made where it is missing. What it already holds is kept, but
-            for the half line that a killed process may have left.
+        folder: folder of the phase; created if it is missing. What it already holds is kept,
+            except for an incomplete line that a killed process may have left.
 
     Raises:
         UserError: the folder cannot be written.
@@ -48,16 +48,16 @@ class Metrics:
     def write(
         self, phase: str, *, step: int, epoch: int, counts: Counts | None = None, **metrics: Any
     ) -> None:
-        """Adds a record to `metrics.jsonl`, and all that it holds to TensorBoard as `phase/name`.
+        """Adds a record to `metrics.jsonl`, and its values to TensorBoard as `phase/name`.
 
         A record holds `phase`, `step`, `epoch`, `seconds`, the metrics and the counts.
 
         Args:
             phase: `child`, `controller`, `valid`, `test` or `train`.
-            step: the phase's global step.
-            epoch: the epoch that the step belongs to.
-            counts: histograms; TensorBoard shows the things by their numbers.
-            **metrics: whatever `float` takes; what is not finite is written as null.
+            step: global step of the phase.
+            epoch: epoch that the step belongs to.
+            counts: histograms; TensorBoard shows things by their numbers.
+            **metrics: anything that `float` accepts; values that are not finite become null.
 
         Raises:
             UserError: the disk is full, or the file cannot be written.
@@ -82,16 +82,16 @@ class Metrics:
 
     @property
     def seconds(self) -> float:
-        """The work in this folder so far; after a rewind it goes on from the last record kept."""
+        """The seconds of work in this folder so far; a rewind resets it to the last kept record."""
         return self._seconds_before + time.monotonic() - self._start
 
     def draw(self, name: str, picture: "Figure", step: int) -> None:
         """Adds a picture to TensorBoard's images.
 
         Args:
-            name: `phase/name`.
-            picture: of any size.
-            step: the phase's global step.
+            name: name of the picture, `phase/name`.
+            picture: a figure of any size.
+            step: global step of the phase.
 
         Raises:
             UserError: the disk is full, or the file cannot be written.
@@ -103,14 +103,14 @@ class Metrics:
             tf.summary.image(name, image[tf.newaxis])
 
     def position(self) -> int:
-        """The length of `metrics.jsonl` in bytes, flushed, for `rewind`."""
+        """Flushes `metrics.jsonl` and returns its length in bytes, for `rewind`."""
         self.flush()
         return self._path.stat().st_size
 
     def rewind(self, position: int) -> None:
-        """Drops the records after `position`, a value of `position()`.
+        """Removes the records after `position`, a value that `position()` has returned.
 
-        So a resumed run's file has each record once. A file that is shorter by now is kept.
+        This way the file of a resumed run has each record once. A shorter file is kept.
         """
         kept = self._path.read_bytes()[:position]
         kept = kept[: kept.rfind(b"\n") + 1]
@@ -120,7 +120,7 @@ class Metrics:
         self._start = time.monotonic()
 
     def flush(self) -> None:
-        """Waits until all that was written is on the disk.
+        """Waits until everything that was written is on the disk.
 
         Raises:
             UserError: the disk is full, or the files cannot be written.
@@ -130,7 +130,7 @@ class Metrics:
             self._events.flush()
 
     def close(self) -> None:
-        """Flushes and closes the files; nothing can be written afterwards."""
+        """Flushes and closes the files; afterwards nothing can be written."""
         self.flush()
         with raise_write_errors(self._path):
             self._file.close()
@@ -138,7 +138,7 @@ class Metrics:
 
 
 def read_metrics(folder: Path) -> list[dict[str, Any]]:
-    """A phase's records, without the half line that a killed process may have left."""
+    """Reads the records of a phase, without a line that a killed process left incomplete."""
     path = folder / "metrics.jsonl"
     text = path.read_text(encoding="utf-8") if path.exists() else ""
     return [json.loads(line) for line in text.rpartition("\n")[0].splitlines()]

@@ -6,16 +6,16 @@ import tensorflow as tf
 
 @keras.saving.register_keras_serializable("enas_tf")
 class NesterovSGD(keras.optimizers.Optimizer):
-    """SGD whose momentum gathers gradients, not steps.
+    """SGD with a Nesterov momentum that accumulates gradients, not steps.
 
     `m = momentum * m + g`, then `w -= learning_rate * (g + momentum * m)`, as in TensorFlow 1 and
-    in the authors' code. Keras' SGD gathers `learning_rate * g` instead, which is something else
-    as soon as the learning rate changes.
+    in the authors' code. Keras' SGD accumulates `learning_rate * g` instead, which differs as soon
+    as the learning rate changes.
 
     Args:
-        learning_rate: a number; assign another at any time.
-        momentum: in [0, 1); 0 is plain SGD.
-        name: of the optimizer.
+        learning_rate: the learning rate, a number; another one may be assigned at any time.
+        momentum: the momentum, in [0, 1); 0 is plain SGD.
+        name: name of the optimizer.
     """
 
     def __init__(
@@ -29,11 +29,11 @@ class NesterovSGD(keras.optimizers.Optimizer):
         self.momentum = momentum
 
     def build(self, variables: list) -> None:
-        """Makes a momentum for each variable, where there is any momentum."""
+        """Creates a momentum variable for each variable, unless the momentum is 0."""
         if self.built:
             return
         super().build(variables)
-        # One constant in the graph, not one for each variable.
+        # A tensor, so that the graph has one constant and not one for each variable.
         self._factor = tf.constant(self.momentum)
         self._momentums = [
             self.add_variable_from_reference(variable, name="momentum")
@@ -41,14 +41,14 @@ class NesterovSGD(keras.optimizers.Optimizer):
         ]
 
     def apply(self, grads: list[tf.Tensor], trainable_variables: list) -> None:
-        """Takes a step, on each replica of a strategy for itself.
+        """Takes a step, on each replica of a strategy by itself.
 
-        Keras' own sums gradients over replicas first, and reads the learning rate once for every
-        variable: a third of the nodes that many variables make.
+        Keras' method sums gradients over replicas first and reads the learning rate once for every
+        variable; with many variables this makes a third of the optimizer's nodes in the graph.
 
         Args:
-            grads: the same on all replicas.
-            trainable_variables: in the same order.
+            grads: gradients, the same on all replicas.
+            trainable_variables: variables in the same order.
         """
         self.build(trainable_variables)
         learning_rate = tf.convert_to_tensor(self.learning_rate)
@@ -59,7 +59,8 @@ class NesterovSGD(keras.optimizers.Optimizer):
     def update_step(
         self, gradient: tf.Tensor, variable: tf.Variable, learning_rate: tf.Tensor
     ) -> None:
-        """Updates one variable and its momentum, by one kernel: many variables make many ops."""
+        """Updates a variable and its momentum."""
+        # By one kernel instead of eight ops, which would add up over many variables.
         if not self.momentum:
             tf.raw_ops.ResourceApplyGradientDescent(
                 var=variable.handle, alpha=learning_rate, delta=gradient
@@ -76,5 +77,5 @@ class NesterovSGD(keras.optimizers.Optimizer):
         )
 
     def get_config(self) -> dict:
-        """The constructor's arguments."""
+        """Returns the constructor's arguments."""
         return super().get_config() | {"momentum": self.momentum}

@@ -1,4 +1,4 @@
-"""What long work shows of itself while it runs."""
+"""The progress line of long work."""
 
 import shutil
 import sys
@@ -6,26 +6,26 @@ from collections import deque
 from time import monotonic
 from typing import Any, TextIO
 
-# Seconds between two showings: a live line may change often, a log should stay short.
+# Seconds between two updates on the screen: a live line may change often, a log must stay short.
 _LIVE_INTERVAL = 0.5
 _PLAIN_INTERVAL = 10.0
 
-# The speed is that of the work since this many showings ago.
+# The speed is measured over this many updates on the screen.
 _SPEED_SHOWINGS = 10
 
 
 class Progress:
     """Shows epoch, step, metrics, examples per second and the time left.
 
-    On a terminal that is one live line; elsewhere plain lines, one every ten seconds at most.
-    The time left is computed from the steps of this process alone, so that a resumed run does
-    not count what an earlier process did; the first step, which traces, is left out too.
+    On a terminal this is one live line, elsewhere a plain line every ten seconds at most. The time
+    left is computed from the steps of this process only, so that a resumed run does not count what
+    an earlier process did; the first step, which includes tracing, is left out too.
 
     Args:
-        total_steps: the step number at which the work is done.
+        total_steps: number of the step at which the work is done.
         examples: what the speed counts, such as `images` or `tokens`.
-        label: the line's first word.
-        stream: where to write; None is standard output.
+        label: first word of the line.
+        stream: stream to write to; None is standard output.
 
     Example:
 
@@ -52,7 +52,7 @@ class Progress:
         self._done_examples = 0
         self._metrics: dict[str, Any] = {}
         self._last_line = ""
-        # (time, step, examples so far) of the first update, and of the latest showings.
+        # (time, step, examples so far) of the first call of `update`, and of the latest lines.
         self._first: tuple[float, int, int] | None = None
         self._showings: deque[tuple[float, int, int]] = deque(maxlen=_SPEED_SHOWINGS)
 
@@ -63,14 +63,15 @@ class Progress:
         self.close()
 
     def update(self, step: int, *, epoch: int, num_examples: float, **metrics: Any) -> None:
-        """Takes in what has been done; shows it where the last showing is long enough ago.
+        """Notes what has been done, and shows it if the last line is long enough ago.
 
         Args:
-            step: steps done by now, those of earlier processes included.
-            epoch: the epoch of that step.
-            num_examples: done since the last update.
-            **metrics: such as `loss` and `reward`; whatever `float` takes. The latest of each
-                name is shown, and only then converted: a tensor need not be waited for before.
+            step: number of steps done so far, including those of earlier processes.
+            epoch: epoch of that step.
+            num_examples: number of examples since the last update.
+            **metrics: metrics such as `loss` and `reward`, anything that `float` accepts. The
+                latest value of each is shown. It is converted only then, so that no step waits for
+                a tensor that is not shown.
         """
         self._done_examples += num_examples
         self._metrics |= metrics
@@ -85,7 +86,7 @@ class Progress:
         self._show(f"{self._label}: " + ", ".join(parts + self._speed(now)))
 
     def note(self, text: str) -> None:
-        """Writes a line that stays, such as an epoch's result."""
+        """Writes a line that stays on the screen, such as the result of an epoch."""
         if self._live:
             self._stream.write("\r" + " " * len(self._last_line) + "\r")
         self._stream.write(text + "\n")
@@ -94,14 +95,14 @@ class Progress:
         self._stream.flush()
 
     def close(self) -> None:
-        """Ends the live line, so that what follows starts on a line of its own."""
+        """Ends the live line, so that later output starts on a new line."""
         if self._live and self._last_line:
             self._stream.write("\n")
             self._stream.flush()
             self._last_line = ""
 
     def _speed(self, now: tuple[float, int, int]) -> list[str]:
-        """Examples per second and time left; nothing while only one update has been seen."""
+        """Returns examples per second and time left; nothing after the first update only."""
         time, step, num_examples = now
         first_time, first_step, _ = self._first
         if time == first_time or step == first_step:
@@ -123,7 +124,7 @@ class Progress:
 
 
 def format_duration(seconds: float) -> str:
-    """A duration in its two largest units: `1h 02m`, `3m 05s`, `42s`."""
+    """Formats a duration in its two largest units: `1h 02m`, `3m 05s`, `42s`."""
     minutes, seconds = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     if hours:

@@ -1,4 +1,4 @@
-"""A run's folder: its configuration and its files."""
+"""The folder of a run: its configuration and its files."""
 
 import errno
 import json
@@ -22,22 +22,22 @@ _FLAGS = "flags.txt"
 _DONE = "done.json"
 
 Phase = Literal["search", "derive", "train", "export"]
-"""What a run does in turn, and skips where it is done."""
+"""The phases of a run, in order; a phase that is done is skipped."""
 
-# What a run leaves in its folder beside config.json.
+# What a run writes to its folder besides config.json.
 _CONTENTS = (_FLAGS, _DONE, "search", "train", "export", "labels.txt", "arcs.json", "arc.txt")
 _CONTENTS += ("compare", "compare.json", "report.html", "events.*")
 
-# The parts of config.json that may change when a run goes on.
+# The parts of config.json that may change when a run is resumed.
 _ENVIRONMENT = ("versions", "devices")
 
 
 @contextmanager
 def raise_write_errors(path: Path) -> Iterator[None]:
-    """Makes one clear line of the operating system's refusal to write.
+    """Turns write errors of the operating system into a UserError with one clear line.
 
     Args:
-        path: what is written within the context.
+        path: the file or folder that is written in the context.
 
     Raises:
         UserError: the disk is full, or the path cannot be written.
@@ -58,7 +58,7 @@ def raise_write_errors(path: Path) -> Iterator[None]:
 
 
 class Run:
-    """The folder of one run, and the files in it. `Run.open` makes or reopens one."""
+    """The folder of a run and the files in it; `Run.open` creates or reopens one."""
 
     def __init__(self, folder: Path | str) -> None:
         self.folder = Path(folder)
@@ -72,21 +72,21 @@ class Run:
         overwrite: bool = False,
         free: Sequence[str] = (),
     ) -> "Run":
-        """Makes the folder of a new run, or goes on with the run that it holds.
+        """Creates the folder of a new run, or resumes the run that it holds.
 
         `config.json` holds `config`, its `seed`, the `versions` of Python, TensorFlow, Keras and
-        enas_tf, the physical `devices`, and under `earlier` those that a change replaced.
-        TensorBoard shows `config` among its hyper-parameters. `flags.txt` holds the flags that a
-        new run began with, one a line, for `--flagfile`.
+        enas_tf, the physical `devices`, and under `earlier` the versions and devices that a change
+        has replaced. TensorBoard shows `config` as hyper-parameters. `flags.txt` holds the flags
+        that a new run began with, one per line, for `--flagfile`.
 
         Args:
-            workdir: the folder; made with its parents where it is missing.
+            workdir: the folder; created with its parents if it is missing.
             config: nested dicts of plain values.
-            flags: those that make this run; none leaves `flags.txt` out.
+            flags: the flags that make this run; without any, `flags.txt` is not written.
             overwrite: whether to remove the run that the folder holds. Only what a run writes is
-                removed, and only where a run's config.json shows that there was one.
-            free: names in `config` that may differ when a run goes on; it keeps those that it
-                began with.
+                removed, and only if a run's config.json shows that there was one.
+            free: top-level names in `config` whose values may differ when a run is resumed; the
+                run keeps the values that it began with.
 
         Raises:
             UserError: the folder holds a run with another `config`, or a config.json that is not
@@ -103,10 +103,10 @@ class Run:
             config = stored["config"]
         record = {"config": config, "seed": config.get("seed"), **_environment()}
         record["earlier"] = _earlier_environments(record, stored) if stored else []
-        # Before config.json, which makes the folder a run's: so no run is left without its flags.
+        # Before config.json, which makes the folder a run's, so that no run is without its flags.
         if not stored and flags:
             run.write_text(_FLAGS, "".join(f"{flag}\n" for flag in flags))
-        # A run that stays the same can so be read from a folder that cannot be written.
+        # Only where it changes, so that a run can be read from a folder that cannot be written.
         if record != stored:
             run.write_json(_CONFIG, record)
         if not stored:
@@ -114,20 +114,22 @@ class Run:
         return run
 
     def path(self, *parts: str) -> Path:
-        """The path of a file or folder of this run; nothing is made there."""
+        """Returns the path of a file or folder of this run; creates nothing."""
         return self.folder.joinpath(*parts)
 
     def write_text(self, name: str, text: str) -> None:
         """Writes a file whole or not at all: a killed process leaves the earlier file, if any.
 
         Args:
-            name: path below the run's folder; missing folders are made.
-            text: written as UTF-8.
+            name: path below the run's folder; missing folders are created.
+            text: the content, written as UTF-8.
 
         Raises:
-            UserError: it cannot be written, or the disk is full.
+            UserError: the file cannot be written, or the disk is full.
         """
         path = self.path(name)
+        # Written under another name and renamed, which replaces the earlier file in one step. The
+        # process' number keeps processes that write the same file apart.
         aside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
         with raise_write_errors(path):
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -141,12 +143,12 @@ class Run:
                 aside.unlink(missing_ok=True)
 
     def append_line(self, name: str, line: str) -> None:
-        """Adds a line to a text file, which is made where it is missing.
+        """Adds a line to a text file, which is created if it is missing.
 
-        A killed process may leave half of it.
+        A killed process may leave an incomplete line.
 
         Raises:
-            UserError: it cannot be written, or the disk is full.
+            UserError: the file cannot be written, or the disk is full.
         """
         path = self.path(name)
         with raise_write_errors(path):
@@ -155,14 +157,14 @@ class Run:
                 file.write(line + "\n")
 
     def write_json(self, name: str, obj: Any) -> None:
-        """Writes a JSON file as `write_text` does; numbers that are not finite become null."""
+        """Writes a JSON file, as `write_text` does; numbers that are not finite become null."""
         self.write_text(name, json.dumps(_plain(obj), indent=2) + "\n")
 
     def read_json(self, name: str) -> Any:
-        """What a JSON file of this run holds.
+        """Reads a JSON file of this run.
 
         Raises:
-            UserError: it is missing, cannot be read, or is not JSON.
+            UserError: the file is missing, cannot be read, or is not JSON.
         """
         path = self.path(name)
         try:
@@ -173,15 +175,15 @@ class Run:
             raise UserError(f"cannot read {path}: it is not JSON ({error})") from error
 
     def mark_done(self, phase: Phase, outputs: Sequence[str], **facts: Any) -> None:
-        """Notes in `done.json` that a phase has come to its end.
+        """Records in `done.json` that a phase is done.
 
-        To be called after the phase's outputs are whole: a process that is killed between them and
-        this note does the phase again, which must be harmless.
+        Call this when the phase's outputs are complete. A process that is killed just before this
+        record does the phase again, which must do no harm.
 
         Args:
-            phase: its name.
-            outputs: names, below the run's folder, of what the next phases need of it.
-            **facts: what it was done for, such as an architecture; plain values.
+            phase: name of the phase.
+            outputs: paths, below the run's folder, of the outputs that later phases need.
+            **facts: what the phase was done for, such as an architecture; plain values.
 
         Raises:
             UserError: the file cannot be written, or the disk is full.
@@ -190,11 +192,11 @@ class Run:
         self.write_json(_DONE, marks)
 
     def is_done(self, phase: Phase, **facts: Any) -> bool:
-        """Tells whether a phase has come to its end, and its outputs are still there.
+        """Returns whether a phase is done and its outputs still exist.
 
         Args:
-            phase: its name.
-            **facts: those that it must have been done for; others may be any.
+            phase: name of the phase.
+            **facts: what the phase must have been done for; any other facts are ignored.
         """
         mark = self._marks().get(phase)
         return (
@@ -204,7 +206,7 @@ class Run:
         )
 
     def done_facts(self, phase: Phase) -> dict[str, Any] | None:
-        """Returns what a phase was done for; None where it is not done."""
+        """Returns what a phase was done for, or None if it is not done."""
         return self._marks()[phase]["facts"] if self.is_done(phase) else None
 
     def _marks(self) -> dict[str, dict[str, Any]]:
@@ -244,41 +246,41 @@ class Run:
     def _remove_contents(self) -> None:
         with raise_write_errors(self.folder):
             for path in (path for name in _CONTENTS for path in self.folder.glob(name)):
-                # A link's target is not the run's to remove.
+                # Of a link only the link is removed: its target may not belong to the run.
                 if path.is_dir() and not path.is_symlink():
                     shutil.rmtree(path)
                 else:
                     path.unlink(missing_ok=True)
-            # Last, so that a removal that is cut short can be taken up again.
+            # Last, so that an interrupted removal can be repeated.
             self.path(_CONFIG).unlink()
 
 
 def json_line(obj: Any) -> str:
-    """The object as JSON in one line; numbers that are not finite become null."""
+    """Returns an object as one line of JSON; numbers that are not finite become null."""
     return json.dumps(_plain(obj))
 
 
 def _write_hparams(folder: Path, config: dict[str, Any]) -> None:
-    """Writes the configuration for TensorBoard, which shows runs side by side by it.
+    """Writes the configuration for TensorBoard, which uses it to compare runs.
 
-    The metrics of a run's phases belong to it, since their folders lie below.
+    TensorBoard assigns the metrics of the phases to it, since their folders are in `folder`.
     """
     values = {name: json.loads(text) for name, text in _dotted(config).items()}
-    # TensorBoard knows neither null nor lists.
+    # TensorBoard supports neither null nor lists.
     shown = {n: v if isinstance(v, bool | int | float | str) else str(v) for n, v in values.items()}
     with raise_write_errors(folder), tf.summary.create_file_writer(str(folder)).as_default():
-        # Runs of the same configuration stay apart by their folders.
+        # The folder tells runs with the same configuration apart.
         hparams.hparams(shown, trial_id=str(folder))
 
 
 def _plain(obj: Any) -> Any:
-    """The object as JSON gives it back: lists for tuples, null for what is not finite."""
+    """Returns an object as JSON would return it: lists for tuples, None for what is not finite."""
     text = json.dumps(obj, default=lambda number: number.item())
     return json.loads(text, parse_constant=lambda name: None)
 
 
 def _dotted(config: dict[str, Any], prefix: str = "") -> dict[str, str]:
-    """Nested dicts as one, with dotted names, and values as text."""
+    """Flattens nested dicts into one, with dotted names and with values as JSON text."""
     fields: dict[str, str] = {}
     for name, value in config.items():
         if isinstance(value, dict):
@@ -289,7 +291,7 @@ def _dotted(config: dict[str, Any], prefix: str = "") -> dict[str, str]:
 
 
 def _environment() -> dict[str, Any]:
-    # Physical ones: asking for logical ones would fix their number too early.
+    # Physical devices: listing logical ones would fix their number too early.
     devices = tf.config.list_physical_devices()
     return {
         "versions": {

@@ -1,4 +1,4 @@
-"""What every long phase does beside its work: epochs, checkpoints, metrics, progress, resuming."""
+"""The loop of every long phase: epochs, checkpoints, metrics, progress and resuming."""
 
 import signal
 import time
@@ -25,7 +25,7 @@ _TRY = (
 
 
 class NotFinite(UserError):
-    """A loss or a weight that is infinite or not a number."""
+    """Raised for a loss or a weight that is infinite or not a number."""
 
 
 @dataclass(frozen=True)
@@ -33,9 +33,9 @@ class Stage:
     """A part of every epoch.
 
     Attributes:
-        steps: in each epoch.
-        run: called with the session, the epoch and the range of the stage's steps in this epoch
-            that are left; must call `Session.advance` after each.
+        steps: number of steps in each epoch.
+        run: called with the session, the epoch and the range of the stage's remaining steps in
+            this epoch; must call `Session.advance` after each step.
     """
 
     steps: int
@@ -44,17 +44,17 @@ class Stage:
 
 @dataclass(frozen=True)
 class Schedule:
-    """What a session does.
+    """The work of a session.
 
     Attributes:
-        num_epochs: in the whole phase.
-        stages: of each epoch, in turn.
-        end_epoch: called with the session and the epoch after its last step, before the
-            checkpoint; what it does is done again after a kill.
+        num_epochs: number of epochs in the phase.
+        stages: the stages of each epoch, in order.
+        end_epoch: called with the session and the epoch after the epoch's last step, before the
+            checkpoint; after a kill it is done again.
         start: called before the first step, and again after each return to a checkpoint, with the
-            number of retries so far: what is drawn from then on must depend on it.
-        max_rollbacks: how often in a row, with no checkpoint between, a loss that is not finite is
-            answered by going back to the last checkpoint.
+            number of retries so far. All random numbers from then on must depend on it.
+        max_rollbacks: how often in a row, with no checkpoint between, the session returns to the
+            last checkpoint because of a loss that is not finite.
     """
 
     num_epochs: int
@@ -65,24 +65,24 @@ class Schedule:
 
     @property
     def steps_per_epoch(self) -> int:
-        """Those of all stages."""
+        """The number of steps of all stages together."""
         return sum(stage.steps for stage in self.stages)
 
     @property
     def total_steps(self) -> int:
-        """Those of all epochs."""
+        """The number of steps of all epochs together."""
         return self.num_epochs * self.steps_per_epoch
 
 
 class Session:
-    """Runs a phase's epochs from where the last checkpoint stands, and keeps what they report.
+    """Runs the epochs of a phase, starting from the last checkpoint, and records their metrics.
 
     Args:
-        folder: the phase's; gets `metrics.jsonl`, TensorBoard events and `checkpoints/`.
-        variables: all that a resume needs, by name.
-        schedule: what to do.
-        examples: what is counted a second, such as `images`.
-        label: the phase's name on the screen.
+        folder: folder of the phase, for `metrics.jsonl`, TensorBoard's events and `checkpoints/`.
+        variables: all variables that a resume needs, by name.
+        schedule: the work to do.
+        examples: what is counted per second, such as `images`.
+        label: name of the phase on the screen.
     """
 
     def __init__(
@@ -108,16 +108,17 @@ class Session:
         self._last_record = self._last_checkpoint = time.monotonic()
 
     def run(self) -> None:
-        """Takes all steps that are left, with a checkpoint at the end of every epoch.
+        """Takes all remaining steps and writes a checkpoint at the end of every epoch.
 
-        A loss or weight that is not finite is answered by going back to the last checkpoint, and
-        trying again with other random numbers.
+        If a loss or a weight is not finite, returns to the last checkpoint and tries again with
+        other random numbers.
 
         Raises:
-            NotFinite: as often in a row as the schedule allows, and once more.
+            NotFinite: this has happened in a row once more than the schedule allows.
             Preempted: the process got a SIGTERM.
         """
         self.resume()
+        # A checkpoint to return to if the first epoch fails.
         if self._schedule.max_rollbacks and not self.step:
             self.save()
         before = signal.signal(signal.SIGTERM, self._ask_to_stop)
@@ -147,18 +148,18 @@ class Session:
         self._is_asked_to_stop = True
 
     def resume(self) -> None:
-        """Goes back to the newest checkpoint, or to the start where there is none."""
+        """Returns to the newest checkpoint, or to the start if there is none."""
         if self._restore() and not self.done:
             self.progress.note(f"resuming at step {self.step:,} of {self.total_steps:,}")
 
     @property
     def retries(self) -> int:
-        """How often a loss that was not finite has been answered by going back."""
+        """The number of times that a loss that was not finite led back to a checkpoint."""
         return self.state.get("rollbacks", 0)
 
     @property
     def done(self) -> bool:
-        """Whether all steps are done."""
+        """Returns whether all steps are done."""
         return self.step >= self.total_steps
 
     def advance(
@@ -170,19 +171,19 @@ class Session:
         is_last: bool,
         **now: float,
     ) -> None:
-        """Counts a step; every now and then, records the mean since the last record.
+        """Counts a step; every `LOG_EVERY` steps, records the means since the last record.
 
         Args:
-            phase: as in `metrics.jsonl`.
-            epoch: that the step belongs to.
-            num_examples: that it worked on.
-            metrics: what it reports, scalars; averaged over the steps of a record.
-            is_last: whether the phase's part of this epoch ends with this step.
-            **now: what to record as it is, such as the learning rate.
+            phase: name of the phase in `metrics.jsonl`.
+            epoch: epoch that the step belongs to.
+            num_examples: number of examples in the step.
+            metrics: metrics of the step, scalars; averaged over the steps of a record.
+            is_last: whether this step is the last of the phase in this epoch.
+            **now: values to record unaveraged, such as the learning rate.
 
         Raises:
             NotFinite: the loss of a step since the last record is not finite.
-            Preempted: the process got a SIGTERM; the step has been done and is in a checkpoint.
+            Preempted: the process got a SIGTERM; the step is done and saved in a checkpoint.
         """
         self.step += 1
         self._pending.append(metrics)
@@ -192,20 +193,20 @@ class Session:
             self._record(phase, epoch, now)
             if time.monotonic() - self._last_checkpoint > _CHECKPOINT_SECONDS and not is_last:
                 self.save()
-        # An epoch's last step is followed by work that a checkpoint here would leave out.
+        # Not after a last step: a resume from there would leave out the work at the epoch's end.
         if self._is_asked_to_stop and not is_last:
             self.save()
 
     def record(
         self, phase: str, epoch: int, counts: Counts | None = None, **metrics: float
     ) -> None:
-        """Records metrics of no step's own, such as an epoch's validation accuracy.
+        """Records and shows metrics that belong to no step, such as a validation accuracy.
 
         Args:
-            phase: as in `metrics.jsonl`.
-            epoch: that they belong to.
-            counts: as `Metrics.write` takes them.
-            **metrics: by name; also shown.
+            phase: name of the phase in `metrics.jsonl`.
+            epoch: epoch that the metrics belong to.
+            counts: histograms, as for `Metrics.write`.
+            **metrics: the metrics by name.
         """
         self.metrics.write(phase, step=self.step, epoch=epoch, counts=counts, **metrics)
         shown = ", ".join(f"{name} {value:.4g}" for name, value in metrics.items())
@@ -216,8 +217,8 @@ class Session:
         """Writes a checkpoint.
 
         Raises:
-            NotFinite: a weight is not finite, as after a last step whose loss still was.
-            Preempted: the process got a SIGTERM; the checkpoint is written.
+            NotFinite: a weight is not finite; the loss of the last step may still have been.
+            Preempted: the process got a SIGTERM; the checkpoint has been written.
         """
         self._refuse_infinite_weights()
         self.state.pop("in_a_row", None)
@@ -226,7 +227,7 @@ class Session:
             raise Preempted(f"stopped at step {self.step:,} of {self.total_steps:,}")
 
     def _restore(self) -> bool:
-        """Whether there was a checkpoint to go back to."""
+        """Restores the newest checkpoint; returns whether there is one."""
         stored = self.checkpoints.restore()
         self.metrics.rewind(stored["metrics"] if stored else 0)
         if stored:
@@ -253,7 +254,7 @@ class Session:
             "step": self.step,
             "metrics": self.metrics.position(),
             "state": self.state,
-            # Of the record that the next steps will complete.
+            # The steps of the record that later steps will complete.
             "pending": [{n: float(v) for n, v in step.items()} for step in self._pending],
         }
         self.checkpoints.save(self.step, state)
@@ -286,6 +287,6 @@ class Session:
 
 
 def _shown(metrics: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-    """What the progress line has room for; a controller's loss means nothing to the eye."""
+    """Returns the metrics for the progress line; a controller's loss means nothing to a reader."""
     names = ("reward", "baseline") if "reward" in metrics else ("loss", "accuracy", "perplexity")
     return {name: metrics[name] for name in names if name in metrics}

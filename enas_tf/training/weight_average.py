@@ -1,4 +1,4 @@
-"""The average of weights over the steps, which does better than the weights themselves.
+"""The average of weights over steps, which often does better than the weights themselves.
 
 Reference: Polyak and Juditsky, "Acceleration of stochastic approximation by averaging", 1992;
 `_create_average_ops` of the authors' fixed_lib.py, which starts its count at a random number.
@@ -13,9 +13,9 @@ from enas_tf.training.checkpoints import named_weights
 
 
 class WeightAverage:
-    """The mean of weights after each step since `update` was first called.
+    """The mean of weights over all calls of `update`.
 
-    To be made within the strategy's scope, after the weights.
+    Create it within the strategy's scope, after the weights, and call `update` after each step.
 
     Args:
         weights: Keras variables.
@@ -33,11 +33,11 @@ class WeightAverage:
 
     @property
     def variables(self) -> Mapping[str, tf.Variable]:
-        """All that an exact resume needs, by name."""
+        """The variables that an exact resume needs, by name."""
         return {**dict(zip(self._names, self._averages, strict=True)), "average_count": self._count}
 
     def _update(self) -> None:
-        """Takes in the weights as they are now."""
+        """Adds the current weights to the mean."""
         self._strategy.run(self._take_in)
 
     def _take_in(self) -> None:
@@ -48,7 +48,7 @@ class WeightAverage:
 
     @contextmanager
     def in_place(self) -> Iterator[None]:
-        """Within it the weights are the averages."""
+        """Replaces the weights by their averages within a context."""
         kept = [weight.numpy() for weight in self._weights]
         self._assign([average.numpy() for average in self._averages])
         try:

@@ -1,4 +1,4 @@
-"""Jobs of several processes, each of which runs the same program on its own machine."""
+"""Jobs of several processes that run the same program, each on its own machine."""
 
 import atexit
 import shutil
@@ -12,11 +12,11 @@ from enas_tf.core.errors import UserError
 from enas_tf.training.run_folder import Run
 
 WORKER_LOST = (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.DeadlineExceededError)
-"""What a collective operation raises where another process has ended."""
+"""The errors that a collective operation raises if another process has ended."""
 
 
 def is_chief(strategy: tf.distribute.Strategy) -> bool:
-    """Whether this process is the one that writes the run's folder."""
+    """Returns whether this process is the one that writes the run's folder."""
     resolver = strategy.cluster_resolver
     if resolver is None or not resolver.cluster_spec():
         return True
@@ -26,17 +26,18 @@ def is_chief(strategy: tf.distribute.Strategy) -> bool:
 
 
 def scratch_copy(strategy: tf.distribute.Strategy, folder: Path) -> Run:
-    """A copy of the run's folder, in which a process that is not the chief works.
+    """Copies the run's folder for a process that is not the chief to work in.
 
-    So such a process resumes as the chief does, and the chief alone writes the folder itself.
-    Every process of the job must call this, or `wait_for_copies`, at the same point.
+    With its own copy such a process resumes as the chief does, and only the chief writes the folder
+    itself. All processes but the chief must call this at the same point; there the chief must call
+    `wait_for_copies`.
 
     Args:
-        strategy: of the job.
-        folder: the chief's, on a file system that all machines see.
+        strategy: strategy of the job.
+        folder: the chief's folder, on a file system that all machines see.
 
     Raises:
-        UserError: the folder is not there, or is not the one that the chief sees.
+        UserError: the folder does not exist, or is not the one that the chief sees.
     """
     _meet(strategy, 0)
     if not (folder / "config.json").exists():
@@ -52,20 +53,21 @@ def scratch_copy(strategy: tf.distribute.Strategy, folder: Path) -> Run:
 
 
 def wait_for_copies(strategy: tf.distribute.Strategy, folder: Path) -> None:
-    """What the chief does while the others call `scratch_copy`."""
+    """Waits, as the chief, until the other processes have copied the folder by `scratch_copy`."""
     _meet(strategy, 0)
     _meet(strategy, _checksum(folder))
 
 
 def _checksum(folder: Path) -> int:
-    """Of the names of all checkpoints and of the configuration; below 2**24, exact in float32."""
+    """Computes a checksum of the names of all checkpoints and of the configuration."""
     names = sorted(str(p.relative_to(folder)) for p in folder.glob("*/checkpoints/*"))
     config = (folder / "config.json").read_bytes()
+    # Below 2**24, so that float32, in which it is gathered, holds it exactly.
     return zlib.crc32("\n".join(names).encode() + config) % 2**24
 
 
 def _meet(strategy: tf.distribute.Strategy, number: int) -> None:
-    """Waits for all processes; raises UserError unless all come with the same number."""
+    """Waits for all processes; raises UserError unless all pass the same number."""
 
     @tf.function(autograph=False)
     def gather() -> tf.Tensor:
