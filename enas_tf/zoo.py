@@ -106,20 +106,27 @@ PUBLISHED = {arc.name: arc for arc in (MACRO_ENAS, MICRO_ENAS, RNN_ENAS, RNN_DAR
 """All published architectures by name."""
 
 
-def resolve(arc: str) -> tuple[str, str | None]:
+def resolve(arc: str, space: str) -> tuple[str, str | None]:
     """Returns the text of the architecture that `--arc` names.
 
     Args:
         arc: a published name; else the path of an existing file; else the text itself.
+        space: the name of the space that it must be of.
 
     Returns:
         The published text, the file's text, or `arc`, which a space's `of` checks; and the set of
         ops that a published architecture needs, None for others.
 
     Raises:
-        UserError: `arc` is a single word that is none of these, or a file that cannot be read.
+        UserError: `arc` is a single word that is none of these, a file that cannot be read, or a
+            published architecture of another space.
     """
     if arc in PUBLISHED:
+        if PUBLISHED[arc].space != space:
+            raise UserError(
+                f"{arc} is an architecture of the {PUBLISHED[arc].space} space, and this is the "
+                f"{space} space: use another launcher, or another architecture"
+            )
         return PUBLISHED[arc].text, PUBLISHED[arc].op_set
     if os.path.isfile(arc):
         try:

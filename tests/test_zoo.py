@@ -25,7 +25,7 @@ def test_published_architectures_read_back_in_all_forms(name):
     assert (published.name, published.space) == (name, space.name)
     assert published.source
     arc = space.parse(published.text)
-    text, op_set = resolve(name)
+    text, op_set = resolve(name, space.name)
     assert type(space).of(text, op_set=op_set) == (space, arc)
     assert op_set == str(space.table.default)
     assert space.parse(str(arc)) == space.parse(arc.to_json()) == space.parse(arc.tokens) == arc
@@ -43,18 +43,18 @@ def test_published_architectures_are_the_authors():
 def test_resolve_reads_files(tmp_path):
     path = tmp_path / "arc.txt"
     path.write_text("0 1\n1 2\n")
-    assert resolve(str(path)) == ("0 1\n1 2\n", None)
+    assert resolve(str(path), "rnn") == ("0 1\n1 2\n", None)
 
 
 @pytest.mark.parametrize("text", ["0 1 2", "0,1,2", "5", "0,x", "{}", "0 " * 5000, "", "a b"])
 def test_resolve_leaves_text_alone(text):
-    assert resolve(text) == (text, None)
+    assert resolve(text, "rnn") == (text, None)
 
 
 @pytest.mark.parametrize("word", ["enas", "no/such/arc.txt", "5.txt", "."])
 def test_a_lone_unknown_word_is_refused(word):
     with pytest.raises(UserError) as error:
-        resolve(word)
+        resolve(word, "rnn")
     assert str(error.value) == (
         f"no published architecture and no file is called {word}: give one of macro_enas, "
         "micro_enas, rnn_enas, rnn_darts, an existing file, or the architecture's integers"
@@ -65,4 +65,9 @@ def test_a_file_that_is_no_text_is_refused(tmp_path):
     path = tmp_path / "arc.txt"
     path.write_bytes(b"\xff\xfe\x00")
     with pytest.raises(UserError, match=r"arc\.txt cannot be read: .*codec"):
-        resolve(str(path))
+        resolve(str(path), "rnn")
+
+
+def test_an_architecture_of_another_space_says_so():
+    with pytest.raises(UserError, match="macro_enas is an architecture of the macro space, and"):
+        resolve("macro_enas", "micro")

@@ -1,5 +1,7 @@
 """Helpers for the fields of configs."""
 
+import types
+import typing
 from dataclasses import field
 from typing import Any
 
@@ -14,3 +16,21 @@ def option(default: Any, help: str, **metadata: Any) -> Any:
             field's.
     """
     return field(default=default, metadata={"help": help, **metadata})
+
+
+def accepts(annotation: Any, value: Any) -> bool:
+    """Returns whether a field of a type may have a value; a whole number also stands for its text.
+
+    Args:
+        annotation: a type of which a flag can be made: int, float, bool, str, a Literal, or one of
+            these or None.
+        value: any.
+    """
+    if typing.get_origin(annotation) in (typing.Union, types.UnionType):
+        return any(accepts(one, value) for one in typing.get_args(annotation))
+    if typing.get_origin(annotation) is typing.Literal:
+        return value in typing.get_args(annotation)
+    if isinstance(value, bool) or annotation is bool:
+        return isinstance(value, bool) and annotation is bool
+    wider = {float: (int, float), str: (int, str)}
+    return isinstance(value, wider.get(annotation, annotation))

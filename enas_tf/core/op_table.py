@@ -111,6 +111,11 @@ class TableArc(Arc):
         """The ops of the architecture's set, in the order of their numbers."""
         return self.table.choose(self.op_set)
 
+    @property
+    def portable(self) -> str:
+        """The tokens where their numbers are the usual ones, else JSON, which names the ops."""
+        return str(self) if self.op_set.isdecimal() else self.to_json()
+
     def _words(self) -> dict:
         names = [row.name for row in self.rows]
         known = self.op_set == str(self.table.default)

@@ -74,6 +74,11 @@ class Arc(ABC):
     def __str__(self) -> str:
         return " ".join(map(str, self.tokens))
 
+    @property
+    def portable(self) -> str:
+        """The text to keep in a file: whoever reads it gets this architecture."""
+        return str(self)
+
     def to_json(self) -> str:
         """Returns the architecture as a JSON object that names every place and op in words."""
         names = self._words()

@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from enas_tf.core.config import option
 from enas_tf.core.errors import UserError
+from enas_tf.data.checks import check_splits
 from enas_tf.data.shards import equal_slice
 
 
@@ -52,6 +53,9 @@ class Split:
         self.images = images
         self.labels = labels
 
+    def __len__(self) -> int:
+        return len(self.images)
+
     @cached_property
     def tensors(self) -> tuple[tf.Tensor, tf.Tensor]:
         """The images and labels as tensors in the host's memory, where input pipelines run."""
@@ -80,6 +84,36 @@ class ImageData:
     splits: Mapping[str, Split]
     class_names: tuple[str, ...]
     flip: bool
+
+    def check(self) -> None:
+        """Checks arrays that a user has made.
+
+        Raises:
+            UserError: a split is missing or empty, or holds images or labels of another form.
+        """
+        check_splits(self.name, self.splits)
+        for name, split in self.splits.items():
+            images, labels = split.images, split.labels
+            if images.dtype != np.uint8 or images.ndim != 4:
+                raise UserError(
+                    f"{self.name}: images of split {name} must be uint8, of shape (count, height, "
+                    f"width, channels), got {images.dtype} of shape {images.shape}"
+                )
+            if labels.shape != images.shape[:1] or not np.issubdtype(labels.dtype, np.integer):
+                raise UserError(
+                    f"{self.name}: labels of split {name} must be integers, one for each of "
+                    f"{len(images)} images, got {labels.dtype} of shape {labels.shape}"
+                )
+            if not 0 <= labels.min() <= labels.max() < self.num_classes:
+                raise UserError(
+                    f"{self.name}: labels of split {name} must be places in class_names, from 0 "
+                    f"to {self.num_classes - 1}, got {labels.min()} to {labels.max()}"
+                )
+            if images.shape[1:] != self.image_shape:
+                raise UserError(
+                    f"{self.name}: images of split {name} are of {images.shape[1:]}, those of "
+                    f"train of {self.image_shape}; all must have one size"
+                )
 
     @property
     def image_shape(self) -> tuple[int, int, int]:

@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from enas_tf.core.config import option
 from enas_tf.core.errors import UserError
+from enas_tf.data.checks import check_splits
 from enas_tf.data.shards import equal_slice
 
 END = "<eos>"
@@ -62,6 +63,25 @@ class TextData:
     name: str
     splits: Mapping[str, np.ndarray]
     vocabulary: tuple[str, ...]
+
+    def check(self) -> None:
+        """Checks arrays that a user has made.
+
+        Raises:
+            UserError: a split is missing or empty, or holds what are no ids of words.
+        """
+        check_splits(self.name, self.splits)
+        for name, words in self.splits.items():
+            if words.dtype != np.int32 or words.ndim != 1:
+                raise UserError(
+                    f"{self.name}: split {name} must be int32, of shape (count,), got "
+                    f"{words.dtype} of shape {words.shape}"
+                )
+            if not 0 <= words.min() <= words.max() < self.vocab_size:
+                raise UserError(
+                    f"{self.name}: words of split {name} must be from 0 to {self.vocab_size - 1}, "
+                    f"places in the vocabulary, got {words.min()} to {words.max()}"
+                )
 
     @property
     def vocab_size(self) -> int:

@@ -51,6 +51,7 @@ class Experiment:
         strategy: tf.distribute.Strategy | None = None,
     ) -> None:
         if data is not None:
+            data.check()
             settings = settings.changed({"dataset": data.name})
             # Fills the cached property below, which would load a data set instead.
             self.data = data
@@ -124,9 +125,11 @@ class Experiment:
         # Another architecture's training does not count as done, so that `train` can refuse it.
         if not self.run.is_done("train", arc=str(self._arc()[1])):
             self.train()
-        if not self.run.is_done("export", result=self._result_digest()):
-            self._report()
-            self.export()
+        if self.run.is_done("export", result=self._result_digest()):
+            print(f"all phases are done; {self.workdir} holds report.html and export/")
+            return
+        self._report()
+        self.export()
 
     def search_and_derive(self) -> None:
         """Searches and derives, in turn; skips phases that are done."""
@@ -204,7 +207,9 @@ class Experiment:
         training, network, arc = self._trained()
         card = {"result": self.run.read_json("train/result.json")}
         card |= self.run.read_json("config.json")
-        version = self.domain.export(network, training.task, self._export_folder, str(arc), card)
+        version = self.domain.export(
+            network, training.task, self._export_folder, arc.portable, card
+        )
         output = str(version.relative_to(self.run.folder))
         self.run.mark_done("export", outputs=[output], result=self._result_digest())
         print(f"export: {version}")
@@ -213,6 +218,9 @@ class Experiment:
 
     def describe(self) -> str:
         """Returns an architecture in words, with its cost; draws it if the settings say where."""
+        if not self._given_arc and (self.workdir / "arc.txt").exists():
+            # Raises UserError if the run has other settings than those to describe it with.
+            _ = self.run
         space, arc = self._arc()
         sizes = self.domain.known_sizes(self.settings) or self.domain.sizes(self.data)
         return describe(space, arc, self.settings, self.domain, sizes)
@@ -230,7 +238,7 @@ class Experiment:
     def _given_arc(self) -> tuple[Space, Arc] | None:
         """The architecture given by --arc, if any, with a space of the size that it implies."""
         text = self.settings.common.arc
-        return None if text is None else self._read(*resolve(text))
+        return None if text is None else self._read(*resolve(text, self.settings.space.name))
 
     def _arc(self) -> tuple[Space, Arc]:
         """Returns the architecture given by --arc, else the derived one, with its space."""
@@ -240,7 +248,7 @@ class Experiment:
                 f"no architecture: {path} is missing; run the verbs search and derive first, or "
                 "give one by --arc"
             )
-        return self._given_arc or self._read(*resolve(str(path)))
+        return self._given_arc or self._read(*resolve(str(path), self.settings.space.name))
 
     def _read(self, text: str, op_set: str | None = None) -> tuple[Space, Arc]:
         """Parses an architecture of any size; returns it with a space that holds it.

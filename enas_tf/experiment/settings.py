@@ -1,11 +1,12 @@
 """The settings of a run, from which the command-line flags are made."""
 
+import difflib
 from collections.abc import Iterator, Mapping
 from dataclasses import Field, asdict, dataclass, fields, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_type_hints
 
-from enas_tf.core.config import option
+from enas_tf.core.config import accepts, option
 from enas_tf.core.errors import UserError
 from enas_tf.core.space import Space
 from enas_tf.data.base import DataConfig
@@ -120,8 +121,17 @@ class Settings:
             if name == "preset":
                 raise UserError("a preset is chosen among the recipe's presets; leave preset out")
             if name not in places:
-                raise UserError(f"no setting is called {name!r}; a launcher's --help lists all")
+                close = difflib.get_close_matches(name, places, n=1)
+                hint = f"did you mean {close[0]}? " if close else ""
+                raise UserError(
+                    f"no setting is called {name!r}; {hint}A launcher's --help lists all"
+                )
             part, field = places[name]
+            annotation = get_type_hints(type(getattr(self, part)))[field]
+            if not accepts(annotation, value):
+                is_class = isinstance(annotation, type)
+                wanted = annotation.__name__ if is_class else str(annotation).split("typing.")[-1]
+                raise UserError(f"{name} must be of {wanted}, got {value!r}")
             changes.setdefault(part, {})[field] = value
         parts = {part: replace(getattr(self, part), **new) for part, new in changes.items()}
         return replace(self, **parts)
@@ -148,6 +158,9 @@ They do not affect its results, and a comparison changes nothing in a run.
 def run_config(settings: Settings) -> dict[str, Any]:
     """Returns the settings that a run keeps in its `config.json`, as nested dicts."""
     config = asdict(settings)
+    for name, part, field in settings.named_fields():
+        # By the flags' names, which messages about a run's settings use as well.
+        config[part][name.rpartition(".")[2]] = config[part].pop(field.name)
     common = config.pop("common")
     return {n: v for n, v in common.items() if n not in _OF_ONE_COMMAND} | config
 

@@ -60,7 +60,7 @@ def derive(
         for text in ranking
     ]
     run.write_json(_ARCS, records)
-    run.write_text(_BEST, ranking[0] + "\n")
+    run.write_text(_BEST, space.parse(ranking[0]).portable + "\n")
     run.mark_done("derive", outputs=[_ARCS, _BEST], step=searched.step)
     best, mean = rewards[ranking[0]], sum(rewards[text] for text in arcs) / len(arcs)
     print(

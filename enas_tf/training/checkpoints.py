@@ -223,7 +223,7 @@ class Checkpoints:
             raise OtherFormat(
                 f"the checkpoint {path} is of format {found}, and this version of enas_tf reads "
                 f"format {FORMAT}: go on with the version that wrote it (config.json names it), or "
-                "give --overwrite to start the run afresh"
+                "start afresh: --overwrite with the verb search, with none, or with train and --arc"
             )
 
     def _path(self, kind: str, step: int) -> Path:

@@ -83,3 +83,11 @@ def test_usual_architectures_do_not_speak_of_their_ops_in_json(arc_type):
     space = {"MicroArc": MicroSpace, "MacroArc": MacroSpace, "RnnArc": RnnSpace}[arc_type.__name__]
     arc = space(1).parse([0] * space.num_tokens(1))
     assert '"ops"' not in arc.to_json() and arc_type.from_json(arc.to_json()) == arc
+
+
+@pytest.mark.parametrize(("usual", "named", "text", "first"), PAIRS, ids=["micro", "macro", "rnn"])
+def test_the_portable_text_is_read_as_the_same_architecture_anywhere(usual, named, text, first):
+    for space in (usual, named):
+        arc = space.parse(text)
+        assert type(usual).of(arc.portable)[1] == arc
+    assert usual.parse(text).portable == str(usual.parse(text))

@@ -248,3 +248,44 @@ def test_a_batch_that_does_not_divide_is_refused(data):
 def test_negative_pixels_are_refused(name):
     with pytest.raises(UserError, match=f"data.{name} must not be negative, got -1"):
         DataConfig(**{name: -1})
+
+
+def changed_split(**values):
+    """A small data set whose validation split has other values."""
+    made = {"images": np.zeros((4, 3, 2, 1), np.uint8), "labels": np.arange(4, dtype=np.int32) % 2}
+    splits = {name: Split(**made) for name in ("train", "valid", "test")}
+    splits["valid"] = Split(**made | values)
+    return ImageData("mine", splits, ("a", "b"), flip=False)
+
+
+def test_arrays_that_are_right_pass():
+    changed_split().check()
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"images": np.zeros((4, 3, 2, 1), np.float32)}, "must be uint8, of shape .* got float32"),
+        ({"images": np.zeros((4, 3, 2), np.uint8)}, r"got uint8 of shape \(4, 3, 2\)"),
+        ({"images": np.zeros((4, 5, 2, 1), np.uint8)}, "all must have one size"),
+        ({"labels": np.zeros(3, np.int32)}, "one for each of 4 images, got int32 of shape"),
+        ({"labels": np.zeros(4, np.float32)}, "must be integers"),
+        ({"labels": np.full(4, 2, np.int32)}, "from 0 to 1, got 2 to 2"),
+        ({"labels": np.full(4, -1, np.int32)}, "from 0 to 1, got -1 to -1"),
+        (
+            {"images": np.zeros((0, 3, 2, 1), np.uint8), "labels": np.zeros(0, np.int32)},
+            "mine has no examples in split valid",
+        ),
+    ],
+)
+def test_wrong_arrays_are_refused_in_one_line(values, message):
+    with pytest.raises(UserError, match=message) as error:
+        changed_split(**values).check()
+    assert "\n" not in str(error.value) and str(error.value).startswith("mine")
+
+
+def test_a_missing_split_is_refused():
+    whole = changed_split()
+    splits = {name: whole.splits[name] for name in ("train", "test")}
+    with pytest.raises(UserError, match="mine has no examples in split valid; a data set needs"):
+        ImageData("mine", splits, ("a", "b"), flip=False).check()

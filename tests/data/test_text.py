@@ -239,3 +239,18 @@ def test_mistakes_are_named():
         data.train_batches(3, DRAWN, seed=0, num_steps=1, shard=(0, 2))
     with pytest.raises(UserError, match=r"data.sequence_length must be at least 2, got 1"):
         TextDataConfig(sequence_length=1)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (np.zeros(4, np.int64), r"must be int32, of shape \(count,\), got int64"),
+        (np.zeros((2, 2), np.int32), r"got int32 of shape \(2, 2\)"),
+        (np.full(4, 2, np.int32), "from 0 to 1, places in the vocabulary, got 2 to 2"),
+        (np.zeros(0, np.int32), "mine has no examples in split test"),
+    ],
+)
+def test_wrong_arrays_are_refused(words, message):
+    splits = {"train": np.zeros(4, np.int32), "valid": np.ones(4, np.int32), "test": words}
+    with pytest.raises(UserError, match=message):
+        TextData("mine", splits, ("a", "b")).check()

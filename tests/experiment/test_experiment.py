@@ -2,9 +2,11 @@
 
 import json
 
+import numpy as np
 import pytest
 
 from enas_tf.core.errors import UserError
+from enas_tf.data.base import ImageData, Split
 from enas_tf.experiment.experiment import Experiment
 from enas_tf.micro.recipe import CIFAR_MICRO
 from enas_tf.micro.space import MicroSpace
@@ -180,3 +182,32 @@ def test_an_architecture_of_other_ops_is_refused(tmp_path, data, own, arc, neede
 def test_an_architecture_of_more_ops_than_the_run_has_is_refused(tmp_path, data):
     with pytest.raises(UserError, match=r"needs --space.ops=5; with --space.ops=3"):
         experiment(tmp_path / "run", data, arc="micro_enas", **{"space.ops": 3}).describe()
+
+
+def test_arrays_are_checked_before_anything_runs(tmp_path):
+    images = np.zeros((4, 8, 8, 1), np.float32)
+    splits = dict.fromkeys(("train", "valid", "test"), Split(images, np.zeros(4, np.int32)))
+    with pytest.raises(UserError, match="must be uint8"):
+        experiment(tmp_path / "run", ImageData("mine", splits, ("a",), flip=False))
+    assert not (tmp_path / "run").exists()
+
+
+def test_describe_refuses_a_run_with_other_settings(tmp_path, data):
+    run = experiment(tmp_path, data).run
+    run.write_text("arc.txt", ARC)
+    assert "separable conv 3x3" in experiment(tmp_path, data).describe()
+    with pytest.raises(UserError, match=r"another configuration: space\.ops was .5. and is now"):
+        experiment(tmp_path, data, **{"space.ops": 4}).describe()
+
+
+def test_a_derived_architecture_of_named_ops_names_them_in_its_file(tmp_path, data):
+    ops = {"space.ops": "max_pool_3x3,identity", "search.num_epochs": 1}
+    run = experiment(tmp_path, data, **ops)
+    run.search()
+    arc = run.derive()
+    text = (tmp_path / "arc.txt").read_text()
+    assert json.loads(text)["ops"] == ["max pool 3x3", "identity"]
+    assert experiment(tmp_path, data, **ops)._arc()[1] == arc
+    # Elsewhere it is not read as another architecture.
+    with pytest.raises(UserError, match=r"needs --space.ops=max pool 3x3,identity"):
+        experiment(tmp_path / "other", data, arc=str(tmp_path / "arc.txt")).describe()

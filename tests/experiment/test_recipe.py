@@ -79,7 +79,7 @@ def test_a_runs_config_is_all_but_what_one_command_asks_for():
     assert (config["seed"], config["precision"], config["dataset"]) == (3, "float32", "cifar10")
     assert config["child"]["out_filters"] == 20 and config["space"] == {
         "num_nodes": 5,
-        "op_set": "5",
+        "ops": "5",
     }
 
 

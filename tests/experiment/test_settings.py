@@ -48,8 +48,17 @@ def test_flags_say_what_was_changed():
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"search.epochs": 3}, "no setting is called 'search.epochs'; a launcher's --help lists"),
-        ({"space.op_set": 7}, "no setting is called 'space.op_set'"),
+        ({"search.epochs": 3}, "no setting is called 'search.epochs'; did you mean search.num_"),
+        ({"space.op_set": 7}, r"no setting is called 'space.op_set'; did you mean space.ops\? A"),
+        ({"x": 7}, "no setting is called 'x'; A launcher's --help lists all"),
+        ({"search.num_epochs": "3"}, "search.num_epochs must be of int, got '3'"),
+        ({"search.num_epochs": True}, "search.num_epochs must be of int, got True"),
+        ({"deterministic": 1}, "deterministic must be of bool, got 1"),
+        ({"workdir": Path("runs")}, r"workdir must be of str \| None, got "),
+        (
+            {"controller.kind": "dqn"},
+            r"controller.kind must be of Literal\['lstm', 'ppo', 'random'\], got 'dqn'",
+        ),
         ({"preset": "paper"}, "chosen among the recipe's presets"),
         ({"search.num_epochs": 0}, "search.num_epochs must be at least 1, got 0"),
         ({"child.out_filters": 5}, "^child.out_filters must be even"),

@@ -11,6 +11,7 @@ import pytest
 import tensorflow as tf
 from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 
+import enas_tf
 from enas_tf.core.errors import UserError
 from enas_tf.training.run_folder import Run
 
@@ -40,7 +41,7 @@ def test_open_writes_config_versions_seed_and_devices(tmp_path):
             "python": platform.python_version(),
             "tensorflow": tf.__version__,
             "keras": keras.__version__,
-            "enas_tf": "0.1.0",
+            "enas_tf": enas_tf.__version__,
         },
         "devices": [d.name[len("/physical_device:") :] for d in tf.config.list_physical_devices()],
         "earlier": [],
