@@ -91,3 +91,10 @@ def test_the_portable_text_is_read_as_the_same_architecture_anywhere(usual, name
         arc = space.parse(text)
         assert type(usual).of(arc.portable)[1] == arc
     assert usual.parse(text).portable == str(usual.parse(text))
+
+
+def test_a_message_names_the_ops_by_their_numbers_and_what_else_there_is():
+    text = MacroSpace(1).op_options
+    assert text.startswith("0 conv 3x3, 1 separable conv 3x3, 2 conv 5x5, 3 separable conv 5x5, ")
+    assert "5 max pool 3x3; --space.ops can add squeeze-and-excitation conv 3x3" in text
+    assert MicroSpace(1, len(MicroSpace.table.rows)).op_options.count("--space.ops") == 0

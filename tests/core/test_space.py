@@ -12,6 +12,8 @@ from enas_tf.macro.space import MacroSpace
 from enas_tf.micro.space import MicroSpace
 from enas_tf.rnn.space import RnnSpace
 
+ACTIVATIONS = RnnSpace(1).op_options
+
 SPACES = [
     MicroSpace(1),
     MicroSpace(5),
@@ -215,12 +217,12 @@ def test_graphs_are_whole(space):
         (
             '{"space": "rnn", "node 1": {"index": 0, "activation": "swish"}}',
             "token 2 (node 1, activation) must be an integer from 0 to 3 "
-            "(0 tanh, 1 relu, 2 sigmoid, 3 identity), got swish",
+            f"({ACTIVATIONS}), got swish",
         ),
         (
             '{"space": "rnn", "node 1": {"index": 0, "op": "tanh"}}',
             "token 2 (node 1, activation) is missing: it must be an integer from 0 to 3 "
-            "(0 tanh, 1 relu, 2 sigmoid, 3 identity)",
+            f"({ACTIVATIONS})",
         ),
         (
             '{"space": "rnn", "node 1": {"index": 0, "activation": "tanh"}, "node 3": {"f": 0}}',
@@ -232,7 +234,7 @@ def test_graphs_are_whole(space):
         (
             "0 tanh",
             "token 2 (node 1, activation) must be an integer from 0 to 3 "
-            "(0 tanh, 1 relu, 2 sigmoid, 3 identity), got tanh",
+            f"({ACTIVATIONS}), got tanh",
         ),
     ],
 )

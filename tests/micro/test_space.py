@@ -14,7 +14,7 @@ TEXT = """
 0 2 1 4
 1 1 1 0
 """
-OPS = "0 separable conv 3x3, 1 separable conv 5x5, 2 average pool 3x3, 3 max pool 3x3, 4 identity"
+OPS = MicroSpace(1).op_options
 
 
 def test_tokens_land_in_their_places():

@@ -9,6 +9,9 @@ from enas_tf.rnn.space import RnnArc, RnnNode, RnnSpace
 TEXT = "0 2, 1 0, 1 3"
 
 
+ACTIVATIONS = RnnSpace(1).op_options
+
+
 def test_tokens_land_in_their_places():
     arc = RnnArc((RnnNode(index=0, op=2), RnnNode(1, 0), RnnNode(1, 3)))
     assert RnnSpace.of(TEXT) == (RnnSpace(3), arc)
@@ -44,13 +47,12 @@ def test_counts(num_nodes, count):
         ),
         (
             "0 4",
-            "token 2 (node 1, activation) must be an integer from 0 to 3 "
-            "(0 tanh, 1 relu, 2 sigmoid, 3 identity), got 4",
+            f"token 2 (node 1, activation) must be an integer from 0 to 3 ({ACTIVATIONS}), got 4",
         ),
         (
             "0 0 1",
             "token 4 (node 2, activation) is missing: it must be an integer from 0 to 3 "
-            "(0 tanh, 1 relu, 2 sigmoid, 3 identity); the number of tokens in the rnn space "
+            f"({ACTIVATIONS}); the number of tokens in the rnn space "
             "must be 2 (1 node) or 4 (2 nodes), got 3",
         ),
     ],
