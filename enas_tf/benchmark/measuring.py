@@ -24,8 +24,8 @@ class Work:
 
     Attributes:
         step: a callable that runs step number n, and returns the tensors to wait for.
-        unit: what is counted per second, such as `images`.
-        amount: the number of these in a batch.
+        examples: what is counted per second, such as `images`.
+        num_examples: the number of these in a batch.
         batch: the number of examples, or of architectures, in a batch.
         params: the number of weights that are trained or used, without an auxiliary head.
         repeats: the number of batches in a step.
@@ -33,8 +33,8 @@ class Work:
     """
 
     step: Callable[[int], Any]
-    unit: str
-    amount: float
+    examples: str
+    num_examples: float
     batch: int
     params: int
     repeats: int = 1
@@ -58,7 +58,7 @@ def measure(work: Work, steps: int, started: float) -> dict[str, Any]:
         `batch` and `params`, as in `work`;
         `step_seconds`, the median over the steps, for one batch;
         `step_cpu_seconds`, the same for the CPU time of all threads together;
-        `images_per_second`, or what else `work.unit` names, from `step_seconds`;
+        `images_per_second`, or what else `work.examples` names, from `step_seconds`;
         `trace_seconds`, by how much longer the `WARM_UP` steps took than as many later ones;
         `compile_seconds`, for compiled steps, by how much longer all first runs together took;
         `first_step_seconds`, from the start of the process to the end of the first step;
@@ -79,7 +79,7 @@ def measure(work: Work, steps: int, started: float) -> dict[str, Any]:
         "batch": work.batch,
         "step_seconds": step_seconds,
         "step_cpu_seconds": median(cpu for _, cpu in counted[WARM_UP:]),
-        f"{work.unit}_per_second": work.amount / step_seconds,
+        f"{work.examples}_per_second": work.num_examples / step_seconds,
         "trace_seconds": max(0.0, trace_seconds),
         **(compile_seconds if work.compiled else {}),
         "first_step_seconds": ends[0] - started,

@@ -22,7 +22,7 @@ class MacroChildConfig(ImageChildConfig):
     """The child network of images, and how its weights are trained."""
 
     out_filters: int = option(36, "channels, even; the final network doubles them at each pool")
-    aux_head: bool = option(False, "add an auxiliary classifier behind the second pool")
+    aux_head: bool = option(False, "add an auxiliary classifier after the second pool")
     l2: float = option(2.5e-4, "weight of the sum of squares of all weights in the loss")
     authors_macro: bool = option(
         False,

@@ -42,13 +42,13 @@ _TRAINING_CURVES = [
 
 def search_plots(records: Sequence[Mapping]) -> str:
     """Returns plots of those metrics that a search has recorded, as HTML."""
-    told = [record for record in records if record.get("gap") is not None]
+    epochs = [record for record in records if record.get("gap") is not None]
     plots = _curves(records, _SEARCH_CURVES)
-    if told:
+    if epochs:
         plots += [
-            _plot("Controller's draws less uniform ones", "step", "reward", _draw_gap, told),
-            _plot("Ops that the controller draws", "step", "", _draw_shares, told, "ops"),
-            _plot("Inputs that it chooses", "step", "", _draw_shares, told, "inputs"),
+            _plot("Controller's draws less uniform ones", "step", "reward", _draw_gap, epochs),
+            _plot("Ops that the controller draws", "step", "", _draw_shares, epochs, "ops"),
+            _plot("Inputs that it chooses", "step", "", _draw_shares, epochs, "inputs"),
         ]
     return _side_by_side(plots)
 
@@ -110,10 +110,10 @@ def _draw_lines(axes: Axes, lines: Sequence, is_log: bool) -> None:
     axes.set_yscale("log" if is_log else "linear")
 
 
-def _draw_gap(axes: Axes, told: Sequence[Mapping]) -> None:
+def _draw_gap(axes: Axes, epochs: Sequence[Mapping]) -> None:
     """Draws the gap over the epochs, with its uncertainty."""
     steps, gaps, errors = (
-        np.array([one[name] for one in told]) for name in ("step", "gap", "gap_error")
+        np.array([one[name] for one in epochs]) for name in ("step", "gap", "gap_error")
     )
     axes.axhline(0, color="0.1", lw=0.8, ls=":")
     low, high = gaps - 2 * errors, gaps + 2 * errors
@@ -122,10 +122,10 @@ def _draw_gap(axes: Axes, told: Sequence[Mapping]) -> None:
     axes.plot(steps, gaps, color="0.1", marker=".", ms=4, label="mean of ten pairs")
 
 
-def _draw_shares(axes: Axes, told: Sequence[Mapping], name: str) -> None:
+def _draw_shares(axes: Axes, epochs: Sequence[Mapping], name: str) -> None:
     """Draws a strip for each op or input, as high as its share, with its name at the left."""
-    steps, names = [one["step"] for one in told], list(told[-1][name])
-    counts = np.array([[one[name][thing] for thing in names] for one in told], float)
+    steps, names = [one["step"] for one in epochs], list(epochs[-1][name])
+    counts = np.array([[one[name][thing] for thing in names] for one in epochs], float)
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     highest = max(shares.max(initial=0), 1e-9)
     for row, column in enumerate(shares.T):

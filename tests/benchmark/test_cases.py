@@ -124,7 +124,7 @@ def test_rewards_the_architectures_that_the_controller_draws_first(monkeypatch):
     for make in (cases.controller, cases.reward):
         keras.utils.set_random_seed(0)
         work = make(tiny("macro"), 2)
-        assert (work.batch, work.unit) == (2, "arcs")
+        assert (work.batch, work.examples) == (2, "arcs")
         outcome = work.step(0)
     assert rewarded[0] == rewarded[1] and len({*map(tuple, rewarded[0][0])}) == 2
     assert outcome == [0.25, 0.75]
