@@ -15,7 +15,7 @@ from enas_tf.search.controller import Controller, ControllerConfig, Pick
 
 @dataclass(frozen=True)
 class MacroControllerConfig(ControllerConfig):
-    """The controller, and how REINFORCE trains it."""
+    """The controller, and how rewards train it."""
 
     tanh_constant: float = option(1.5, "logits become this times their tanh; 0 leaves them")
     # Not an option: in this space the ops' logits have the same bound as all others.

@@ -14,7 +14,7 @@ from enas_tf.search.controller import Controller, ControllerConfig, Pick
 
 @dataclass(frozen=True)
 class RnnControllerConfig(ControllerConfig):
-    """The controller, and how REINFORCE trains it."""
+    """The controller, and how rewards train it."""
 
     temperature: float = option(5.0, "divides logits before the tanh; 0 leaves them")
     tanh_constant: float = option(2.25, "logits become this times their tanh; 0 leaves them")
