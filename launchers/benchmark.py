@@ -24,8 +24,9 @@ from collections.abc import Sequence
 
 from enas_tf.benchmark.base import SERVING, BenchmarkConfig, table
 from enas_tf.core.errors import UserError
-from launchers.cli import import_tensorflow_quietly, run_command
+from launchers.cli import run_command
 from launchers.flags import Flags
+from launchers.start_up import import_tensorflow_quietly
 
 # The environment variable that makes a process measure its one case; it holds the start time.
 _STARTED = "ENAS_TF_BENCHMARK_STARTED"

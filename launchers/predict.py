@@ -24,8 +24,9 @@ from enas_tf.core.errors import UserError
 from enas_tf.serving.base import Client
 from enas_tf.serving.predict import PredictConfig, label_images, read_lines, score_lines
 from enas_tf.serving.rest import RestClient
-from launchers.cli import import_tensorflow_quietly, run_command
+from launchers.cli import run_command
 from launchers.flags import Flags
+from launchers.start_up import import_tensorflow_quietly
 
 
 def main(argv: Sequence[str] | None = None) -> int:
