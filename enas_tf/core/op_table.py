@@ -62,7 +62,9 @@ class OpTable:
                     f"{numbered(self.names)}, or names of these, got {text}"
                 )
             return self.rows[: int(text)]
-        wanted = [" ".join(name.replace("_", " ").split()) for name in text.split(",")]
+        # A table's own names may have underscores too.
+        known = {_spaced(name): name for name in self.names}
+        wanted = [known.get(_spaced(name), _spaced(name)) for name in text.split(",")]
         for name in wanted:
             if name not in self.names:
                 raise UserError(
@@ -90,6 +92,10 @@ class OpTable:
         """
         text = self.canonical(op_set)
         return str(max(self.default, *(op + 1 for op in ops))) if text.isdecimal() else text
+
+
+def _spaced(name: str) -> str:
+    return " ".join(name.replace("_", " ").split())
 
 
 class TableArc(Arc):
