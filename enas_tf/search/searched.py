@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from enas_tf.core.space import Space
 from enas_tf.search.algorithm import Algorithm
-from enas_tf.search.evaluator import Evaluator
+from enas_tf.search.evaluator import Rewarder
 
 
 @dataclass(frozen=True)
@@ -17,7 +17,7 @@ class Searched:
 
     Attributes:
         algorithm: as far as it has learnt.
-        evaluator: rewards with the shared weights as far as they are trained.
+        evaluator: rewards, with the shared weights as far as they are trained.
         draw: from a number of architectures and a block's number, as many architectures of the
             algorithm that the search has not drawn: tokens, `(n, num_tokens)`, int32.
         step: of the search.
@@ -25,7 +25,7 @@ class Searched:
     """
 
     algorithm: Algorithm
-    evaluator: Evaluator
+    evaluator: Rewarder
     draw: Callable[[int, int], tf.Tensor]
     step: int
     seed: int
