@@ -1,4 +1,4 @@
-"""How soon a controller finds a good architecture, where a table rewards and nothing else is trained.
+"""How soon a controller finds a good architecture, where a table rewards it.
 
     python -m benchmarks.controller_alone --truth=nasbench201.csv [--truth_column=cifar10-test] \
         [--recipe=NASBENCH201] [--seeds=100] [--max_draws=3000] [--within=0.5]
