@@ -130,7 +130,8 @@ class KerasBlocks:
 
     def zeros(self, x: keras.KerasTensor) -> keras.KerasTensor:
         """Makes zeros of the input's shape."""
-        return keras.ops.zeros_like(x)
+        # A layer: the export copies layers, and no bare operations.
+        return keras.layers.Rescaling(0.0)(x)
 
     def conv(
         self,
