@@ -23,6 +23,7 @@ from enas_tf.search.derive import derive
 from enas_tf.search.search import Search
 from enas_tf.search.truth import Truth, read_truth
 from enas_tf.search.truth_rewards import NoWeights, TruthEvaluator
+from enas_tf.search.truth_told import tell_truth
 from enas_tf.search.weights import SharedWeights, Weights
 from enas_tf.tasks.base import Task
 from enas_tf.training.child_trainer import ChildTrainer
@@ -164,6 +165,8 @@ class Experiment:
             )
 
     def _check_search(self) -> None:
+        # A table that cannot be read is told before the folder is made.
+        _ = self.truth
         if self._is_rewarded_by_truth:
             self.truth.check_complete(self.settings.space)
         else:
@@ -193,9 +196,8 @@ class Experiment:
             params = self.domain.count_cost(arc, short, self.domain.sizes(self.data)).params
             return training.run(run, str(arc), params, tests=False)
 
-        result = compare(
-            search.searched(), settings.compare, settings.derive, self.run, train_alone
-        )
+        searched, truth = search.searched(), self.truth
+        result = compare(searched, settings.compare, settings.derive, self.run, train_alone, truth)
         self._report()
         return result
 
@@ -280,7 +282,7 @@ class Experiment:
         keras.utils.set_random_seed(settings.common.seed)
         algorithm = make_algorithm(self.recipe.controller, settings.space, settings.controller)
         weights = self._no_weights() if self._is_rewarded_by_truth else self._shared_weights()
-        return Search(weights, algorithm, settings.search, settings.common.seed)
+        return Search(weights, algorithm, settings.search, settings.common.seed, self.truth)
 
     def _shared_weights(self) -> Weights:
         settings, config = self.settings, self.settings.search
@@ -313,7 +315,11 @@ class Experiment:
         def params(arc: Arc) -> int:
             return self.domain.count_cost(arc, self.settings, self._sizes).params
 
-        return derive(search.searched(), self.settings.derive, self.run, params)
+        searched, config, truth = search.searched(), self.settings.derive, self.truth
+        best = derive(searched, config, self.run, params)
+        if truth:
+            tell_truth(searched, best.tokens, config, self.run, truth)
+        return best
 
     def _make_training(self, arc: Arc, settings: Settings) -> tuple[Training, keras.Model]:
         self._keep_labels()

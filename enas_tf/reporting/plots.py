@@ -30,6 +30,10 @@ _SEARCH_CURVES = [
             ("valid", "best_reward", "best of ten"),
         ],
     ),
+    (
+        "True accuracy of drawn architectures",
+        [("valid", "truth", "controller"), ("valid", "uniform_truth", "mean of all known")],
+    ),
     ("Entropy of the controller", [("controller", "entropy", "entropy")]),
     ("Divergence from the controller at the start", [("valid", "divergence", "nats")]),
 ]
@@ -47,8 +51,10 @@ def search_plots(records: Sequence[Mapping]) -> str:
         plots += [
             _plot("Controller's draws less uniform ones", "step", "reward", _draw_gap, told),
             _plot("Ops that the controller draws", "step", "", _draw_shares, told, "ops"),
-            _plot("Inputs that it chooses", "step", "", _draw_shares, told, "inputs"),
         ]
+        # A space may leave no choice of inputs.
+        if told[-1]["inputs"]:
+            plots.append(_plot("Inputs that it chooses", "step", "", _draw_shares, told, "inputs"))
     return _side_by_side(plots)
 
 

@@ -10,6 +10,7 @@ import numpy as np
 from enas_tf.core.space import Arc, Space
 from enas_tf.search.algorithm import Algorithm
 from enas_tf.search.controller import Draws
+from enas_tf.search.truth import Truth
 from enas_tf.training.session import Session
 
 # Of all drawn ops. A hundred draws hold a hundred ops at least: chance does not come near it.
@@ -27,11 +28,15 @@ class ControllerMonitor:
         algorithm: before it has learnt anything.
         start: what it drew then; a hundred architectures at least.
         num_epochs: of the search.
+        truth: true accuracies, to report those of what is drawn.
     """
 
-    def __init__(self, algorithm: Algorithm, start: Draws, num_epochs: int) -> None:
+    def __init__(
+        self, algorithm: Algorithm, start: Draws, num_epochs: int, truth: Truth | None = None
+    ) -> None:
         self._algorithm = algorithm
         self._start = start
+        self._truth = truth
         # A controller may need most of a search to leave the start, and then be quick.
         self._late_epoch = math.ceil(0.75 * num_epochs) - 1
         self._drawn: Arc | None = None
@@ -48,7 +53,9 @@ class ControllerMonitor:
 
         The record holds `reward`, `best_reward`, `uniform_reward`, `gap` and `gap_error`, the
         number of `distinct` architectures, the `divergence` of the controller's distribution from
-        that at the start, and how often `ops` and `inputs` stand in the architectures.
+        that at the start, and how often `ops` and `inputs` stand in the architectures. With true
+        accuracies also their mean over the architectures, `truth`, and over all that are known,
+        `uniform_truth`.
 
         Args:
             session: the search's.
@@ -71,6 +78,7 @@ class ControllerMonitor:
             **gap(rewards, uniform),
             distinct=len(set(arcs)),
             divergence=moved,
+            **self._true_means(arcs),
         )
         for warning in self._warnings(epoch, moved, counts["ops"], session.state):
             session.progress.note(warning)
@@ -84,6 +92,15 @@ class ControllerMonitor:
                 "valid/best_architecture", figure(space.graphs(best)), session.step
             )
             self._drawn = best
+
+    def _true_means(self, arcs: Sequence[Arc]) -> dict[str, float]:
+        """The mean of the draws' true accuracies, as far as they are known, and of all."""
+        if self._truth is None:
+            return {}
+        known = self._truth.accuracies
+        found = [known[arc.tokens] for arc in arcs if arc.tokens in known]
+        mine = {"truth": statistics.fmean(found)} if found else {}
+        return mine | {"uniform_truth": self._truth.mean}
 
     def _warnings(
         self, epoch: int, moved: float, ops: Mapping[str, int], state: dict

@@ -19,6 +19,7 @@ from enas_tf.search.algorithm import Algorithm
 from enas_tf.search.controller import Draws
 from enas_tf.search.monitor import ControllerMonitor
 from enas_tf.search.searched import Searched, draw_uniformly
+from enas_tf.search.truth import Truth
 from enas_tf.search.weights import Weights
 from enas_tf.training.checkpoints import Checkpoints
 from enas_tf.training.run_folder import Run
@@ -96,16 +97,23 @@ class Search:
         algorithm: proposes architectures and learns from their rewards.
         config: the search's.
         seed: of all that is drawn.
+        truth: true accuracies, to report those of what is drawn.
     """
 
     def __init__(
-        self, weights: Weights, algorithm: Algorithm, config: SearchConfig, seed: int
+        self,
+        weights: Weights,
+        algorithm: Algorithm,
+        config: SearchConfig,
+        seed: int,
+        truth: Truth | None = None,
     ) -> None:
         config.check_replicas(weights.replicas)
         self.weights = weights
         self.algorithm = algorithm
         self.config = config
         self.evaluator = weights.evaluator
+        self._truth = truth
         self._first_seed = self._seed = seed
         self._steps_done = 0
 
@@ -118,7 +126,7 @@ class Search:
         """Searches to the end, from the last checkpoint on; leaves all in `search/`."""
         # Before a checkpoint is restored: what is proposed before anything is learnt.
         start = self._draw(_COUNTED_ARCS, _REPORT_DRAWS, 0)
-        monitor = ControllerMonitor(self.algorithm, start, self.config.num_epochs)
+        monitor = ControllerMonitor(self.algorithm, start, self.config.num_epochs, self._truth)
         schedule = Schedule(
             self.config.num_epochs,
             (

@@ -45,6 +45,11 @@ class Truth:
         """The highest accuracy of all."""
         return max(self.accuracies.values())
 
+    @cached_property
+    def mean(self) -> float:
+        """The mean of all accuracies."""
+        return math.fsum(self.accuracies.values()) / len(self.accuracies)
+
     def check_complete(self, space: Space) -> None:
         """Raises UserError where the table lacks architectures of a space."""
         known, wanted = len(self.accuracies), space.count()
