@@ -14,9 +14,15 @@ from enas_tf.core.space import Arc, Space, Tokens, decode_json, numbered
 
 
 class Row(Protocol):
-    """What a table needs of an op."""
+    """What a table needs of an op.
+
+    Attributes:
+        name: of the op.
+        has_weights: whether it has weights of its own.
+    """
 
     name: str
+    has_weights: bool
 
 
 @dataclass(frozen=True)
@@ -145,6 +151,11 @@ class TableSpace(Space):
     def ops(self) -> tuple[str, ...]:
         """The names of the ops to choose from."""
         return tuple(row.name for row in self.rows)
+
+    @property
+    def weightless_ops(self) -> tuple[str, ...]:
+        """The names of the ops that have no weights of their own."""
+        return tuple(row.name for row in self.rows if not row.has_weights)
 
     @property
     def op_options(self) -> str:

@@ -121,6 +121,11 @@ class Space(ABC):
         """The names of the ops (rnn: activations); an op's token is its place here."""
 
     @property
+    def weightless_ops(self) -> tuple[str, ...]:
+        """The names of the ops that have no weights of their own, where a space tells them."""
+        return ()
+
+    @property
     @abstractmethod
     def entries(self) -> tuple[str, ...]:
         """The names of what an index or a skip connection can choose."""

@@ -6,6 +6,7 @@ each activation; the final network has those of the one that was chosen.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import ClassVar
 
 from etils import epy
 
@@ -24,6 +25,9 @@ class Activation:
         name: what an architecture is described by.
         function: from and to a tensor of any shape, by element.
     """
+
+    has_weights: ClassVar[bool] = True
+    """Each node has kernels for each activation."""
 
     name: str
     function: Callable[["tf.Tensor"], "tf.Tensor"]

@@ -16,6 +16,9 @@ from enas_tf.training.session import Session
 # Of all drawn ops. A hundred draws hold a hundred ops at least: chance does not come near it.
 _COLLAPSED_SHARE = 0.95
 
+# Of all drawn architectures. Uniform draws in the smallest spaces of cells hold a twentieth.
+_WEIGHTLESS_SHARE = 0.5
+
 # In nats. By Pinsker's inequality, the total variation is then at most 0.1: nine of ten draws
 # could be the other distribution's as well.
 _UNMOVED_DIVERGENCE = 0.02
@@ -80,7 +83,10 @@ class ControllerMonitor:
             divergence=moved,
             **self._true_means(arcs),
         )
-        for warning in self._warnings(epoch, moved, counts["ops"], session.state):
+        for warning in (
+            *self._warnings(epoch, moved, counts["ops"], session.state),
+            *self._weightless(arcs, session.state),
+        ):
             session.progress.note(warning)
         best = arcs[rewards.index(max(rewards))]
         if best != self._drawn:
@@ -101,6 +107,22 @@ class ControllerMonitor:
         found = [known[arc.tokens] for arc in arcs if arc.tokens in known]
         mine = {"truth": statistics.fmean(found)} if found else {}
         return mine | {"uniform_truth": self._truth.mean}
+
+    def _weightless(self, arcs: Sequence[Arc], state: dict) -> Iterator[str]:
+        """A warning, once, where a learner has come to draw what has no weights."""
+        space = self._algorithm.space
+        names = space.weightless_ops
+        weightless = {op for op, name in enumerate(space.ops) if name in names}
+        share = statistics.fmean(weightless.issuperset(arc.ops) for arc in arcs)
+        if not self._algorithm.learns or share < _WEIGHTLESS_SHARE or state.get("weightless"):
+            return
+        state["weightless"] = True
+        yield (
+            f"warning: {share:.0%} of the architectures that the controller draws have none but "
+            f"ops without weights ({', '.join(names)}); shared weights that are trained too little "
+            "reward these, since they need no training: try more --search.max_steps or "
+            "--search.num_epochs in another --workdir"
+        )
 
     def _warnings(
         self, epoch: int, moved: float, ops: Mapping[str, int], state: dict
