@@ -89,8 +89,8 @@ def row(name: str, draws: Sequence[int], max_draws: int, seconds: float) -> str:
     )
 
 
-def main() -> None:
-    """Reads the command line, and prints the table."""
+def read(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """Reads the command line; None takes the process's own."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -100,7 +100,12 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=100)
     parser.add_argument("--max_draws", type=int, default=3000)
     parser.add_argument("--within", type=float, default=0.5)
-    given = parser.parse_args()
+    return parser.parse_args(arguments)
+
+
+def main() -> None:
+    """Reads the command line, and prints the table."""
+    given = read(None)
     # Updates are small: threads that wait for each other cost more than they bring.
     tf.config.threading.set_inter_op_parallelism_threads(1)
     tf.config.threading.set_intra_op_parallelism_threads(1)

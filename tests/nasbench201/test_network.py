@@ -6,11 +6,13 @@ import pytest
 import tensorflow as tf
 
 from enas_tf.core.errors import UserError
+from enas_tf.export.images import deployable
 from enas_tf.layers import cost
 from enas_tf.layers.dropout import DropPath, StepRng
 from enas_tf.nasbench201.network import Nasbench201ChildConfig, build, count_cost
 from enas_tf.nasbench201.recipe import NASBENCH201
 from enas_tf.nasbench201.space import Nasbench201Space
+from tests import tiny
 
 SPACE = Nasbench201Space(4)
 SMALL = Nasbench201ChildConfig(num_cells=1, out_filters=4, keep_prob=1.0)
@@ -49,6 +51,15 @@ def test_costs_are_counted_without_building(seed):
         cost.count_params(built),
         cost.count_multiply_adds(built),
     )
+
+
+def test_an_export_computes_the_same():
+    data = tiny.data()
+    net = network("0 3 1 4 2 0", data.image_shape)
+    images = data.splits["test"].images
+    normalised = ((images / 255 - data.mean) / data.std).astype(np.float32)
+    wanted = tf.nn.softmax(net(normalised))
+    np.testing.assert_allclose(deployable(net, data)(images), wanted, atol=1e-5)
 
 
 @pytest.mark.parametrize("op", range(5))
