@@ -6,7 +6,15 @@ from pathlib import Path
 from setuptools import find_packages, setup
 
 ROOT = Path(__file__).parent
-LAUNCHERS = ("cifar_micro", "cifar_macro", "ptb_rnn", "serve", "predict", "benchmark")
+LAUNCHERS = (
+    "cifar_micro",
+    "cifar_macro",
+    "ptb_rnn",
+    "nasbench201",
+    "serve",
+    "predict",
+    "benchmark",
+)
 PYTHONS = ("3.10", "3.11", "3.12", "3.13")
 
 

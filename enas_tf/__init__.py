@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from enas_tf.macro.space import MacroSpace as MacroSpace
     from enas_tf.micro.recipe import CIFAR_MICRO as CIFAR_MICRO
     from enas_tf.micro.space import MicroSpace as MicroSpace
+    from enas_tf.nasbench201.recipe import NASBENCH201 as NASBENCH201
+    from enas_tf.nasbench201.space import Nasbench201Space as Nasbench201Space
     from enas_tf.rnn.recipe import PTB_RNN as PTB_RNN
     from enas_tf.rnn.space import RnnSpace as RnnSpace
     from enas_tf.zoo import PUBLISHED as PUBLISHED
@@ -34,6 +36,8 @@ _MODULES = {
     "ImageData": "enas_tf.data.base",
     "MacroSpace": "enas_tf.macro.space",
     "MicroSpace": "enas_tf.micro.space",
+    "NASBENCH201": "enas_tf.nasbench201.recipe",
+    "Nasbench201Space": "enas_tf.nasbench201.space",
     "PTB_RNN": "enas_tf.rnn.recipe",
     "PUBLISHED": "enas_tf.zoo",
     "Recipe": "enas_tf.experiment.recipe",

@@ -134,8 +134,9 @@ def resolve(arc: str, space: str) -> tuple[str, str | None]:
         except (OSError, UnicodeDecodeError) as error:
             raise UserError(f"the architecture's file {arc} cannot be read: {error}") from error
     words = re.findall(r"[^\s,]+", arc)
-    # A single word is a misspelt name or path, unless it is a number (one macro layer) or JSON.
-    if len(words) == 1 and not words[0].isdigit() and not words[0].startswith("{"):
+    # A lone word is a misspelt name or path, unless it is a number (one macro layer) or begins as
+    # no name does: JSON, or a space's own form.
+    if len(words) == 1 and not words[0].isdigit() and not words[0].startswith(("{", "|")):
         raise UserError(
             f"no published architecture and no file is called {arc}: give one of "
             f"{', '.join(PUBLISHED)}, an existing file, or the architecture's integers"

@@ -40,6 +40,7 @@ IMAGES = ALL_SPACES | {
 FLAGS = {
     "cifar_micro": IMAGES | {"--space.ops": ("5", "separable_conv_3x3,max_pool_3x3,identity")},
     "cifar_macro": IMAGES | {"--space.ops": ("6", "7", "average_pool_3x3,conv_5x5")},
+    "nasbench201": IMAGES | {"--space.ops": ("5", "none,nor_conv_3x3")},
     "ptb_rnn": ALL_SPACES
     | {
         "--child.drop_weight": ("0", "0.5"),

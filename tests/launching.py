@@ -52,7 +52,12 @@ _RNN_FLAGS = [
     "--train.hidden_size=8",
 ]
 
-_FLAGS_OF = {"cifar_micro": FLAGS, "cifar_macro": _MACRO_FLAGS, "ptb_rnn": _RNN_FLAGS}
+_FLAGS_OF = {
+    "cifar_micro": FLAGS,
+    "cifar_macro": _MACRO_FLAGS,
+    "ptb_rnn": _RNN_FLAGS,
+    "nasbench201": _IMAGE_FLAGS,
+}
 
 # Runs several commands in one process, so that TensorFlow is imported only once. Output is
 # redirected by file descriptors, to catch what C++ writes too.

@@ -10,7 +10,8 @@ ROOT = Path(__file__).parents[1]
 
 
 def test_every_launcher_has_a_command_that_the_readme_names():
-    (launchers,) = re.findall(r"^LAUNCHERS = (\(.*\))$", (ROOT / "setup.py").read_text(), re.M)
+    setup = (ROOT / "setup.py").read_text()
+    (launchers,) = re.findall(r"^LAUNCHERS = (\(.*?\))$", setup, re.MULTILINE | re.DOTALL)
     files = {path.stem for path in (ROOT / "launchers").glob("*.py")}
     assert set(ast.literal_eval(launchers)) == files - {"__init__", "cli", "flags", "start_up"}
     readme = (ROOT / "README.md").read_text()

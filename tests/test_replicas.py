@@ -10,6 +10,7 @@ import tensorflow as tf
 from enas_tf.layers.dropout import StepRng
 from enas_tf.macro.recipe import CIFAR_MACRO
 from enas_tf.micro.recipe import CIFAR_MICRO
+from enas_tf.nasbench201.recipe import NASBENCH201
 from enas_tf.rnn.recipe import PTB_RNN
 from enas_tf.training.child_trainer import ChildTrainer
 from tests import tiny
@@ -27,6 +28,12 @@ CASES = {
     "macro": (
         CIFAR_MACRO,
         {"num_layers": 4},
+        {"out_filters": 4, "lr_max": 0.01, **KEEP},
+        ((6, 6, 3), 3),
+    ),
+    "nasbench201": (
+        NASBENCH201,
+        {"num_nodes": 3},
         {"out_filters": 4, "lr_max": 0.01, **KEEP},
         ((6, 6, 3), 3),
     ),

@@ -21,7 +21,7 @@ ORDER = [
     ["enas_tf.reporting", "enas_tf.export", "enas_tf.serving"],
     ["enas_tf.search"],
     ["enas_tf.experiment"],
-    ["enas_tf.micro", "enas_tf.macro", "enas_tf.rnn"],
+    ["enas_tf.micro", "enas_tf.macro", "enas_tf.rnn", "enas_tf.nasbench201"],
     ["enas_tf.benchmark"],
     ["enas_tf.keras_hook"],
     ["enas_tf"],
@@ -106,7 +106,7 @@ def test_the_rule_itself(importer, imported, is_allowed):
     assert allowed(importer, imported) is is_allowed
 
 
-SPACES = [f"enas_tf.{space}.space" for space in ("micro", "macro", "rnn")]
+SPACES = [f"enas_tf.{space}.space" for space in ("micro", "macro", "rnn", "nasbench201")]
 
 
 @pytest.mark.parametrize(

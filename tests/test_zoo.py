@@ -46,7 +46,9 @@ def test_resolve_reads_files(tmp_path):
     assert resolve(str(path), "rnn") == ("0 1\n1 2\n", None)
 
 
-@pytest.mark.parametrize("text", ["0 1 2", "0,1,2", "5", "0,x", "{}", "0 " * 5000, "", "a b"])
+@pytest.mark.parametrize(
+    "text", ["0 1 2", "0,1,2", "5", "0,x", "{}", "|none~0|", "0 " * 5000, "", "a b"]
+)
 def test_resolve_leaves_text_alone(text):
     assert resolve(text, "rnn") == (text, None)
 

@@ -18,6 +18,7 @@ from enas_tf.micro.space import MicroSpace
 from enas_tf.search.algorithms import make_algorithm
 from enas_tf.search.controller import Controller, ControllerConfig
 from enas_tf.search.search import Search, SearchConfig
+from enas_tf.search.weights import SharedWeights
 from enas_tf.tasks.images import ImageTask
 from enas_tf.training import session as sessions
 from enas_tf.training.child_trainer import ChildTrainer
@@ -107,7 +108,8 @@ def search(strategy=None, child=CHILD, config=SEARCH, **controller):
         supernet = Supernet(rng, child.keep_prob)
         supernet(tf.zeros([1, 4, 4, 1]), tf.zeros([8], tf.int32))
         trainer = ChildTrainer(supernet, supernet, task, child)
-    return Search(trainer, algorithm, task, config, rng, seed=3)
+    weights = SharedWeights(trainer, task, config, rng, seed=3)
+    return Search(weights, algorithm, config, seed=3)
 
 
 def training(config, child=CHILD, strategy=None):

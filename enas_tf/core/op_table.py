@@ -14,9 +14,15 @@ from enas_tf.core.space import Arc, Space, Tokens, decode_json, numbered
 
 
 class Row(Protocol):
-    """The interface that a table requires of an op."""
+    """What a table needs of an op.
+
+    Attributes:
+        name: of the op.
+        has_weights: whether it has weights of its own.
+    """
 
     name: str
+    has_weights: bool
 
 
 @dataclass(frozen=True)
@@ -62,7 +68,9 @@ class OpTable:
                     f"{numbered(self.names)}, or names of these, got {text}"
                 )
             return self.rows[: int(text)]
-        wanted = [" ".join(name.replace("_", " ").split()) for name in text.split(",")]
+        # A table's own names may have underscores too.
+        known = {_spaced(name): name for name in self.names}
+        wanted = [known.get(_spaced(name), _spaced(name)) for name in text.split(",")]
         for name in wanted:
             if name not in self.names:
                 raise UserError(
@@ -90,6 +98,10 @@ class OpTable:
         """
         text = self.canonical(op_set)
         return str(max(self.default, *(op + 1 for op in ops))) if text.isdecimal() else text
+
+
+def _spaced(name: str) -> str:
+    return " ".join(name.replace("_", " ").split())
 
 
 class TableArc(Arc):
@@ -145,6 +157,11 @@ class TableSpace(Space):
     def ops(self) -> tuple[str, ...]:
         """The names of the ops to choose from."""
         return tuple(row.name for row in self.rows)
+
+    @property
+    def weightless_ops(self) -> tuple[str, ...]:
+        """The names of the ops that have no weights of their own."""
+        return tuple(row.name for row in self.rows if not row.has_weights)
 
     @property
     def op_options(self) -> str:

@@ -108,17 +108,27 @@ class Space(ABC):
     unit: ClassVar[str]
     """What the size counts: `"layer"` or `"node"`."""
 
+    smallest: ClassVar[int] = 1
+    """The smallest size."""
+
     def __post_init__(self) -> None:
-        """Raises UserError if the size is not an integer of at least 1."""
+        """Raises UserError if the size is no integer, or below the smallest."""
         field = fields(self)[0].name
         size = getattr(self, field)
-        if not isinstance(size, int) or size < 1:
-            raise UserError(f"space.{field} must be an integer of at least 1, got {_shown(size)}")
+        if not isinstance(size, int) or size < self.smallest:
+            raise UserError(
+                f"space.{field} must be an integer of at least {self.smallest}, got {_shown(size)}"
+            )
 
     @property
     @abstractmethod
     def ops(self) -> tuple[str, ...]:
         """The names of the ops (rnn: activations); an op's token is its position here."""
+
+    @property
+    def weightless_ops(self) -> tuple[str, ...]:
+        """The names of the ops that have no weights of their own, where a space tells them."""
+        return ()
 
     @property
     @abstractmethod
@@ -197,8 +207,11 @@ class Space(ABC):
                 would.
         """
         values = cls._read(source)
-        size = next(n for n in itertools.count(1) if cls.num_tokens(n) >= len(values))
-        fits = [size] if cls.num_tokens(size) == len(values) else [n for n in (size - 1, size) if n]
+        sizes = itertools.count(cls.smallest)
+        size = next(n for n in sizes if cls.num_tokens(n) >= len(values))
+        fits = [size]
+        if cls.num_tokens(size) != len(values):
+            fits = [n for n in (size - 1, size) if n >= cls.smallest]
         space = cls(size, **options)
         return space, space._arc(space._checked(values, fits))
 

@@ -12,15 +12,20 @@ import tensorflow as tf
 from enas_tf.core.errors import UserError
 from enas_tf.core.space import Arc, Space
 from enas_tf.experiment.describe import describe
-from enas_tf.experiment.preflight import check_search, check_training
+from enas_tf.experiment.preflight import check_networks, check_search, check_training
 from enas_tf.experiment.recipe import Recipe
-from enas_tf.experiment.settings import FREE, Settings, flags_of, run_config
+from enas_tf.experiment.settings import Settings, flags_of, free_settings, run_config
 from enas_tf.layers.cost import count_params
 from enas_tf.layers.dropout import StepRng
 from enas_tf.search.algorithms import make_algorithm
 from enas_tf.search.compare import compare
 from enas_tf.search.derive import derive
 from enas_tf.search.search import Search
+from enas_tf.search.truth import Truth, read_truth
+from enas_tf.search.truth_rewards import NoWeights, TruthEvaluator
+from enas_tf.search.truth_told import tell_truth
+from enas_tf.search.weights import SharedWeights, Weights
+from enas_tf.tasks.base import Task
 from enas_tf.training.child_trainer import ChildTrainer
 from enas_tf.training.distribution import compiles, make_strategy
 from enas_tf.training.final_training import Training
@@ -89,7 +94,8 @@ class Experiment:
         if not is_chief(self.strategy):
             return scratch_copy(self.strategy, self.workdir)
         flags = flags_of(self.settings, self.recipe.presets, self.workdir)
-        run = Run.open(self.workdir, config, flags, common.overwrite, FREE)
+        free = free_settings(self.settings)
+        run = Run.open(self.workdir, config, flags, common.overwrite, free)
         if common.strategy == "multiworker":
             wait_for_copies(self.strategy, self.workdir)
         return run
@@ -98,6 +104,20 @@ class Experiment:
     def data(self):
         """The data set, in memory."""
         return self.domain.load(self.settings)
+
+    @cached_property
+    def truth(self) -> Truth | None:
+        """The table of true accuracies that the settings name."""
+        common = self.settings.common
+        if common.truth is None:
+            return None
+        return read_truth(common.truth, common.truth_column, self.settings.space)
+
+    @cached_property
+    def _sizes(self) -> tuple:
+        """Those of the data, which are loaded only where they must be."""
+        known = None if "data" in self.__dict__ else self.domain.known_sizes(self.settings)
+        return known or self.domain.sizes(self.data)
 
     def _keep_labels(self) -> None:
         """Writes the labels of the data into the run's folder, once.
@@ -155,7 +175,13 @@ class Experiment:
             )
 
     def _check_search(self) -> None:
-        check_search(self.settings, self.domain, self.data, self.strategy)
+        # A table that cannot be read is told before the folder is made.
+        _ = self.truth
+        if self._is_rewarded_by_truth:
+            self.truth.check_complete(self.settings.space)
+        else:
+            check_search(self.settings, self.domain, self.data, self.strategy)
+        check_networks(self.settings, self.domain, self._sizes)
 
     def _check_training(self, arc: Arc | None) -> None:
         check_training(self.settings, self.domain, self.data, self.strategy, arc)
@@ -180,9 +206,8 @@ class Experiment:
             params = self.domain.count_cost(arc, short, self.domain.sizes(self.data)).params
             return training.run(run, str(arc), params, tests=False)
 
-        result = compare(
-            search.searched(), settings.compare, settings.derive, self.run, train_alone
-        )
+        searched, truth = search.searched(), self.truth
+        result = compare(searched, settings.compare, settings.derive, self.run, train_alone, truth)
         self._report()
         return result
 
@@ -222,8 +247,7 @@ class Experiment:
             # Raises UserError if the run has other settings than those to describe it with.
             _ = self.run
         space, arc = self._arc()
-        sizes = self.domain.known_sizes(self.settings) or self.domain.sizes(self.data)
-        return describe(space, arc, self.settings, self.domain, sizes)
+        return describe(space, arc, self.settings, self.domain, self._sizes)
 
     def _result_digest(self) -> str:
         """Returns the digest of the training's result, which identifies the trained network."""
@@ -280,19 +304,37 @@ class Experiment:
                 "stand for other ops"
             )
 
+    @property
+    def _is_rewarded_by_truth(self) -> bool:
+        return self.settings.search.reward == "truth"
+
     def _make_search(self) -> Search:
-        self._keep_labels()
-        # Initial weights must not depend on what this process has created before.
-        keras.utils.set_random_seed(self.settings.common.seed)
+        settings = self.settings
+        if not self._is_rewarded_by_truth:
+            self._keep_labels()
+        # Whatever this process has made before, the weights start the same.
+        keras.utils.set_random_seed(settings.common.seed)
+        algorithm = make_algorithm(self.recipe.controller, settings.space, settings.controller)
+        weights = self._no_weights() if self._is_rewarded_by_truth else self._shared_weights()
+        return Search(weights, algorithm, settings.search, settings.common.seed, self.truth)
+
+    def _shared_weights(self) -> Weights:
         settings, config = self.settings, self.settings.search
         task = self.domain.search_task(settings, self.data)
         steps = task.steps_per_epoch(config.batch_size, config.max_steps) * config.num_epochs
-        algorithm = make_algorithm(self.recipe.controller, settings.space, settings.controller)
         with self.strategy.scope():
             rng = StepRng(steps, settings.common.seed)
             supernet = self.domain.supernet(settings, self.domain.sizes(self.data), rng)
             trainer = ChildTrainer(supernet, supernet, task, settings.child, self._compiles())
-        return Search(trainer, algorithm, task, config, rng, settings.common.seed)
+        return SharedWeights(trainer, task, config, rng, settings.common.seed)
+
+    def _no_weights(self) -> Weights:
+        """Nothing to train; neither is the data set needed."""
+
+        def make_task() -> Task:
+            return self.domain.train_task(self.settings, self.data)
+
+        return NoWeights(TruthEvaluator(self.truth, make_task))
 
     def _searched(self) -> Search:
         """Returns the search, restored from its newest checkpoint."""
@@ -304,12 +346,14 @@ class Experiment:
         return search
 
     def _derive(self, search: Search) -> Arc:
-        settings, sizes = self.settings, self.domain.sizes(self.data)
-
         def params(arc: Arc) -> int:
-            return self.domain.count_cost(arc, settings, sizes).params
+            return self.domain.count_cost(arc, self.settings, self._sizes).params
 
-        return derive(search.searched(), settings.derive, self.run, params)
+        searched, config, truth = search.searched(), self.settings.derive, self.truth
+        best = derive(searched, config, self.run, params)
+        if truth:
+            tell_truth(searched, best.tokens, config, self.run, truth)
+        return best
 
     def _make_training(self, arc: Arc, settings: Settings) -> tuple[Training, keras.Model]:
         self._keep_labels()

@@ -16,7 +16,7 @@ _SOME_ARCS = 20
 def check_search(
     settings: Settings, domain: Domain, data: Any, strategy: tf.distribute.Strategy
 ) -> None:
-    """Checks that a search and its derivation can run.
+    """Checks what a search with shared weights needs.
 
     Args:
         settings: the settings of the run.
@@ -25,18 +25,29 @@ def check_search(
         strategy: the distribution strategy of the run.
 
     Raises:
-        UserError: if the data or the number of replicas do not allow the batch size or the number
-            of architectures, or if no final network can be built from some architecture of the
-            space.
+        UserError: a batch size or number of architectures that the data or replicas do not allow.
     """
     config, replicas = settings.search, strategy.num_replicas_in_sync
     config.check_replicas(replicas)
     task, steps = domain.search_task(settings, data), range(1)
     task.train_batches(config.batch_size, seed=0, steps=steps, shard=(0, replicas))
     task.reward_batches(config.batch_size, seed=0, steps=steps)
+
+
+def check_networks(settings: Settings, domain: Domain, sizes: tuple) -> None:
+    """Checks what a derivation needs.
+
+    Args:
+        settings: of the run.
+        domain: of the data.
+        sizes: the domain's, of the data.
+
+    Raises:
+        UserError: a space with architectures that no final network can be built from.
+    """
     rng = random.Random(0)
     for _ in range(_SOME_ARCS):
-        domain.count_cost(settings.space.random(rng), settings, domain.sizes(data))
+        domain.count_cost(settings.space.random(rng), settings, sizes)
 
 
 def check_training(

@@ -59,6 +59,14 @@ class CommonConfig:
     arc: str | None = option(
         None, "an architecture: its text, a file that holds it, or a published one's name"
     )
+    truth: str | None = option(
+        None,
+        "a table of the architectures' true accuracies: a CSV file with a column arch, an "
+        "architecture a row, and columns of accuracies in percent",
+    )
+    truth_column: str | None = option(
+        None, "the column of --truth that counts; unset: the first beside arch"
+    )
     split: Literal["train", "valid", "test"] = option("test", "what evaluate evaluates on")
     output: str | None = option(None, "where describe draws to: a name ending in .svg or .png")
 
@@ -101,9 +109,12 @@ class Settings:
     data: DataConfig | TextDataConfig
 
     def __post_init__(self) -> None:
-        """Raises UserError if the final network's settings are invalid."""
-        # Checked here, since the final network is built only after the search.
+        """Raises UserError now for what would stop a run after its search, or at its start."""
         self.train.child(self.child)
+        if self.search.reward == "truth" and not self.common.truth:
+            raise UserError(
+                "search.reward=truth needs a table of true accuracies: give its file by --truth"
+            )
 
     def changed(self, values: Mapping[str, Any]) -> "Settings":
         """Returns a copy of the settings with some values changed.
@@ -148,11 +159,17 @@ class Settings:
 # Settings of a single command, which a run does not keep.
 _OF_ONE_COMMAND = ("workdir", "overwrite", "arc", "split", "output", "seeds")
 
-FREE = ("data_dir", "strategy", "logical_devices", "compare")
-"""Settings, or parts of them, that may change when a run is resumed.
+_FREE = ("data_dir", "strategy", "logical_devices", "compare")
+_TRUTH = ("truth", "truth_column")
 
-They do not affect its results, and a comparison changes nothing in a run.
-"""
+
+def free_settings(settings: Settings) -> tuple[str, ...]:
+    """Names of settings, or of parts of them, that may change when a run goes on.
+
+    They do not decide its results; a comparison changes nothing of a run, nor does a table of true
+    accuracies by which architectures are judged only.
+    """
+    return _FREE if settings.search.reward == "truth" else _FREE + _TRUTH
 
 
 def run_config(settings: Settings) -> dict[str, Any]:

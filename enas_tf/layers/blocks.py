@@ -25,8 +25,32 @@ class Blocks(Protocol):
     def relu(self, x: Images) -> Images:
         """Applies relu."""
 
-    def conv(self, x: Images, filters: int, kernel_size: int, name: str) -> Images:
-        """Applies a convolution without bias, then batch norm; keeps height and width."""
+    def normalize(self, x: Images, name: str) -> Images:
+        """Applies batch norm."""
+
+    def zeros(self, x: Images) -> Images:
+        """Makes zeros of the input's shape."""
+
+    def conv(
+        self,
+        x: Images,
+        filters: int,
+        kernel_size: int,
+        name: str,
+        stride: int = 1,
+        has_norm: bool = True,
+    ) -> Images:
+        """Applies a convolution without bias and, if asked for, batch norm.
+
+        Args:
+            x: `(batch, height, width, channels)`.
+            filters: output channels.
+            kernel_size: of the square kernel, odd.
+            name: of the block.
+            stride: 2 halves height and width; odd sides round up. The kernel's middle meets the
+                first pixel, as PyTorch has it.
+            has_norm: whether batch norm follows.
+        """
 
     def separable_conv(
         self,
@@ -76,8 +100,10 @@ class Blocks(Protocol):
     def aux_head(self, x: Images, num_classes: int) -> Any:
         """Returns the logits of an auxiliary classifier, `(batch, num_classes)`."""
 
-    def classify(self, x: Images, num_classes: int, keep_prob: float) -> Any:
-        """Returns logits, `(batch, num_classes)`, float32, from the means over height and width."""
+    def classify(
+        self, x: Images, num_classes: int, keep_prob: float, use_bias: bool = False
+    ) -> Any:
+        """Returns logits, `(batch, num_classes)`, float32, of the means over height and width."""
 
 
 class KerasBlocks:
@@ -98,19 +124,39 @@ class KerasBlocks:
         """Applies relu."""
         return keras.layers.ReLU()(x)
 
+    def normalize(self, x: keras.KerasTensor, name: str) -> keras.KerasTensor:
+        """Applies batch norm."""
+        return self.norm(name)(x)
+
+    def zeros(self, x: keras.KerasTensor) -> keras.KerasTensor:
+        """Makes zeros of the input's shape."""
+        # A layer: the export copies layers, and no bare operations.
+        return keras.layers.Rescaling(0.0)(x)
+
     def conv(
-        self, x: keras.KerasTensor, filters: int, kernel_size: int, name: str
+        self,
+        x: keras.KerasTensor,
+        filters: int,
+        kernel_size: int,
+        name: str,
+        stride: int = 1,
+        has_norm: bool = True,
     ) -> keras.KerasTensor:
-        """Applies a convolution without bias, then batch norm."""
+        """Applies a convolution without bias and, if asked for, batch norm."""
+        channels = x.shape[-1]
+        if stride > 1 and kernel_size > 1:
+            # TensorFlow's own padding would lie at the end alone.
+            x = keras.layers.ZeroPadding2D(kernel_size // 2)(x)
         layer = keras.layers.Conv2D(
             filters,
             kernel_size,
-            padding="same",
+            stride,
+            "same" if stride == 1 else "valid",
             use_bias=False,
-            kernel_initializer=he_normal(kernel_size**2 * x.shape[-1]),
+            kernel_initializer=he_normal(kernel_size**2 * channels),
             name=f"{name}_conv",
         )
-        return self.norm(name)(layer(x))
+        return self.normalize(layer(x), name) if has_norm else layer(x)
 
     def separable_conv(
         self,
@@ -201,14 +247,14 @@ class KerasBlocks:
         return AuxHead(num_classes, name="aux_head")(x)
 
     def classify(
-        self, x: keras.KerasTensor, num_classes: int, keep_prob: float
+        self, x: keras.KerasTensor, num_classes: int, keep_prob: float, use_bias: bool = False
     ) -> keras.KerasTensor:
         """Returns logits from the means over height and width, after dropout."""
         features = keras.layers.GlobalAveragePooling2D(name="pool")(x)
         features = Dropout(keep_prob, self._rng, name="dropout")(features)
         return keras.layers.Dense(
             num_classes,
-            use_bias=False,
+            use_bias=use_bias,
             kernel_initializer=he_normal(features.shape[-1]),
             dtype="float32",
             name="classifier",

@@ -11,13 +11,15 @@ from enas_tf.layers.norm import BatchNorm
 
 
 class ConvNorm(keras.layers.Layer):
-    """A convolution without bias and with stride 1, followed by batch norm.
+    """Convolution without bias, then batch norm.
 
     Args:
         filters: output channels.
         kernel_size: side of the square kernel.
         relu: whether the input goes through relu first.
-        norm: creates the batch norm layer, given its dtype policy and name.
+        norm: makes the batch norm layer, of a dtype policy.
+        stride: 2 halves height and width, with an odd kernel over 1; odd sides round up. The
+            kernel's middle meets the first pixel, as PyTorch has it.
 
     Call arguments:
         x: `(batch, height, width, channels)`.
@@ -29,12 +31,14 @@ class ConvNorm(keras.layers.Layer):
         kernel_size: int = 1,
         relu: bool = True,
         norm: Callable[..., BatchNorm] = BatchNorm,
+        stride: int = 1,
         **kwargs,
     ) -> None:
         super().__init__(**kwargs)
         self.filters = filters
         self.kernel_size = kernel_size
         self.relu = relu
+        self.stride = stride
         self.norm = norm(dtype=self.dtype_policy, name="norm")
 
     def build(self, input_shape: tuple) -> None:
@@ -48,12 +52,15 @@ class ConvNorm(keras.layers.Layer):
         self.norm.build((*input_shape[:-1], self.filters))
 
     def call(self, x: tf.Tensor, training: bool = False) -> tf.Tensor:
-        """Returns `(batch, height, width, filters)`."""
+        """`(batch, height, width, filters)`, height and width divided by the stride."""
         x = tf.nn.relu(x) if self.relu else x
         if self.kernel_size == 1:
             x = pointwise_conv(x, self.kernel)
         else:
-            x = tf.nn.conv2d(x, self.kernel, 1, "SAME")
+            margin = [self.kernel_size // 2] * 2
+            # TensorFlow's own padding would lie at the end alone where there is a stride.
+            padding = "SAME" if self.stride == 1 else [[0, 0], margin, margin, [0, 0]]
+            x = tf.nn.conv2d(x, self.kernel, self.stride, padding)
         return self.norm(x, training=training)
 
 

@@ -44,10 +44,28 @@ class CountingBlocks:
         """Counts nothing."""
         return x
 
-    def conv(self, x: Counted, filters: int, kernel_size: int, name: str) -> Counted:
-        """Counts the kernel, and the batch norm's scale and offset."""
-        output = x.resized(1, filters)
-        self._count(kernel_size**2 * x.shape[-1] * filters, output, norm=filters)
+    def normalize(self, x: Counted, name: str) -> Counted:
+        """Counts scale and offset."""
+        self._count(0, None, norm=x.shape[-1])
+        return x
+
+    def zeros(self, x: Counted) -> Counted:
+        """Costs nothing."""
+        return x
+
+    def conv(
+        self,
+        x: Counted,
+        filters: int,
+        kernel_size: int,
+        name: str,
+        stride: int = 1,
+        has_norm: bool = True,
+    ) -> Counted:
+        """Counts kernel and, where there is batch norm, scale and offset."""
+        output = x.resized(stride, filters)
+        weights = kernel_size**2 * x.shape[-1] * filters
+        self._count(weights, output, norm=filters if has_norm else 0)
         return output
 
     def separable_conv(
@@ -97,9 +115,12 @@ class CountingBlocks:
     def aux_head(self, x: Counted, num_classes: int) -> None:
         """Counts nothing, since only training uses it."""
 
-    def classify(self, x: Counted, num_classes: int, keep_prob: float) -> None:
+    def classify(
+        self, x: Counted, num_classes: int, keep_prob: float, use_bias: bool = False
+    ) -> None:
         """Counts the dense layer."""
         self._count(x.shape[-1] * num_classes, Counted((None, 1, 1, num_classes)))
+        self.params += num_classes if use_bias else 0
 
 
 class Cost(NamedTuple):

@@ -56,6 +56,11 @@ class SharedOp(ABC):
     room: ClassVar[tuple[int, int]] = (0, 0)
     """How many images, and how many reserves of batch norms, `run` keeps for `gradients`."""
 
+    @property
+    def has_weights(self) -> bool:
+        """Whether it has weights of its own."""
+        return bool(self.kernel_shapes(1))
+
     def kernel_shapes(self, channels: int) -> dict[str, Kernel]:
         """Returns the shared kernels by name.
 

@@ -31,6 +31,10 @@ _SEARCH_CURVES = [
             ("valid", "best_reward", "best of ten"),
         ],
     ),
+    (
+        "True accuracy of drawn architectures",
+        [("valid", "truth", "controller"), ("valid", "uniform_truth", "mean of all known")],
+    ),
     ("Entropy of the controller", [("controller", "entropy", "entropy")]),
     ("Divergence from the controller at the start", [("valid", "divergence", "nats")]),
 ]
@@ -48,8 +52,12 @@ def search_plots(records: Sequence[Mapping]) -> str:
         plots += [
             _plot("Controller's draws less uniform ones", "step", "reward", _draw_gap, epochs),
             _plot("Ops that the controller draws", "step", "", _draw_shares, epochs, "ops"),
-            _plot("Inputs that it chooses", "step", "", _draw_shares, epochs, "inputs"),
         ]
+        # A space may leave no choice of inputs.
+        if epochs[-1]["inputs"]:
+            plots.append(
+                _plot("Inputs that it chooses", "step", "", _draw_shares, epochs, "inputs")
+            )
     return _side_by_side(plots)
 
 

@@ -61,7 +61,7 @@ def write_report(
         flags: the flags that resume the run.
         read: a callable that returns an architecture, and a space that holds it, from its text.
     """
-    stored = {name: _stored(run, name) for name in ("arcs", "compare", "train/result")}
+    stored = {name: _stored(run, name) for name in ("arcs", "truth", "compare", "train/result")}
     stored["config"] = run.read_json("config.json")
     metrics = {phase: read_metrics(run.path(phase)) for phase in ("search", "train")}
     text, searched = _architecture(run, stored), metrics["search"]
@@ -70,7 +70,8 @@ def write_report(
         _setting(launcher, stored["config"]),
         _section("The search", search_plots(searched)) if searched else "",
         _best(*read(text)) if text else "",
-        _ranking(stored["arcs"]),
+        _ranking(stored["arcs"], _reward_note(stored["config"]["config"])),
+        _truth(stored["truth"]),
         _comparison(stored["compare"]),
         _trained(metrics["train"], stored["train/result"]),
         _costs(metrics, stored),
@@ -127,15 +128,46 @@ def _best(space: Space, arc: Arc) -> str:
     )
 
 
-def _ranking(arcs: Sequence[Mapping] | None) -> str:
+def _reward_note(config: Mapping) -> str:
+    """What the run's rewards are."""
+    if config["search"]["reward"] == "truth":
+        return f"These rewards are true accuracies, of {config['truth']}."
+    return REWARD_NOTE
+
+
+def _ranking(arcs: Sequence[Mapping] | None, note: str) -> str:
     if not arcs:
         return ""
     shown = arcs[:_SHOWN_ARCS]
     rows = [(n, f"{a['reward']:.4f}", f"{a['params']:,}", a["arc"]) for n, a in enumerate(shown, 1)]
     return _section(
         f"The best {len(shown)} of {len(arcs)} derived architectures",
-        f"<p>{html.escape(REWARD_NOTE)}</p>",
+        f"<p>{html.escape(note)}</p>",
         _table(["", "reward", "parameters", "architecture"], rows),
+    )
+
+
+def _truth(result: Mapping | None) -> str:
+    if not result:
+        return ""
+    rows = []
+    names = {"derived": "derived", "random_search": "best of as many uniform draws"}
+    for name, found in ((names[name], result[name]) for name in names):
+        if found:
+            rank = f"{found['rank']:,} of {found['of']:,}"
+            numbers = (found["accuracy"], found["percentile"], found["regret"])
+            rows.append((name, rank, *(f"{number:.2f}" for number in numbers)))
+    head = ["", "rank", "accuracy", "percentile", "points below the best"]
+    measures = [
+        (name, *(f"{one[end]:.2f}" for end in ("value", "low", "high")))
+        for name, one in (result["agreement"] or {}).items()
+    ]
+    draws = f"rewards against the truth, {result['draws']} uniform draws"
+    return _section(
+        "Held against the truth",
+        f"<p>{html.escape(result['source'].rstrip(','))}</p>",
+        _table(head, rows),
+        _table([draws, "", "from", "to (95 %)"], measures) if measures else "",
     )
 
 

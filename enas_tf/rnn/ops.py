@@ -6,6 +6,7 @@ each activation; in the final network it has those of the chosen one only.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import ClassVar
 
 from etils import epy
 
@@ -24,6 +25,9 @@ class Activation:
         name: name of the op in descriptions of architectures.
         function: maps a tensor of any shape, element by element.
     """
+
+    has_weights: ClassVar[bool] = True
+    """Each node has kernels for each activation."""
 
     name: str
     function: Callable[["tf.Tensor"], "tf.Tensor"]

@@ -33,6 +33,8 @@ from enas_tf.search.statistics import (
     rank_correlation,
     ranks_in_words,
 )
+from enas_tf.search.truth import Truth
+from enas_tf.search.truth_told import truth_in_words, truth_of_sets
 from enas_tf.training.progress import format_duration
 from enas_tf.training.run_folder import Run
 from enas_tf.training.session import NotFinite
@@ -70,6 +72,7 @@ def compare(
     derive_config: DeriveConfig,
     run: Run,
     train_alone: TrainAlone,
+    truth: Truth | None = None,
 ) -> dict:
     """Compares a trained controller with chance.
 
@@ -78,14 +81,16 @@ def compare(
 
     Args:
         searched: the search at its end.
-        config: number of architectures, and length of their trainings.
-        derive_config: defines how much validation data architectures are rewarded on.
-        run: the run that results are written to, with what they are based on in `compare/`.
-        train_alone: trains an architecture; must hold out the validation split.
+        config: how many architectures, and how long a training.
+        derive_config: says on how much validation data architectures are rewarded.
+        run: where the results go, and in `compare/` what they are made of.
+        train_alone: must hold the validation split out.
+        truth: true accuracies of architectures.
 
     Returns:
-        The content of `compare.json`: the algorithm's `kind`; `controller` and `uniform`, each
-        from `summary`; `difference`, `entropy` (from `entropies`) and `rank_correlation`;
+        What `compare.json` holds: the algorithm's `kind`; `controller` and `uniform`, as
+        `summary` gives them; `difference`, `entropy` (of `entropies`) and `rank_correlation`;
+        with true accuracies the `truth`, as `truth_of_sets` gives it;
         `trained`, the architectures trained from scratch, and `failed`, those whose loss was not
         finite; the `config`; and a `verdict` in words.
     """
@@ -104,14 +109,18 @@ def compare(
         "entropy": entropies(algorithm, drawn),
         "config": asdict(config),
     }
+    if truth:
+        names = dict(zip(("controller", "uniform"), sets, strict=True))
+        result["truth"] = truth_of_sets(truth, names, known, seed)
     print(f"compare: {difference_in_words(result)}")
     chosen = choose(*({text: known[text] for text in texts} for texts in sets), config.num_trained)
     _remove_others(run, {"epochs": config.epochs, "arcs": list(chosen)})
     trained, failed = _train(chosen, known, searched, run, train_alone)
     result |= {"trained": trained, "failed": failed, "rank_correlation": rank_correlation(trained)}
-    result["verdict"] = f"{difference_in_words(result)} {ranks_in_words(result)}"
+    more = " ".join([ranks_in_words(result), *truth_in_words(result.get("truth"))])
+    result["verdict"] = f"{difference_in_words(result)} {more}"
     run.write_json("compare.json", result)
-    print(f"compare: {ranks_in_words(result)}")
+    print(f"compare: {more}")
     return result
 
 

@@ -13,7 +13,6 @@ from enas_tf.core.errors import UserError
 from enas_tf.core.space import Arc
 from enas_tf.search.evaluator import KeptRewards
 from enas_tf.search.searched import Searched
-from enas_tf.tasks.base import REWARD_NOTE
 from enas_tf.training.run_folder import Run
 
 _ARCS, _BEST = "arcs.json", "arc.txt"
@@ -64,7 +63,8 @@ def derive(
     run.mark_done("derive", outputs=[_ARCS, _BEST], step=searched.step)
     best, mean = rewards[ranking[0]], sum(rewards[text] for text in arcs) / len(arcs)
     print(
-        f"derive: {len(arcs)} architectures, mean reward {mean:.4f}, best {best:.4f}. {REWARD_NOTE}"
+        f"derive: {len(arcs)} architectures, mean reward {mean:.4f}, best {best:.4f}. "
+        f"{searched.evaluator.note}"
     )
     return space.parse(ranking[0])
 

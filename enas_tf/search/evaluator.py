@@ -2,14 +2,38 @@
 
 import json
 from collections.abc import Iterator, Mapping
+from typing import Protocol
 
 import tensorflow as tf
 
-from enas_tf.tasks.base import Task
+from enas_tf.tasks.base import REWARD_NOTE, Task
 from enas_tf.training.child_trainer import ChildTrainer
 from enas_tf.training.distribution import distribute
 from enas_tf.training.progress import Progress
 from enas_tf.training.run_folder import Run, json_line
+
+
+class Rewarder(Protocol):
+    """What rewards architectures, for search, derivation and comparison.
+
+    Attributes:
+        note: what its rewards are, in words.
+        task: whose metrics of a network trained alone compare with them.
+    """
+
+    note: str
+    task: Task
+
+    def shuffled_batches(self, seed: int, first: int, count: int) -> Iterator:
+        """Makes the data that rewards number `first` to `first + count - 1` are computed on."""
+
+    def rewards(self, tokens: tf.Tensor, batches: Iterator) -> list[float]:
+        """Rewards each architecture, `(n, num_tokens)`, on the next batch."""
+
+    def rewards_on_split(
+        self, arcs: Mapping[str, tf.Tensor], num_batches: int, kept: "KeptRewards", label: str
+    ) -> dict[str, float]:
+        """Rewards architectures, tokens by text, on the same data; returns rewards by text."""
 
 
 class Evaluator:
@@ -23,6 +47,8 @@ class Evaluator:
         task: provides validation batches, and computes rewards from its metrics.
         batch_size: examples in a batch.
     """
+
+    note = REWARD_NOTE
 
     def __init__(self, trainer: ChildTrainer, task: Task, batch_size: int) -> None:
         self.task = task

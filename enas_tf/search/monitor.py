@@ -10,13 +10,17 @@ import numpy as np
 from enas_tf.core.space import Arc, Space
 from enas_tf.search.algorithm import Algorithm
 from enas_tf.search.controller import Draws
+from enas_tf.search.truth import Truth
 from enas_tf.training.session import Session
 
 # A share of all drawn ops. A hundred draws have at least a hundred ops, so chance is far below it.
 _COLLAPSED_SHARE = 0.95
 
-# In nats. By Pinsker's inequality, the total variation is then at most 0.1: nine of ten draws could
-# as well come from the other distribution.
+# Of all drawn architectures. Uniform draws in the smallest spaces of cells hold a twentieth.
+_WEIGHTLESS_SHARE = 0.5
+
+# In nats. By Pinsker's inequality, the total variation is then at most 0.1: nine of ten draws
+# could be the other distribution's as well.
 _UNMOVED_DIVERGENCE = 0.02
 
 
@@ -24,15 +28,19 @@ class ControllerMonitor:
     """Follows how an algorithm's draws develop, and warns of problems.
 
     Args:
-        algorithm: the algorithm, before it has learnt anything.
-        start: draws from it at this point; at least a hundred architectures.
-        num_epochs: number of epochs of the search.
+        algorithm: before it has learnt anything.
+        start: what it drew then; a hundred architectures at least.
+        num_epochs: of the search.
+        truth: true accuracies, to report those of what is drawn.
     """
 
-    def __init__(self, algorithm: Algorithm, start: Draws, num_epochs: int) -> None:
+    def __init__(
+        self, algorithm: Algorithm, start: Draws, num_epochs: int, truth: Truth | None = None
+    ) -> None:
         self._algorithm = algorithm
         self._start = start
-        # Late, since a controller may need most of a search to leave its start, and then be quick.
+        self._truth = truth
+        # A controller may need most of a search to leave the start, and then be quick.
         self._late_epoch = math.ceil(0.75 * num_epochs) - 1
         self._drawn: Arc | None = None
 
@@ -48,7 +56,9 @@ class ControllerMonitor:
 
         The record holds `reward`, `best_reward`, `uniform_reward`, `gap` and `gap_error`, the
         number of `distinct` architectures, the `divergence` of the controller's distribution from
-        that at the start, and how often each of the `ops` and `inputs` occurs.
+        that at the start, and how often `ops` and `inputs` stand in the architectures. With true
+        accuracies also their mean over the architectures, `truth`, and over all that are known,
+        `uniform_truth`.
 
         Args:
             session: session of the search.
@@ -71,8 +81,12 @@ class ControllerMonitor:
             **gap(rewards, uniform),
             distinct=len(set(arcs)),
             divergence=moved,
+            **self._true_means(arcs),
         )
-        for warning in self._warnings(epoch, moved, counts["ops"], session.state):
+        for warning in (
+            *self._warnings(epoch, moved, counts["ops"], session.state),
+            *self._weightless(arcs, session.state),
+        ):
             session.progress.note(warning)
         best = arcs[rewards.index(max(rewards))]
         if best != self._drawn:
@@ -84,6 +98,31 @@ class ControllerMonitor:
                 "valid/best_architecture", figure(space.graphs(best)), session.step
             )
             self._drawn = best
+
+    def _true_means(self, arcs: Sequence[Arc]) -> dict[str, float]:
+        """The mean of the draws' true accuracies, as far as they are known, and of all."""
+        if self._truth is None:
+            return {}
+        known = self._truth.accuracies
+        found = [known[arc.tokens] for arc in arcs if arc.tokens in known]
+        mine = {"truth": statistics.fmean(found)} if found else {}
+        return mine | {"uniform_truth": self._truth.mean}
+
+    def _weightless(self, arcs: Sequence[Arc], state: dict) -> Iterator[str]:
+        """A warning, once, where a learner has come to draw what has no weights."""
+        space = self._algorithm.space
+        names = space.weightless_ops
+        weightless = {op for op, name in enumerate(space.ops) if name in names}
+        share = statistics.fmean(weightless.issuperset(arc.ops) for arc in arcs)
+        if not self._algorithm.learns or share < _WEIGHTLESS_SHARE or state.get("weightless"):
+            return
+        state["weightless"] = True
+        yield (
+            f"warning: {share:.0%} of the architectures that the controller draws have none but "
+            f"ops without weights ({', '.join(names)}); shared weights that are trained too little "
+            "reward these, since they need no training: try more --search.max_steps or "
+            "--search.num_epochs in another --workdir"
+        )
 
     def _warnings(
         self, epoch: int, moved: float, ops: Mapping[str, int], state: dict

@@ -13,17 +13,15 @@ import tensorflow as tf
 
 from enas_tf.core.config import option
 from enas_tf.core.errors import UserError
-from enas_tf.layers.dropout import StepRng
+from enas_tf.layers.dropout import retry_offset
 from enas_tf.search import arcs_log
 from enas_tf.search.algorithm import Algorithm
 from enas_tf.search.controller import Draws
-from enas_tf.search.evaluator import Evaluator, per_replica
 from enas_tf.search.monitor import ControllerMonitor
 from enas_tf.search.searched import Searched, draw_uniformly
-from enas_tf.tasks.base import Task
+from enas_tf.search.truth import Truth
+from enas_tf.search.weights import Weights
 from enas_tf.training.checkpoints import Checkpoints
-from enas_tf.training.child_trainer import ChildTrainer
-from enas_tf.training.epochs import TrainingEpochs
 from enas_tf.training.run_folder import Run
 from enas_tf.training.session import Schedule, Session, Stage
 
@@ -49,6 +47,11 @@ class SearchConfig:
     arcs_per_update: int = option(10, "architectures whose gradients an update averages")
     arcs_per_step: Literal["one", "replica"] = option(
         "one", "whether all replicas train the same architecture in a step, or each its own"
+    )
+    reward: Literal["weights", "truth"] = option(
+        "weights",
+        "weights: architectures are rewarded with shared weights, which are trained; truth: by the "
+        "table of --truth, in parts of 1, and only the controller is trained",
     )
 
     def __post_init__(self) -> None:
@@ -91,59 +94,52 @@ class Search:
     """A search: its parts, and what they do in each epoch.
 
     Args:
-        trainer: trains the shared weights; its child takes inputs, tokens and `training`.
+        weights: the shared weights, or what rewards in their place.
         algorithm: proposes architectures and learns from their rewards.
-        task: defines data, losses and rewards.
-        config: settings of the search.
-        rng: random numbers of the supernet's dropout.
-        seed: seed of all random numbers.
+        config: the search's.
+        seed: of all that is drawn.
+        truth: true accuracies, to report those of what is drawn.
     """
 
     def __init__(
         self,
-        trainer: ChildTrainer,
+        weights: Weights,
         algorithm: Algorithm,
-        task: Task,
         config: SearchConfig,
-        rng: StepRng,
         seed: int,
+        truth: Truth | None = None,
     ) -> None:
-        self.trainer = trainer
+        config.check_replicas(weights.replicas)
+        self.weights = weights
         self.algorithm = algorithm
-        self.task = task
         self.config = config
-        self._strategy = trainer.strategy
-        self._replicas = self._strategy.num_replicas_in_sync
-        config.check_replicas(self._replicas)
-        self._first_seed = seed
-        self.epochs = TrainingEpochs(trainer, task, config, rng, seed)
-        self.evaluator = Evaluator(trainer, task, config.batch_size)
-        # If the validation split is too small, this raises now and not after an epoch.
-        self.evaluator.shuffled_batches(self.epochs.seed, 0, 1)
+        self.evaluator = weights.evaluator
+        self._truth = truth
+        self._first_seed = self._seed = seed
         self._steps_done = 0
 
     @property
     def variables(self) -> Mapping[str, tf.Variable]:
-        """The variables that an exact resume needs, by name."""
-        return {**self.trainer.variables, **self.algorithm.variables}
+        """All that an exact resume needs, by name."""
+        return {**self.weights.variables, **self.algorithm.variables}
 
     def run(self, run: Run) -> None:
         """Searches to the end, starting from the last checkpoint; writes its files to `search/`."""
         # Drawn before a checkpoint is restored, when the algorithm has learnt nothing yet.
         start = self._draw(_COUNTED_ARCS, _REPORT_DRAWS, 0)
-        monitor = ControllerMonitor(self.algorithm, start, self.config.num_epochs)
+        monitor = ControllerMonitor(self.algorithm, start, self.config.num_epochs, self._truth)
         schedule = Schedule(
             self.config.num_epochs,
             (
-                Stage(self.epochs.steps_per_epoch, self._train_child),
+                Stage(self.weights.steps_per_epoch, self._train_child),
                 Stage(self.config.updates_per_epoch, self._train_controller),
             ),
             partial(self._report, run=run, monitor=monitor),
-            self.epochs.start,
-            self.task.max_rollbacks,
+            self._start,
+            self.weights.max_rollbacks,
         )
         session = Session(
-            run.path("search"), self.variables, schedule, self.task.examples, "search"
+            run.path("search"), self.variables, schedule, self.weights.examples, "search"
         )
         try:
             session.run()
@@ -161,7 +157,7 @@ class Search:
         stored = Checkpoints(run.path("search/checkpoints"), self.variables).restore()
         if stored is None:
             raise UserError(f"{run.folder} holds no search; run the verb search first")
-        self.epochs.start(stored["state"].get("rollbacks", 0))
+        self._start(stored["state"].get("rollbacks", 0))
         self._steps_done = stored["step"]
 
     def searched(self) -> Searched:
@@ -174,23 +170,22 @@ class Search:
             self._first_seed,
         )
 
+    def _start(self, retries: int) -> None:
+        """Has all that follows draw the numbers of a retry, counted from 0."""
+        self._seed = self._first_seed + retry_offset(retries)
+        self.weights.start(retries)
+
     def _draw(self, n: int, stream: int, count: int) -> Draws:
-        """Proposes `n` architectures, different ones for each stream and count."""
-        # There are four streams, so that no two pairs of seed and stream share a number.
-        return self.algorithm.propose(n, [4 * self.epochs.seed + stream, count])
+        """Proposes `n` architectures, others for each stream and count."""
+        return self.algorithm.propose(n, [4 * self._seed + stream, count])
 
     def _train_child(self, session: Session, epoch: int, steps: range) -> None:
-        """Trains the shared weights for the remaining steps of an epoch."""
-        # Drawn for the whole epoch, even if steps are done already, so that a resumed run gets the
-        # same architectures.
-        arcs = self._replicas if self.config.arcs_per_step == "replica" else 1
-        tokens = self._draw(self.epochs.steps_per_epoch * arcs, _CHILD_DRAWS, epoch).tokens
+        """Trains the shared weights for the steps of an epoch that are left."""
 
-        def of_step(step: int) -> tuple:
-            mine = tokens[step * arcs : (step + 1) * arcs]
-            return (mine[0] if arcs == 1 else per_replica(self._strategy, mine),)
+        def draw(n: int) -> tf.Tensor:
+            return self._draw(n, _CHILD_DRAWS, epoch).tokens
 
-        self.epochs.run(session, "child", epoch, steps, of_step)
+        self.weights.train(session, epoch, steps, draw)
 
     def _train_controller(self, session: Session, epoch: int, updates: range) -> None:
         """Makes the remaining updates of the controller in an epoch."""
@@ -198,8 +193,8 @@ class Search:
         # The report at the end of each epoch uses batches of its own, which are left out here.
         first = (epoch * self.config.updates_per_epoch + updates.start) * n
         first += epoch * _REPORTED_ARCS
-        batches = self.evaluator.shuffled_batches(self.epochs.seed, first, n * len(updates))
-        num_examples = n * self.task.num_examples(self.config.batch_size)
+        batches = self.evaluator.shuffled_batches(self._seed, first, n * len(updates))
+        num_examples = n * self.weights.examples_per_reward
         learning_rate = self.algorithm.config.learning_rate
         for update in updates:
             count = epoch * self.config.updates_per_epoch + update
@@ -215,8 +210,9 @@ class Search:
 
         Adds ten of its architectures and their rewards to `search/arcs.jsonl`.
         """
-        n = -(-_REPORTED_ARCS // self._replicas) * self._replicas
-        seed, space = self.epochs.seed, self.algorithm.space
+        replicas = self.weights.replicas
+        n = -(-_REPORTED_ARCS // replicas) * replicas
+        seed, space = self._seed, self.algorithm.space
         tokens = self._draw(max(n, _COUNTED_ARCS), _REPORT_DRAWS, epoch).tokens
         updates = (epoch + 1) * self.config.updates_per_epoch
         first = updates * self.config.arcs_per_update + epoch * _REPORTED_ARCS

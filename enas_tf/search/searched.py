@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from enas_tf.core.space import Space
 from enas_tf.search.algorithm import Algorithm
-from enas_tf.search.evaluator import Evaluator
+from enas_tf.search.evaluator import Rewarder
 
 
 @dataclass(frozen=True)
@@ -16,17 +16,16 @@ class Searched:
     """A search at some step.
 
     Attributes:
-        algorithm: the algorithm, with what it has learnt so far.
-        evaluator: computes rewards with the shared weights as they are at this step.
-        draw: a function of a number of architectures, `n`, and the number of a block. Draws the
-            block from the algorithm, with random numbers that the search has not used; returns
-            tokens, `(n, num_tokens)`, int32.
-        step: step of the search.
-        seed: seed of the search.
+        algorithm: as far as it has learnt.
+        evaluator: rewards, with the shared weights as far as they are trained.
+        draw: from a number of architectures and a block's number, as many architectures of the
+            algorithm that the search has not drawn: tokens, `(n, num_tokens)`, int32.
+        step: of the search.
+        seed: of the search.
     """
 
     algorithm: Algorithm
-    evaluator: Evaluator
+    evaluator: Rewarder
     draw: Callable[[int, int], tf.Tensor]
     step: int
     seed: int

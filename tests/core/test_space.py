@@ -10,6 +10,7 @@ import pytest
 from enas_tf.core.errors import UserError
 from enas_tf.macro.space import MacroSpace
 from enas_tf.micro.space import MicroSpace
+from enas_tf.nasbench201.space import Nasbench201Space
 from enas_tf.rnn.space import RnnSpace
 
 ACTIVATIONS = RnnSpace(1).op_options
@@ -22,6 +23,8 @@ SPACES = [
     MacroSpace(12, op_set=7),
     RnnSpace(1),
     RnnSpace(8),
+    Nasbench201Space(2),
+    Nasbench201Space(4),
 ]
 
 every_space = pytest.mark.parametrize("space", SPACES, ids=repr)
@@ -157,11 +160,11 @@ def test_an_arc_of_another_space_is_refused(space):
 
 @every_space
 @pytest.mark.parametrize("size", [0, -1, 1.5, "2"])
-def test_a_size_below_one_is_refused(space, size):
+def test_a_size_below_the_smallest_is_refused(space, size):
     with pytest.raises(UserError) as error:
         type(space)(size)
     assert str(error.value) == (
-        f"space.num_{space.unit}s must be an integer of at least 1, got {size}"
+        f"space.num_{space.unit}s must be an integer of at least {space.smallest}, got {size}"
     )
 
 
@@ -185,7 +188,9 @@ def test_random_repeats_with_the_seed():
     assert len(set(first)) == 3
 
 
-@pytest.mark.parametrize("space", [RnnSpace(2), MacroSpace(2), MicroSpace(1)], ids=repr)
+@pytest.mark.parametrize(
+    "space", [RnnSpace(2), MacroSpace(2), MicroSpace(1), Nasbench201Space(3)], ids=repr
+)
 def test_count_is_the_number_of_texts_that_parse(space):
     texts = itertools.product(*(range(slot.size) for slot in space.slots))
     assert len({space.parse(tokens) for tokens in texts}) == space.count()

@@ -10,7 +10,7 @@ import sys
 import pytest
 
 import enas_tf
-from benchmarks import one_device
+from benchmarks import controller_alone, one_device
 from enas_tf.benchmark.base import BenchmarkConfig
 from enas_tf.core.errors import UserError
 from enas_tf.serving.predict import PredictConfig
@@ -61,9 +61,10 @@ def check_command(words):
     if called is None:
         program = words[0].removeprefix(".venv/bin/")
         program = words[2] if program == "python" and words[1] == "-m" else program
-        if program == "benchmarks.one_device":
-            one_device.read(words[3:])
-            return
+        for script in (one_device, controller_alone):
+            if program == script.__name__:
+                script.read(words[3:])
+                return
         assert program in NOT_RUN, f"say in NOT_RUN why {program} is not run"
         return
     # A run's flags.txt is there once the run is.

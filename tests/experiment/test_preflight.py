@@ -4,7 +4,7 @@ import pytest
 import tensorflow as tf
 
 from enas_tf.core.errors import UserError
-from enas_tf.experiment.preflight import check_search, check_training
+from enas_tf.experiment.preflight import check_networks, check_search, check_training
 from enas_tf.macro.recipe import CIFAR_MACRO
 from enas_tf.micro.recipe import CIFAR_MICRO
 from enas_tf.rnn.recipe import PTB_RNN
@@ -26,6 +26,7 @@ def loaded(request):
 
 def check(settings, loaded, strategy):
     check_search(settings, loaded[0].domain, loaded[1], strategy)
+    check_networks(settings, loaded[0].domain, loaded[0].domain.sizes(loaded[1]))
     check_training(settings, loaded[0].domain, loaded[1], strategy)
 
 
@@ -54,7 +55,7 @@ def test_tells_of_ops_that_the_final_network_lacks():
     settings = settings_of(recipe, **{"child.authors_macro": True})
     loaded = recipe, recipe.domain.load(settings)
     with pytest.raises(UserError, match="which the authors' final network does not have"):
-        check_search(settings, recipe.domain, loaded[1], ONE())
+        check_networks(settings, recipe.domain, recipe.domain.sizes(loaded[1]))
     allowed = replace(settings.space, num_layers=3).parse("0 1 0 2 1 1")
     check_training(settings, recipe.domain, loaded[1], ONE(), allowed)
     with pytest.raises(UserError, match="layer 2 is 5"):

@@ -4,7 +4,7 @@ from dataclasses import replace
 import pytest
 
 from enas_tf.core.errors import UserError
-from enas_tf.experiment.settings import FREE, run_config
+from enas_tf.experiment.settings import free_settings, run_config
 from enas_tf.micro.recipe import CIFAR_MICRO
 
 PAPER = CIFAR_MICRO.presets["paper"]
@@ -75,7 +75,7 @@ def test_a_runs_config_is_all_but_what_one_command_asks_for():
     assert run_config(replace(PAPER, common=other)) == config
     assert run_config(replace(PAPER, common=replace(common, seed=4))) != config
     assert config["strategy"] == "one" and config["compare"]["num_samples"] == 100
-    assert set(FREE) < set(config)
+    assert set(free_settings(PAPER)) < set(config)
     assert (config["seed"], config["precision"], config["dataset"]) == (3, "float32", "cifar10")
     assert config["child"]["out_filters"] == 20 and config["space"] == {
         "num_nodes": 5,

@@ -91,13 +91,13 @@ def rewarded(monkeypatch):
 def test_compares_both_sets_on_the_same_validation_data(search, tmp_path, capsys):
     result = compared(search, Run(tmp_path), trainings := Trainings())
     assert json.loads((tmp_path / "compare.json").read_text()) == result
-    [(images, labels)] = search.task.eval_batches("valid", 24, (0, 1))
+    [(images, labels)] = search.weights.task.eval_batches("valid", 24, (0, 1))
     for name in ("controller", "uniform"):
         records = result[name]["rewards"]
         assert len({one["arc"] for one in records}) == len(records) == result[name]["distinct"]
         assert sum(one["draws"] for one in records) == result[name]["count"] == 6
         for one in records:
-            logits, _ = search.trainer.child(images, np.array(one["arc"].split(), np.int32))
+            logits, _ = search.weights.trainer.child(images, np.array(one["arc"].split(), np.int32))
             accuracy = np.mean(np.argmax(logits, axis=-1) == labels)
             assert one["reward"] == pytest.approx(accuracy)
     means = [result[name]["mean"] for name in ("controller", "uniform")]

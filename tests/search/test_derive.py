@@ -53,12 +53,12 @@ def rewarded(monkeypatch):
 def test_ranks_distinct_architectures_by_their_accuracy_on_all_validation_data(search, run, capsys):
     best, ranked = derived(search, run)
     assert len({record["arc"] for record in ranked}) == len(ranked) == 6
-    valid = search.task.data.splits["valid"]
-    [(images, _)] = search.task.eval_batches("valid", 24, (0, 1))
+    valid = search.weights.task.data.splits["valid"]
+    [(images, _)] = search.weights.task.eval_batches("valid", 24, (0, 1))
     for record in ranked:
         assert set(record) == {"arc", "reward", "params"}
         arc = tiny.SPACE.parse(record["arc"])
-        logits, _ = search.trainer.child(images, np.array(arc.tokens, np.int32))
+        logits, _ = search.weights.trainer.child(images, np.array(arc.tokens, np.int32))
         accuracy = np.mean(np.argmax(logits, axis=-1) == valid.labels)
         assert record["reward"] == pytest.approx(accuracy)
         assert record["params"] == 1000 + sum(arc.tokens)
@@ -74,10 +74,10 @@ def test_all_are_ranked_on_the_same_few_batches(search, run):
     _, ranked = derived(search, run, replace(CONFIG, num_batches=2))
     # Two batches of four.
     assert all((8 * record["reward"]).is_integer() for record in ranked)
-    [(images, labels)] = search.task.eval_batches("valid", 8, (0, 1)).take(1)
+    [(images, labels)] = search.weights.task.eval_batches("valid", 8, (0, 1)).take(1)
     for record in ranked:
         tokens = np.array(tiny.SPACE.parse(record["arc"]).tokens, np.int32)
-        logits, _ = search.trainer.child(images, tokens)
+        logits, _ = search.weights.trainer.child(images, tokens)
         assert record["reward"] == np.mean(np.argmax(logits, axis=-1) == labels)
 
 

@@ -14,7 +14,7 @@ TOKENS = [[0, 0, 1, 0, 0, 0, 1, 0], [1, 2, 0, 3, 1, 4, 0, 2], [0, 4, 0, 4, 1, 1,
 def accuracies(search, tokens, batches):
     """Each architecture's accuracy on a batch of its own, through the child alone."""
     for one, (images, labels) in zip(tokens, batches, strict=True):
-        logits, _ = search.trainer.child(images, one)
+        logits, _ = search.weights.trainer.child(images, one)
         yield float(np.mean(np.argmax(logits, axis=-1) == labels.numpy()))
 
 
@@ -22,7 +22,7 @@ def accuracies(search, tokens, batches):
 def test_a_reward_is_the_accuracy_on_one_validation_batch_per_architecture(strategy):
     search = tiny.search(strategy and strategy())
     tokens = tf.constant([TOKENS[n % 3] for n in range(6)])
-    batches = search.task.reward_batches(4, seed=3, steps=range(7, 13))
+    batches = search.weights.task.reward_batches(4, seed=3, steps=range(7, 13))
     wanted = list(accuracies(tiny.search(), tokens, batches))
     assert len(set(wanted)) > 1
     assert search.evaluator.rewards(
@@ -34,7 +34,7 @@ def test_a_reward_is_the_accuracy_on_one_validation_batch_per_architecture(strat
 @pytest.mark.parametrize(("num_batches", "images"), [(0, 24), (2, 8)])
 def test_on_the_split_all_are_rewarded_on_the_same_batches(strategy, num_batches, images):
     search = tiny.search(strategy and strategy())
-    batch = next(iter(search.task.eval_batches("valid", images, (0, 1))))
+    batch = next(iter(search.weights.task.eval_batches("valid", images, (0, 1))))
     for one in TOKENS:
         [wanted] = accuracies(tiny.search(), tf.constant([one]), [batch])
         found = search.evaluator.reward_on_split(tf.constant(one), num_batches)

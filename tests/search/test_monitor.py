@@ -71,8 +71,8 @@ def reported(monitor, epoch=0, arcs=(), rewards=(0.5, 0.7), uniform=(0.3, 0.3), 
 
 def arcs_of(percent):
     """A hundred architectures, of whose ops so many are the same one."""
-    mixed = [f"0 {n % 2} 1 {n % 2} 0 {n % 2} 1 {n % 2}" for n in range(100 - percent)]
-    return [tiny.SPACE.parse(text) for text in ["0 2 1 2 0 2 1 2"] * percent + mixed]
+    others = ["0 0 1 0 0 0 1 0"] * (100 - percent)
+    return [tiny.SPACE.parse(text) for text in ["0 1 1 1 0 1 1 1"] * percent + others]
 
 
 def test_records_what_the_controller_draws_and_how_far_it_has_come(controller):
@@ -112,7 +112,7 @@ def test_warns_once_of_a_collapse(controller, percent, is_collapse):
     monitor, state = monitor_of(controller), {}
     _, notes, _ = reported(monitor, arcs=arcs_of(percent), state=state)
     assert len(notes) == is_collapse
-    assert not notes or "96% of the ops that it draws are average pool 3x3;" in notes[0]
+    assert not notes or "96% of the ops that it draws are separable conv 5x5;" in notes[0]
     assert not reported(monitor, 1, arcs_of(percent), state=state)[1]
 
 
@@ -125,3 +125,25 @@ def test_warns_late_and_once_where_nothing_has_moved(controller, num_epochs, epo
 
 def test_what_is_not_meant_to_learn_is_left_in_peace(controller):
     assert not reported(monitor_of(controller, 1, learns=False), arcs=arcs_of(100))[1]
+
+
+def test_warns_once_of_architectures_without_weights(controller):
+    monitor, state = monitor_of(controller), {}
+    # Pools and identities in turn: no single op is nearly all of them.
+    pools = [tiny.SPACE.parse(f"0 {2 + n % 3} 1 {2 + n % 2} 0 3 1 4") for n in range(60)]
+    convs = [tiny.SPACE.parse("0 0 1 2 0 3 1 4")] * 40
+    _, notes, _ = reported(monitor, arcs=pools + convs, state=state)
+    assert len(notes) == 1 and "warning: 60% of the architectures" in notes[0]
+    assert "(average pool 3x3, max pool 3x3, identity)" in notes[0]
+    assert reported(monitor, arcs=pools + convs, state=state)[1] == []
+    assert reported(monitor, arcs=pools[:40] + convs, state={})[1] != []
+    assert reported(monitor, arcs=pools[:39] + convs, state={})[1] == []
+    without = monitor_of(controller, learns=False)
+    assert reported(without, arcs=pools, state={})[1] == []
+
+
+def test_each_space_tells_which_ops_have_no_weights():
+    pools = ("average pool 3x3", "max pool 3x3")
+    assert MicroSpace(1).weightless_ops == (*pools, "identity")
+    assert MacroSpace(1, 7).weightless_ops == pools
+    assert RnnSpace(1).weightless_ops == ()

@@ -182,7 +182,7 @@ def test_the_gap_is_to_uniform_draws_on_the_same_batches(unbroken):
     (drawn, mine), (uniform, others) = unbroken.rewarded[-2:]
     assert not np.array_equal(drawn, uniform)
     search = unbroken.search
-    batches = list(search.task.reward_batches(4, seed=3, steps=range(26, 36)))
+    batches = list(search.weights.task.reward_batches(4, seed=3, steps=range(26, 36)))
     assert mine == pytest.approx(list(accuracies(search, drawn, batches)))
     assert others == pytest.approx(list(accuracies(search, uniform, batches)))
     reported = [one for one in tiny.records(unbroken.run, "search") if one["phase"] == "valid"]
@@ -224,12 +224,16 @@ def test_replicas_may_train_an_architecture_each(tmp_path):
     config = replace(tiny.SEARCH, num_epochs=1, max_steps=1, arcs_per_step="replica")
     child = tiny.ImageChildConfig(aux_head=False, keep_prob=1.0)
     search = tiny.search(tiny.two_devices(), child, config)
-    given, step = [], search.trainer.train_step
-    search.trainer.trace = lambda *_: None
-    search.trainer.train_step = lambda batch, tokens: given.append(tokens) or step(batch, tokens)
+    given, step = [], search.weights.trainer.train_step
+    search.weights.trainer.trace = lambda *_: None
+    search.weights.trainer.train_step = lambda batch, tokens: (
+        given.append(tokens) or step(batch, tokens)
+    )
     before = copies(search)
     search.run(Run(tmp_path))
-    tokens = [one.numpy() for one in search.trainer.strategy.experimental_local_results(given[0])]
+    tokens = [
+        one.numpy() for one in search.weights.trainer.strategy.experimental_local_results(given[0])
+    ]
     assert len(tokens) == 2 and not np.array_equal(*tokens)
     scales = next(
         name for name, value in before.items() if value.shape == (28, 8) and "child" in name
@@ -237,7 +241,7 @@ def test_replicas_may_train_an_architecture_each(tmp_path):
     # Weight decay shrinks all rows alike; gradients reach those that the tokens name.
     shrunk = before[scales] * (1 - 0.05 * 1.9 * 2 * child.l2)
     moved = np.abs(copies(search)[scales] - shrunk).max(axis=1) > 1e-6
-    first_rows = search.trainer.child.first_rows
+    first_rows = search.weights.trainer.child.first_rows
     assert set(np.flatnonzero(moved)) == set(np.concatenate([t + first_rows for t in tokens]))
 
 

@@ -5,11 +5,12 @@ import pytest
 
 from enas_tf.macro.space import MacroSpace
 from enas_tf.micro.space import MicroSpace
+from enas_tf.nasbench201.space import Nasbench201Space
 from enas_tf.rnn.space import RnnSpace
 from enas_tf.search.searched import draw_uniformly
 from tests import tiny
 
-SPACES = [MicroSpace(2), MacroSpace(4), MacroSpace(3, 7), RnnSpace(3)]
+SPACES = [MicroSpace(2), MacroSpace(4), MacroSpace(3, 7), RnnSpace(3), Nasbench201Space(4)]
 
 
 @pytest.mark.parametrize("space", SPACES)

@@ -1,0 +1,93 @@
+"""The recipe of NAS-Bench-201's space: what a search for its cells goes with, and its presets."""
+
+from dataclasses import replace
+
+from enas_tf.data.base import DataConfig
+from enas_tf.experiment.images import ImageDomain
+from enas_tf.experiment.recipe import Recipe
+from enas_tf.experiment.settings import CommonConfig, Settings
+from enas_tf.nasbench201.controller import Nasbench201Controller
+from enas_tf.nasbench201.network import (
+    Nasbench201ChildConfig,
+    Nasbench201TrainConfig,
+    build,
+    count_cost,
+)
+from enas_tf.nasbench201.space import Nasbench201Space
+from enas_tf.nasbench201.supernet import Nasbench201Supernet
+from enas_tf.search.compare import CompareConfig
+from enas_tf.search.controller import ControllerConfig
+from enas_tf.search.derive import DeriveConfig
+from enas_tf.search.search import ImageSearchConfig
+
+# The search as in the micro space, the other space of cells; the training is the benchmark's.
+_PAPER = Settings(
+    common=CommonConfig(),
+    space=Nasbench201Space(4),
+    child=Nasbench201ChildConfig(keep_prob=1.0),
+    # The micro controller's reduction of 2.5 would keep every op's probability under 0.38, and
+    # every cell's under 0.003.
+    controller=ControllerConfig(op_tanh_reduce=1.0),
+    search=ImageSearchConfig(),
+    derive=DeriveConfig(),
+    compare=CompareConfig(),
+    train=Nasbench201TrainConfig(
+        num_epochs=12,
+        batch_size=256,
+        out_filters=16,
+        keep_prob=1.0,
+        drop_path_keep_prob=1.0,
+        aux_head=False,
+        # PyTorch adds 5e-4 times the weights to the gradient; here it is of this times their
+        # squares.
+        l2=2.5e-4,
+        lr_max=0.1,
+        lr_min=0.0,
+        lr_period=12,
+    ),
+    data=DataConfig(pad=4, cutout=0),
+)
+
+_PAPER_TEXT = replace(
+    _PAPER,
+    common=CommonConfig(preset="paper_text"),
+    child=replace(_PAPER.child, lr_min=0.001),
+    controller=replace(
+        _PAPER.controller,
+        temperature=5.0,
+        tanh_constant=2.5,
+        entropy_weight=0.1,
+        learning_rate=0.00035,
+    ),
+)
+
+_TINY = replace(
+    _PAPER,
+    common=CommonConfig(preset="tiny", dataset="digits"),
+    # As in the other spaces' tiny forms.
+    child=replace(_PAPER.child, num_cells=1, lr_max=0.1, lr_period=30),
+    controller=replace(_PAPER.controller, epsilon=1e-8),
+    search=ImageSearchConfig(
+        num_epochs=30, batch_size=32, max_steps=40, updates_per_epoch=8, arcs_per_update=10
+    ),
+    derive=DeriveConfig(num_samples=30, num_batches=16),
+    compare=CompareConfig(num_samples=30, num_trained=4, epochs=2),
+    train=replace(
+        _PAPER.train,
+        num_epochs=15,
+        batch_size=64,
+        max_steps=100,
+        num_cells=1,
+        lr_period=15,
+        use_validation=False,
+    ),
+    data=DataConfig(pad=0, cutout=0),
+)
+
+NASBENCH201 = Recipe(
+    name="nasbench201",
+    domain=ImageDomain(Nasbench201Supernet, build, count_cost),
+    controller=Nasbench201Controller,
+    presets={"paper": _PAPER, "paper_text": _PAPER_TEXT, "tiny": _TINY},
+)
+"""Cells for images, each of whose accuracy is known."""

@@ -1,0 +1,118 @@
+"""The shared weights of a search: how they are trained, and what rewards with them."""
+
+from collections.abc import Callable, Mapping
+from typing import Protocol
+
+import tensorflow as tf
+
+from enas_tf.layers.dropout import StepRng
+from enas_tf.search.evaluator import Evaluator, Rewarder, per_replica
+from enas_tf.tasks.base import Task
+from enas_tf.training.child_trainer import ChildTrainer
+from enas_tf.training.epochs import EpochConfig, TrainingEpochs
+from enas_tf.training.session import Session
+
+
+class WeightsConfig(EpochConfig, Protocol):
+    """What the training of shared weights needs of a search's configuration.
+
+    Attributes:
+        arcs_per_step: whether all replicas train the same architecture, `"one"`, or each its own,
+            `"replica"`.
+    """
+
+    arcs_per_step: str
+
+
+class Weights(Protocol):
+    """What a search asks of that which rewards its architectures.
+
+    Attributes:
+        evaluator: rewards architectures.
+        replicas: that share the rewards of an update.
+        examples: what is counted a second, such as `images`.
+        examples_per_reward: so many are in a reward.
+        max_rollbacks: as of `enas_tf.tasks.base.Task`.
+        steps_per_epoch: of the weights' training.
+    """
+
+    evaluator: Rewarder
+    replicas: int
+    examples: str
+    examples_per_reward: int
+    max_rollbacks: int
+    steps_per_epoch: int
+
+    @property
+    def variables(self) -> Mapping[str, tf.Variable]:
+        """All that an exact resume needs, by name."""
+
+    def start(self, retries: int) -> None:
+        """Has all that follows draw the numbers of a retry, counted from 0."""
+
+    def train(
+        self, session: Session, epoch: int, steps: range, draw: Callable[[int], tf.Tensor]
+    ) -> None:
+        """Trains the weights for the steps of an epoch that are left.
+
+        Args:
+            session: counts the steps.
+            epoch: counted from 0.
+            steps: counted from 0 at the epoch's start.
+            draw: from a number, the tokens of as many of this epoch's architectures.
+        """
+
+
+class SharedWeights:
+    """Shared weights with what trains them; see `Weights`.
+
+    Args:
+        trainer: of the weights; its child takes inputs, tokens and `training`.
+        task: the data, losses and rewards.
+        config: of the search.
+        rng: of the supernet's dropout.
+        seed: of all that is drawn.
+    """
+
+    def __init__(
+        self,
+        trainer: ChildTrainer,
+        task: Task,
+        config: WeightsConfig,
+        rng: StepRng,
+        seed: int,
+    ) -> None:
+        self.trainer = trainer
+        self.task = task
+        self.evaluator = Evaluator(trainer, task, config.batch_size)
+        self.replicas = trainer.strategy.num_replicas_in_sync
+        self.examples = task.examples
+        self.examples_per_reward = task.num_examples(config.batch_size)
+        self.max_rollbacks = task.max_rollbacks
+        self._epochs = TrainingEpochs(trainer, task, config, rng, seed)
+        self.steps_per_epoch = self._epochs.steps_per_epoch
+        self._arcs_per_step = self.replicas if config.arcs_per_step == "replica" else 1
+        # Raises now, not after an epoch, where the validation split is too small.
+        self.evaluator.shuffled_batches(seed, 0, 1)
+
+    @property
+    def variables(self) -> Mapping[str, tf.Variable]:
+        """Those of the weights and of their optimizer."""
+        return self.trainer.variables
+
+    def start(self, retries: int) -> None:
+        """Has dropout and batches draw the numbers of a retry."""
+        self._epochs.start(retries)
+
+    def train(
+        self, session: Session, epoch: int, steps: range, draw: Callable[[int], tf.Tensor]
+    ) -> None:
+        """Trains the weights, on another architecture in each step."""
+        arcs = self._arcs_per_step
+        tokens = draw(self.steps_per_epoch * arcs)
+
+        def of_step(step: int) -> tuple:
+            mine = tokens[step * arcs : (step + 1) * arcs]
+            return (mine[0] if arcs == 1 else per_replica(self.trainer.strategy, mine),)
+
+        self._epochs.run(session, "child", epoch, steps, of_step)

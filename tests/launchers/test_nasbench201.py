@@ -1,0 +1,101 @@
+"""The launcher as a user calls it; what all launchers do is tested with cifar_micro."""
+
+import json
+import random
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from enas_tf.data.base import DataConfig
+from enas_tf.data.images import load_images
+from enas_tf.nasbench201.space import Nasbench201Space
+from tests.launching import environment, launch, launch_in_turn
+
+BEST = "|nor_conv_3x3~0|+|nor_conv_1x1~0|nor_conv_3x3~1|+|skip_connect~0|none~1|nor_conv_3x3~2|"
+
+# Reads the export without the project.
+_LOAD = """
+import sys
+import numpy as np, tensorflow as tf
+signature = tf.saved_model.load(sys.argv[1]).signatures["serving_default"]
+print([int(one) for one in signature(tf.constant(np.load(sys.argv[2])))["class_id"]])
+"""
+
+
+@pytest.fixture(scope="module")
+def table(tmp_path_factory):
+    """The flag of a table of all cells of three nodes, in the benchmark's form."""
+    path, rng = tmp_path_factory.mktemp("truth") / "truth.csv", random.Random(0)
+    space = Nasbench201Space(3)
+    cells = [space.parse([n // 25, n // 5 % 5, n % 5]).benchmark_text for n in range(125)]
+    lines = [f"{cell},{rng.uniform(10, 90):.2f}" for cell in cells]
+    path.write_text("\n".join(["arch,test", *lines]) + "\n")
+    return f"--truth={path}"
+
+
+def test_the_pipeline_from_digits_to_an_export(tmp_path):
+    more = "--derive.num_samples=8", "--search.reward_bn=moving"
+    done = launch(f"--workdir={tmp_path}", *more, launcher="nasbench201")
+    assert done.status == 0, done.stderr
+    result = json.loads((tmp_path / "train/result.json").read_text())
+    ranked = json.loads((tmp_path / "arcs.json").read_text())
+    assert len(ranked) == 8 and ranked[0]["arc"] == result["arc"]
+    # The formula that counts for the ranking, and the network that was built.
+    assert ranked[0]["params"] == result["params"]
+    data = load_images("digits", None, DataConfig())
+    test = data.splits["test"]
+    np.save(tmp_path / "images.npy", test.images)
+    export = tmp_path / "export/nasbench201/1"
+    command = [sys.executable, "-c", _LOAD, str(export), str(tmp_path / "images.npy")]
+    loaded = subprocess.run(
+        command, cwd=tmp_path, env=environment(), capture_output=True, text=True
+    )
+    assert loaded.returncode == 0, loaded.stderr
+    accuracy = np.mean(np.array(json.loads(loaded.stdout)) == test.labels)
+    assert accuracy == pytest.approx(result["test"]["accuracy"], abs=1 / len(test.labels))
+
+
+@pytest.fixture(scope="module")
+def told(tmp_path_factory, table):
+    root = tmp_path_factory.mktemp("commands")
+    by_truth = ["--search.reward=truth", "--space.num_nodes=3", f"--workdir={root}/truth"]
+    commands = {
+        "describe": ["describe", f"--arc={BEST}"],
+        "search": ["search", table, *by_truth],
+        "derive": ["derive", table, *by_truth],
+        "no table": ["search", "--search.reward=truth", f"--workdir={root}/none"],
+        "not all": ["search", table, "--search.reward=truth", f"--workdir={root}/none"],
+        "no column": ["search", table, *by_truth[:2], "--truth_column=x", f"--workdir={root}/none"],
+    }
+    return launch_in_turn(root, commands, "nasbench201"), root
+
+
+def test_a_search_by_the_truth_trains_the_controller_alone(told):
+    results, root = told
+    for verb in ("search", "derive"):
+        assert (results[verb].status, results[verb].stderr) == (0, "")
+    lines = (root / "truth/search/metrics.jsonl").read_text().splitlines()
+    assert {json.loads(line)["phase"] for line in lines} == {"controller", "valid"}
+    assert "no shared weights were trained" in results["derive"].stdout
+
+
+def test_describe_takes_the_benchmarks_text_and_prints_it(told):
+    shown = told[0]["describe"]
+    assert shown.status == 0 and f"in the benchmark's text: {BEST}\n" in shown.stdout
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("no table", "search.reward=truth needs a table of true accuracies: give its file by"),
+        ("not all", "truth.csv, line 2: "),
+        ("no column", "truth.csv has no column x; give one of test by --truth_column"),
+    ],
+)
+def test_mistakes_are_one_line_and_leave_no_folder(told, name, message):
+    results, root = told
+    assert results[name].status == 2 and message in results[name].stderr
+    assert results[name].stderr.count("\n") == 1
+    assert not (root / "none").exists()
