@@ -26,7 +26,7 @@ Phase = Literal["search", "derive", "train", "export"]
 
 # What a run writes to its folder besides config.json.
 _CONTENTS = (_FLAGS, _DONE, "search", "train", "export", "labels.txt", "arcs.json", "arc.txt")
-_CONTENTS += ("compare", "compare.json", "report.html", "events.*")
+_CONTENTS += ("truth.json", "compare", "compare.json", "report.html", "events.*")
 
 # The parts of config.json that may change when a run is resumed.
 _ENVIRONMENT = ("versions", "devices")

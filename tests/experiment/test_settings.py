@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from enas_tf.core.errors import UserError
-from enas_tf.experiment.settings import flags_of
+from enas_tf.experiment.settings import flags_of, free_settings
 from enas_tf.macro.recipe import CIFAR_MACRO
 from enas_tf.micro.recipe import CIFAR_MICRO
 from launchers.cli import read_command
@@ -66,6 +66,7 @@ def test_flags_say_what_was_changed():
         ({"train.num_layers": 2}, "^train.num_layers must be at least 3"),
         ({"child.momentum": 1.0}, "child.momentum must be at least 0 and below 1, got 1.0"),
         ({"controller.beta_1": 1.0}, "controller.beta_1 must be at least 0 and below 1, got 1.0"),
+        ({"search.reward": "truth"}, "search.reward=truth needs a table .* its file by --truth"),
         ({"search.cutout": -5}, "search.cutout must not be negative, got -5"),
         ({"logical_devices": -2}, "logical_devices must not be negative, got -2"),
         ({"seed": -1}, "seed must be between 0 and 4294967295, got -1"),
@@ -76,3 +77,10 @@ def test_flags_say_what_was_changed():
 def test_wrong_names_and_values_are_told(values, message):
     with pytest.raises(UserError, match=message):
         CIFAR_MICRO.presets["tiny"].changed(values)
+
+
+def test_only_a_search_that_a_table_rewards_keeps_the_table():
+    judged = TINY.changed({"truth": "a.csv"})
+    assert {"truth", "truth_column", "data_dir"} <= set(free_settings(judged))
+    rewarded = judged.changed({"search.reward": "truth"})
+    assert set(free_settings(judged)) - set(free_settings(rewarded)) == {"truth", "truth_column"}

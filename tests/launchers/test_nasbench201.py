@@ -11,7 +11,7 @@ import pytest
 from enas_tf.data.base import DataConfig
 from enas_tf.data.images import load_images
 from enas_tf.nasbench201.space import Nasbench201Space
-from tests.launching import environment, launch, launch_in_turn
+from tests.launching import environment, launch_in_turn
 
 BEST = "|nor_conv_3x3~0|+|nor_conv_1x1~0|nor_conv_3x3~1|+|skip_connect~0|none~1|nor_conv_3x3~2|"
 
@@ -35,33 +35,13 @@ def table(tmp_path_factory):
     return f"--truth={path}"
 
 
-def test_the_pipeline_from_digits_to_an_export(tmp_path):
-    more = "--derive.num_samples=8", "--search.reward_bn=moving"
-    done = launch(f"--workdir={tmp_path}", *more, launcher="nasbench201")
-    assert done.status == 0, done.stderr
-    result = json.loads((tmp_path / "train/result.json").read_text())
-    ranked = json.loads((tmp_path / "arcs.json").read_text())
-    assert len(ranked) == 8 and ranked[0]["arc"] == result["arc"]
-    # The formula that counts for the ranking, and the network that was built.
-    assert ranked[0]["params"] == result["params"]
-    data = load_images("digits", None, DataConfig())
-    test = data.splits["test"]
-    np.save(tmp_path / "images.npy", test.images)
-    export = tmp_path / "export/nasbench201/1"
-    command = [sys.executable, "-c", _LOAD, str(export), str(tmp_path / "images.npy")]
-    loaded = subprocess.run(
-        command, cwd=tmp_path, env=environment(), capture_output=True, text=True
-    )
-    assert loaded.returncode == 0, loaded.stderr
-    accuracy = np.mean(np.array(json.loads(loaded.stdout)) == test.labels)
-    assert accuracy == pytest.approx(result["test"]["accuracy"], abs=1 / len(test.labels))
-
-
 @pytest.fixture(scope="module")
 def told(tmp_path_factory, table):
     root = tmp_path_factory.mktemp("commands")
     by_truth = ["--search.reward=truth", "--space.num_nodes=3", f"--workdir={root}/truth"]
+    more = ["--derive.num_samples=8", "--search.reward_bn=moving"]
     commands = {
+        "pipeline": [f"--workdir={root}/whole", *more],
         "describe": ["describe", f"--arc={BEST}"],
         "search": ["search", table, *by_truth],
         "derive": ["derive", table, *by_truth],
@@ -70,6 +50,25 @@ def told(tmp_path_factory, table):
         "no column": ["search", table, *by_truth[:2], "--truth_column=x", f"--workdir={root}/none"],
     }
     return launch_in_turn(root, commands, "nasbench201"), root
+
+
+def test_the_pipeline_from_digits_to_an_export(told):
+    results, root = told
+    folder = root / "whole"
+    assert (results["pipeline"].status, results["pipeline"].stderr) == (0, "")
+    result = json.loads((folder / "train/result.json").read_text())
+    ranked = json.loads((folder / "arcs.json").read_text())
+    assert len(ranked) == 8 and ranked[0]["arc"] == result["arc"]
+    # The formula that counts for the ranking, and the network that was built.
+    assert ranked[0]["params"] == result["params"]
+    test = load_images("digits", None, DataConfig()).splits["test"]
+    np.save(root / "images.npy", test.images)
+    export = folder / "export/nasbench201/1"
+    command = [sys.executable, "-c", _LOAD, str(export), str(root / "images.npy")]
+    loaded = subprocess.run(command, cwd=root, env=environment(), capture_output=True, text=True)
+    assert loaded.returncode == 0, loaded.stderr
+    accuracy = np.mean(np.array(json.loads(loaded.stdout)) == test.labels)
+    assert accuracy == pytest.approx(result["test"]["accuracy"], abs=1 / len(test.labels))
 
 
 def test_a_search_by_the_truth_trains_the_controller_alone(told):

@@ -116,9 +116,10 @@ def write_lines(run, name, records):
     run.write_text(name, "".join(json.dumps(one) + "\n" for one in records) + '{"phase": "tr')
 
 
-def write_config(run):
+def write_config(run, reward="weights", truth=None):
     config = {"dataset": DATASET, "preset": "tiny", "seed": 3, "deterministic": True}
     config |= {"precision": "float32", "space": {"num_nodes": 2}}
+    config |= {"search": {"reward": reward}, "truth": truth}
     versions = {"python": "3.11", "tensorflow": "2.21"}
     devices = ["CPU:0", "GPU:0", "GPU:1"]
     run.write_json("config.json", {"config": config, "versions": versions, "devices": devices})
@@ -266,3 +267,25 @@ def test_a_browser_shows_it_on_wide_and_narrow_screens(whole, tmp_path):
     # A plot takes the whole of a narrow screen, and one column of a wide one.
     assert 330 <= found[400]["plot"] <= 400
     assert 330 <= found[1280]["plot"] <= 1280 / 2
+
+
+def test_holds_the_result_against_the_truth(tmp_path):
+    run = write_config(Run(tmp_path), "truth", "a.csv")
+    run.write_json("arcs.json", [{"arc": ARC, "reward": 0.5, "params": 1000}])
+    of = {"accuracy": 88.22, "rank": 1234, "of": 15625, "percentile": 92.1, "regret": 0.94}
+    measures = {"tau": {"value": 0.41, "low": 0.3, "high": 0.52}}
+    truth = {"source": "a.csv, test,", "derived": of, "random_search": None, "draws": 199}
+    run.write_json("truth.json", truth | {"agreement": measures})
+    told = {"truth": 80.0, "uniform_truth": 76.0}
+    records = [record("valid", 12, 90.0, best_reward=0.3, **told, **described(0.1))]
+    # Of a space that leaves no choice of inputs.
+    write_lines(run, "search/metrics.jsonl", [one | {"inputs": {}} for one in records])
+    page = Page(text_of(write(run)))
+    assert "Held against the truth" in page.headings
+    images = page.images()
+    assert "plot: True accuracy of drawn architectures" in images
+    assert "plot: Inputs that it chooses" not in images
+    words = " ".join(page.words)
+    for shown in ("a.csv, test", "1,234 of 15,625", "88.22", "92.10", "0.94", "0.41", "0.52"):
+        assert shown in words
+    assert "These rewards are true accuracies, of a.csv." in words and "random" not in words
