@@ -22,8 +22,8 @@ from enas_tf.search.compare import compare
 from enas_tf.search.derive import derive
 from enas_tf.search.search import Search
 from enas_tf.search.truth import Truth, read_truth
+from enas_tf.search.truth_report import report_truth
 from enas_tf.search.truth_rewards import NoWeights, TruthEvaluator
-from enas_tf.search.truth_told import tell_truth
 from enas_tf.search.weights import SharedWeights, Weights
 from enas_tf.tasks.base import Task
 from enas_tf.training.child_trainer import ChildTrainer
@@ -352,7 +352,7 @@ class Experiment:
         searched, config, truth = search.searched(), self.settings.derive, self.truth
         best = derive(searched, config, self.run, params)
         if truth:
-            tell_truth(searched, best.tokens, config, self.run, truth)
+            report_truth(searched, best.tokens, config, self.run, truth)
         return best
 
     def _make_training(self, arc: Arc, settings: Settings) -> tuple[Training, keras.Model]:

@@ -63,8 +63,8 @@ class Nasbench201Supernet(keras.Model):
         image_shape: `(height, width, channels)`.
         num_classes: of the logits.
         rng: of dropout.
-        moving_averages: whether batch norm keeps moving averages and goes by them where `training`
-            is false; else it always goes by the batch's statistics.
+        moving_averages: whether batch norm keeps moving averages and uses them where `training`
+            is false; else it always uses the statistics of the batch.
 
     Call arguments:
         images: `(batch, height, width, channels)`, normalised.

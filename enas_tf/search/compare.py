@@ -34,7 +34,7 @@ from enas_tf.search.statistics import (
     ranks_in_words,
 )
 from enas_tf.search.truth import Truth
-from enas_tf.search.truth_told import truth_in_words, truth_of_sets
+from enas_tf.search.truth_report import truth_in_words, truth_of_sets
 from enas_tf.training.progress import format_duration
 from enas_tf.training.run_folder import Run
 from enas_tf.training.session import NotFinite

@@ -8,7 +8,13 @@ from enas_tf.nasbench201.space import Nasbench201Space
 from enas_tf.search.derive import DeriveConfig
 from enas_tf.search.monitor import ControllerMonitor
 from enas_tf.search.truth import Truth
-from enas_tf.search.truth_told import agreement, standing, tell_truth, truth_in_words, truth_of_sets
+from enas_tf.search.truth_report import (
+    agreement,
+    report_truth,
+    standing,
+    truth_in_words,
+    truth_of_sets,
+)
 from enas_tf.training.run_folder import Run
 from tests import tiny
 from tests.search.test_monitor import reported
@@ -61,7 +67,7 @@ def test_intervals_of_noise_hold_chance():
 def test_a_derivation_is_held_against_the_truth(tmp_path, capsys):
     one = search()
     (tmp_path / "search").mkdir()
-    result = tell_truth(
+    result = report_truth(
         one.searched(), (3, 3, 0), DeriveConfig(num_samples=20), run := Run(tmp_path), TRUTH
     )
     assert run.read_json("truth.json") == json.loads(json.dumps(result))
@@ -81,7 +87,9 @@ def test_a_table_of_few_architectures_tells_what_it_can(tmp_path, capsys):
     (tmp_path / "search").mkdir()
     few = Truth("few, column,", {(3, 3, 0): 80.0, (1, 1, 1): 10.0})
     # Rewards are of the whole table, the truth is of two.
-    result = tell_truth(one.searched(), (3, 3, 0), DeriveConfig(num_samples=5), Run(tmp_path), few)
+    result = report_truth(
+        one.searched(), (3, 3, 0), DeriveConfig(num_samples=5), Run(tmp_path), few
+    )
     assert result["derived"]["rank"] == 1 and result["agreement"] is None
     assert result["random_search"] is None
     assert "few, column, does not have the best by" in capsys.readouterr().out

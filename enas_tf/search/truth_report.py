@@ -27,7 +27,7 @@ _NUM_UNIFORM = 200
 _RESAMPLES = 1000
 
 
-def tell_truth(
+def report_truth(
     searched: Searched, best: Sequence[int], config: DeriveConfig, run: Run, truth: Truth
 ) -> dict:
     """Holds a derived architecture, and the rewards that chose it, against the truth.
@@ -45,7 +45,7 @@ def tell_truth(
     Returns:
         What `truth.json` holds: the `source`; `derived` and `random_search`, as `standing` gives
         them; `agreement` over uniform draws, and how many these were; None for what the table
-        cannot tell.
+        does not have.
     """
     space, rng = searched.algorithm.space, random.Random(f"{searched.seed} truth")
     tokens = draw_uniformly(space, max(_NUM_UNIFORM, config.num_samples), rng)
