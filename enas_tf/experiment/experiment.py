@@ -329,7 +329,7 @@ class Experiment:
         return SharedWeights(trainer, task, config, rng, settings.common.seed)
 
     def _no_weights(self) -> Weights:
-        """Nothing to train; neither is the data set needed."""
+        """Makes what stands for shared weights where a table rewards: it needs no data."""
 
         def make_task() -> Task:
             return self.domain.train_task(self.settings, self.data)

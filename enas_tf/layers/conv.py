@@ -52,7 +52,7 @@ class ConvNorm(keras.layers.Layer):
         self.norm.build((*input_shape[:-1], self.filters))
 
     def call(self, x: tf.Tensor, training: bool = False) -> tf.Tensor:
-        """`(batch, height, width, filters)`, height and width divided by the stride."""
+        """Returns `(batch, height, width, filters)`, height and width divided by the stride."""
         x = tf.nn.relu(x) if self.relu else x
         if self.kernel_size == 1:
             x = pointwise_conv(x, self.kernel)

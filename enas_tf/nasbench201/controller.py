@@ -19,7 +19,7 @@ class Nasbench201Controller(Controller):
         self.add_weights(start=(1, size), op_embedding=(num_ops, size), op_kernel=(size, num_ops))
 
     def decide(self, pick: Pick) -> None:
-        """The ops in the order of the tokens."""
+        """Chooses the ops in the order of the tokens."""
         state = [tf.zeros([pick.batch, self.config.lstm_size])] * 2
         x = tf.repeat(tf.convert_to_tensor(self.start), pick.batch, axis=0)
         for slot in range(self.num_tokens):

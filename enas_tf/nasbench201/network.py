@@ -41,16 +41,16 @@ class Nasbench201ChildConfig(ImageChildConfig):
         return f"{NUM_STAGES} stages, cells in each: {self.num_cells}, {super().description}"
 
     def stage_channels(self, stage: int) -> int:
-        """The channels of a stage, counted from 0."""
+        """Returns the channels of a stage, counted from 0."""
         return self.out_filters * 2**stage
 
     def drop_path(self, stage: int, cell: int) -> tuple[float, float]:
-        """What drop path keeps in the last cell, and the depth of a cell of a stage."""
+        """Returns what drop path keeps in the last cell, and the depth of a cell of a stage."""
         depth = (stage * self.num_cells + cell + 1) / (NUM_STAGES * self.num_cells)
         return self.drop_path_keep_prob, depth
 
     def has_aux_head(self, stage: int, cell: int) -> bool:
-        """Whether the auxiliary classifier reads the output of a cell of a stage."""
+        """Returns whether the auxiliary classifier reads the output of a cell of a stage."""
         return self.aux_head and (stage, cell) == (NUM_STAGES - 1, 0)
 
 
@@ -113,7 +113,7 @@ def _assemble(
     num_classes: int,
     blocks: Blocks,
 ) -> list:
-    """The logits and, where there is such a head, the auxiliary logits."""
+    """Returns the logits and, with an auxiliary head, the auxiliary logits."""
     x, aux_logits = blocks.conv(images, config.out_filters, 3, "stem"), []
     for stage in range(NUM_STAGES):
         if stage:
@@ -128,7 +128,7 @@ def _assemble(
 
 
 def _reduce(blocks: Blocks, x: Images, channels: int, name: str) -> Images:
-    """A residual block that halves height and width."""
+    """Applies a residual block that halves height and width."""
     shortcut = blocks.pool(x, "average", 2, f"{name}_pool", stride=2)
     shortcut = blocks.conv(shortcut, channels, 1, f"{name}_shortcut", has_norm=False)
     x = blocks.conv(blocks.relu(x), channels, 3, f"{name}_1", stride=2)
@@ -139,7 +139,7 @@ def _reduce(blocks: Blocks, x: Images, channels: int, name: str) -> Images:
 def _run_cell(
     arc: Nasbench201Arc, blocks: Blocks, x: Images, drop_path: tuple[float, float], name: str
 ) -> Images:
-    """The cell's last node."""
+    """Returns the cell's last node."""
     nodes = [x]
     for node, ops in enumerate(arc.nodes, 1):
         parts = []

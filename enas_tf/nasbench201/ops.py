@@ -65,7 +65,7 @@ class Zero(Nasbench201Op):
         return [tf.zeros_like(grad)]
 
     def layers(self, blocks: Blocks, x: Images, channels: int, name: str) -> Images:
-        """The same."""
+        """Makes the op of the block of that kind."""
         return blocks.zeros(x)
 
 
@@ -80,7 +80,7 @@ class Identity(Nasbench201Op):
         return tf.identity(x), Kept(), None
 
     def layers(self, blocks: Blocks, x: Images, channels: int, name: str) -> Images:
-        """The same."""
+        """Makes the op of the block of that kind."""
         return x
 
 
@@ -136,7 +136,7 @@ class Conv(Nasbench201Op):
         return [grad_x, grad_kernel, *(one[tf.newaxis] for one in grad_norm)]
 
     def layers(self, blocks: Blocks, x: Images, channels: int, name: str) -> Images:
-        """The same."""
+        """Makes the op of the block of that kind."""
         return blocks.conv(blocks.relu(x), channels, self.kernel_size, name)
 
 
@@ -149,7 +149,7 @@ class AveragePool(Nasbench201Op):
         return kernels.pool(x, "average"), Kept(), None
 
     def layers(self, blocks: Blocks, x: Images, channels: int, name: str) -> Images:
-        """The same."""
+        """Makes the op of the block of that kind."""
         return blocks.pool(x, "average", 3, name)
 
 

@@ -30,7 +30,7 @@ def _run_cell(
     factors: tf.Tensor | None,
     with_statistics: bool,
 ) -> tuple[tf.Tensor, Statistics | None]:
-    """A cell whose weights are given.
+    """Runs a cell with given weights.
 
     Args:
         ops: that edges choose from.
@@ -67,7 +67,7 @@ class SharedStage(keras.layers.Layer):
         space: says how many edges there are, and which ops.
         channels: of the input and the output.
         drop_paths: for each cell what acts on the outputs of all ops that it may drop.
-        moving: whether to keep moving averages, and to go by them where `training` is false.
+        moving: whether to keep moving averages, and to use them where `training` is false.
 
     Call arguments:
         x: `(batch, height, width, channels)`.
@@ -101,7 +101,7 @@ class SharedStage(keras.layers.Layer):
     def call(
         self, x: tf.Tensor, tokens: tf.Tensor, training: bool = False
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        """The outputs of the first and of the last cell, each of `x`'s shape."""
+        """Returns the outputs of the first and of the last cell, each of `x`'s shape."""
         update_averages = self.moving and training
         banks = [tuple(map(self._by_cells, bank.read(training))) for bank in self.banks]
         outputs, statistics = [x], []
@@ -117,12 +117,12 @@ class SharedStage(keras.layers.Layer):
         return outputs[1], outputs[-1]
 
     def _by_cells(self, weights: tf.Tensor) -> list[tf.Tensor]:
-        """For each cell a bank's sets of its edges, `(edges, ...)`."""
+        """Returns for each cell a bank's sets of its edges, `(edges, ...)`."""
         shape = [len(self.drop_paths), self.num_edges, *weights.shape[1:]]
         return tf.unstack(tf.reshape(weights, shape))
 
     def _factors(self, drop_path: DropPath, x: tf.Tensor, tokens: tf.Tensor) -> tf.Tensor | None:
-        """What the edges' outputs are multiplied by; None where drop path is off."""
+        """Returns what the edges' outputs are multiplied by; None where drop path is off."""
         if drop_path.layer_keep_prob == 1:
             return None
         masks = drop_path.mask([tf.shape(x)[0], self.num_edges, 1, 1, 1])

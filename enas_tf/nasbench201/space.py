@@ -66,7 +66,7 @@ class Nasbench201Arc(TableArc):
 
     @classmethod
     def from_json(cls, text: str) -> "Nasbench201Arc":
-        """The architecture that `to_json` wrote, of any size; UserError if `text` is wrong."""
+        """Reads an architecture of any size from JSON; raises UserError if `text` is wrong."""
         return Nasbench201Space.of(decode_json(text), op_set=len(OPS.rows))[1]
 
 
@@ -99,11 +99,11 @@ class Nasbench201Space(TableSpace):
 
     @classmethod
     def num_tokens(cls, size: int) -> int:
-        """One for each pair of nodes."""
+        """Returns one for each pair of nodes."""
         return size * (size - 1) // 2
 
     def explain(self, arc: Nasbench201Arc) -> str:
-        """The benchmark's text, and what each node computes from what."""
+        """Returns the benchmark's text, and what each node computes from what."""
         last = self.num_nodes - 1
         lines = [
             f"nasbench201 cell, nodes: {self.num_nodes}",
@@ -124,7 +124,7 @@ class Nasbench201Space(TableSpace):
         return "\n".join(lines)
 
     def graphs(self, arc: Nasbench201Arc) -> tuple[Graph, ...]:
-        """The cell."""
+        """Returns the drawing of the cell."""
         keys = [f"node {node}" for node in range(self.num_nodes - 1)] + ["output"]
         nodes, edges = [Node(keys[0], "input (node 0)", "input")], []
         for node, ops in enumerate(arc.nodes, 1):
@@ -154,7 +154,7 @@ def _slot_name(node: int, source: int) -> str:
 
 
 def _read_benchmark_text(text: str) -> dict[str, object]:
-    """The ops' names by the edges' places, as JSON has them."""
+    """Returns the ops' names by the edges' places, as JSON has them."""
     values: dict[str, object] = {}
     for node, part in enumerate(text.split("+"), 1):
         if not re.fullmatch(r"\|([^|~]+~[0-9]+\|)+", part):

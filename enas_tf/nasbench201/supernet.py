@@ -49,7 +49,7 @@ class ResidualReduction(keras.layers.Layer):
         self.built = True
 
     def call(self, x: tf.Tensor, training: bool = False) -> tf.Tensor:
-        """`(batch, ceil(height / 2), ceil(width / 2), channels)`."""
+        """Returns `(batch, ceil(height / 2), ceil(width / 2), channels)`."""
         shortcut = pointwise_conv(tf.nn.avg_pool2d(x, 2, 2, "SAME"), self.shortcut)
         return self.conv(self.halve(x, training=training), training=training) + shortcut
 
@@ -124,7 +124,7 @@ class Nasbench201Supernet(keras.Model):
     def call(
         self, images: tf.Tensor, tokens: tf.Tensor, training: bool = False
     ) -> tuple[tf.Tensor, tf.Tensor | None]:
-        """The logits and the auxiliary logits, `(batch, num_classes)`, float32.
+        """Returns the logits and the auxiliary logits, `(batch, num_classes)`, float32.
 
         The latter are None where there is no auxiliary head, or outside training.
         """

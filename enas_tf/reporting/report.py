@@ -129,7 +129,7 @@ def _best(space: Space, arc: Arc) -> str:
 
 
 def _reward_note(config: Mapping) -> str:
-    """What the run's rewards are."""
+    """Returns what the run's rewards are, in words."""
     if config["search"]["reward"] == "truth":
         return f"These rewards are true accuracies, of {config['truth']}."
     return REWARD_NOTE

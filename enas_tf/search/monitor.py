@@ -100,7 +100,7 @@ class ControllerMonitor:
             self._drawn = best
 
     def _true_means(self, arcs: Sequence[Arc]) -> dict[str, float]:
-        """The mean of the draws' true accuracies, as far as they are known, and of all."""
+        """Returns the mean true accuracy of the draws that are known, and of the whole table."""
         if self._truth is None:
             return {}
         known = self._truth.accuracies
@@ -109,7 +109,7 @@ class ControllerMonitor:
         return mine | {"uniform_truth": self._truth.mean}
 
     def _weightless(self, arcs: Sequence[Arc], state: dict) -> Iterator[str]:
-        """A warning, once, where a learner has come to draw what has no weights."""
+        """Yields a warning, once, where a learner has come to draw what has no weights."""
         space = self._algorithm.space
         names = space.weightless_ops
         weightless = {op for op, name in enumerate(space.ops) if name in names}

@@ -29,7 +29,7 @@ class Truth:
     accuracies: Mapping[Tokens, float]
 
     def accuracy(self, tokens: Iterable[int]) -> float:
-        """The accuracy of an architecture, in percent.
+        """Returns the accuracy of an architecture, in percent.
 
         Raises:
             UserError: the table does not have it.
@@ -83,7 +83,7 @@ def read_truth(path: str, column: str | None, space: Space) -> Truth:
 
 
 def _column(path: str, header: list[str], column: str | None) -> str:
-    """The column that is asked for, which must be there beside `arch`."""
+    """Returns the requested column, which must exist beside `arch`."""
     others = [name for name in header if name != _ARCH]
     if _ARCH not in header or not others:
         found = ", ".join(header) or "none"
@@ -99,7 +99,7 @@ def _column(path: str, header: list[str], column: str | None) -> str:
 def _read_rows(
     path: str, rows: Iterator[list[str]], header: list[str], column: str, space: Space
 ) -> Iterator[tuple[Tokens, float]]:
-    """Each row's architecture and accuracy, checked."""
+    """Yields each row's architecture and accuracy, checked."""
     seen, largest = {}, 0.0
     for row in rows:
         # The reader counts lines from 1, the header's.

@@ -70,7 +70,7 @@ def report_truth(
 
 
 def standing(truth: Truth, tokens: Iterable[int]) -> dict[str, float] | None:
-    """How good an architecture truly is; None where the table does not have it.
+    """Returns how good an architecture truly is; None where the table does not have it.
 
     Returns:
         Its `accuracy` in percent; its `rank` among the `of` known ones, the best being 1; the
@@ -94,7 +94,9 @@ def standing(truth: Truth, tokens: Iterable[int]) -> dict[str, float] | None:
 def agreement(
     rewards: Sequence[float], accuracies: Sequence[float], seed: int
 ) -> dict[str, dict[str, float]] | None:
-    """How well rewards rank architectures as the truth does; None for fewer than ten of them.
+    """Measures how well rewards rank architectures as the truth does.
+
+    None for fewer than ten of them.
 
     Returns:
         Kendall's `tau`, Spearman's `rho`, and the `precision`, the share of the tenth with the
@@ -118,7 +120,7 @@ def agreement(
 def truth_of_sets(
     truth: Truth, sets: Mapping[str, Sequence[str]], known: Rewards, seed: int
 ) -> dict | None:
-    """What a table says of a comparison's two sets; None where it has too few of either.
+    """Compares the true accuracies of a comparison's two sets; None with too few of either.
 
     Args:
         truth: the table.
@@ -150,7 +152,7 @@ def truth_of_sets(
 
 
 def in_words(result: Mapping) -> list[str]:
-    """What `truth.json` says, a sentence each."""
+    """Returns what `truth.json` says, a sentence each."""
     lines = []
     for name, what in (
         ("derived", "the derived architecture"),
@@ -171,7 +173,7 @@ def in_words(result: Mapping) -> list[str]:
 
 
 def truth_in_words(found: Mapping | None) -> list[str]:
-    """What a table says of a comparison's two sets, a sentence each."""
+    """Returns what a table says of a comparison's two sets, a sentence each."""
     if not found:
         return []
     gap = found["difference"]
@@ -187,7 +189,7 @@ def truth_in_words(found: Mapping | None) -> list[str]:
 
 
 def agreement_in_words(found: Mapping, draws: int) -> str:
-    """How well rewards rank, with intervals of 95 %."""
+    """Returns how well rewards rank, with intervals of 95 %, in words."""
     shown = {
         name: f"{one['value']:.2f} ({one['low']:.2f} to {one['high']:.2f})"
         for name, one in found.items()
