@@ -96,12 +96,11 @@ def agreement(
 ) -> dict[str, dict[str, float]] | None:
     """Measures how well rewards rank architectures as the truth does.
 
-    None for fewer than ten of them.
-
     Returns:
         Kendall's `tau`, Spearman's `rho`, and the `precision`, the share of the tenth with the
         highest rewards that is of the true best tenth; of each its `value`, and `low` and `high`,
-        the ends of its 95 % bootstrap interval (percentiles).
+        the ends of its 95 % bootstrap interval (percentiles). None for fewer than ten
+        architectures.
     """
     if len(rewards) < 10:
         return None
