@@ -208,8 +208,9 @@ def test_every_verb_succeeds_on_a_finished_run(good, name):
     assert (result.status, result.stderr) == (0, "")
 
 
-def test_a_finished_run_is_left_alone(good):
-    assert good[0]["again"].stdout == ""
+def test_a_finished_run_is_left_alone(good, folder):
+    line = f"all phases are done; {folder} holds report.html and export/\n"
+    assert good[0]["again"].stdout == line
 
 
 @pytest.mark.parametrize(("name", "split"), [("evaluate", "test"), ("evaluate valid", "valid")])
