@@ -208,8 +208,8 @@ def test_every_verb_succeeds_on_a_finished_run(good, name):
     assert (result.status, result.stderr) == (0, "")
 
 
-def test_a_finished_run_is_left_alone(good, folder):
-    line = f"all phases are done; {folder} holds report.html and export/\n"
+def test_a_finished_run_is_left_alone(good, copied):
+    line = f"all phases are done; {copied} holds report.html and export/\n"
     assert good[0]["again"].stdout == line
 
 
