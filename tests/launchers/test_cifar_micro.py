@@ -209,7 +209,7 @@ def test_every_verb_succeeds_on_a_finished_run(good, name):
 
 
 def test_a_finished_run_is_left_alone(good, copied):
-    line = f"all phases are done; {copied} holds report.html and export/\n"
+    line = f"all phases are done; {copied}/whole holds report.html and export/\n"
     assert good[0]["again"].stdout == line
 
 
