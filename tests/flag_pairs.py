@@ -14,7 +14,7 @@ import random
 import tempfile
 from pathlib import Path
 
-from tests.launching import launch_in_turn, write_images
+from tests.launching import launch, launch_in_turn, write_images
 
 BOTH = ("false", "true")
 ALL_SPACES = {
@@ -100,7 +100,13 @@ def check(folder, launcher, rows):
         given = [f"{name}={value}" for name, value in values]
         workdir = f"--workdir={folder / str(number)}"
         commands[number] = [*given, *_SHORT, "--logical_devices=2", workdir]
-    for number, done in launch_in_turn(folder, commands, launcher).items():
+    # The collective operations of two mirrored strategies of a process get mixed up.
+    alone = {n for n, row in enumerate(rows) if row["--strategy"] == "mirrored"}
+    results = launch_in_turn(
+        folder, {n: c for n, c in commands.items() if n not in alone}, launcher
+    )
+    results |= {number: launch(*commands[number], launcher=launcher) for number in alone}
+    for number, done in results.items():
         assert (done.status, done.stderr) == (0, ""), (commands[number], done.stderr)
         run = folder / str(number)
         result = json.loads((run / "train" / "result.json").read_text())

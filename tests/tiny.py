@@ -97,7 +97,7 @@ def two_devices():
     return make_strategy("mirrored")
 
 
-def search(strategy=None, child=CHILD, config=SEARCH, **controller):
+def search(strategy=None, child=CHILD, config=SEARCH, jit_compile=False, **controller):
     """Makes a search, with the same initial weights at each call."""
     keras.utils.set_random_seed(1)
     strategy = strategy or tf.distribute.OneDeviceStrategy("CPU:0")
@@ -107,7 +107,7 @@ def search(strategy=None, child=CHILD, config=SEARCH, **controller):
         rng = StepRng(config.max_steps * config.num_epochs, seed=3)
         supernet = Supernet(rng, child.keep_prob)
         supernet(tf.zeros([1, 4, 4, 1]), tf.zeros([8], tf.int32))
-        trainer = ChildTrainer(supernet, supernet, task, child)
+        trainer = ChildTrainer(supernet, supernet, task, child, jit_compile)
     weights = SharedWeights(trainer, task, config, rng, seed=3)
     return Search(weights, algorithm, config, seed=3)
 

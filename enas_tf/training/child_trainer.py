@@ -66,7 +66,7 @@ class ChildTrainer:
                 # cannot be part of one replica's program.
                 self._descend = compiled(self._descend)
             if not task.carries_state:
-                self.totals = compiled(self.totals)
+                self._totals = compiled(self._totals)
 
     @property
     def variables(self) -> Mapping[str, tf.Variable]:
@@ -120,6 +120,11 @@ class ChildTrainer:
 
     def totals(self, inputs: tf.Tensor, targets: tf.Tensor, *extra: tf.Tensor) -> dict:
         """Computes the task's totals over a replica's batch, each `(1,)`."""
+        # Not the compiled function itself: `strategy.run` would compile one program for all
+        # replicas, which cannot reach variables of several devices.
+        return self._totals(inputs, targets, *extra)
+
+    def _totals(self, inputs: tf.Tensor, targets: tf.Tensor, *extra: tf.Tensor) -> dict:
         with traced_for(self._form):
             totals = self._task.totals(self._forward(inputs, *extra, training=False), targets)
         return {name: value[tf.newaxis] for name, value in totals.items()}

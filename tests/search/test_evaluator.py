@@ -18,9 +18,10 @@ def accuracies(search, tokens, batches):
         yield float(np.mean(np.argmax(logits, axis=-1) == labels.numpy()))
 
 
+@pytest.mark.parametrize("jit_compile", [False, True])
 @pytest.mark.parametrize("strategy", [None, tiny.two_devices], ids=["one device", "two devices"])
-def test_a_reward_is_the_accuracy_on_one_validation_batch_per_architecture(strategy):
-    search = tiny.search(strategy and strategy())
+def test_a_reward_is_the_accuracy_on_one_validation_batch_per_architecture(strategy, jit_compile):
+    search = tiny.search(strategy and strategy(), jit_compile=jit_compile)
     tokens = tf.constant([TOKENS[n % 3] for n in range(6)])
     batches = search.weights.task.reward_batches(4, seed=3, steps=range(7, 13))
     wanted = list(accuracies(tiny.search(), tokens, batches))
@@ -31,9 +32,12 @@ def test_a_reward_is_the_accuracy_on_one_validation_batch_per_architecture(strat
 
 
 @pytest.mark.parametrize("strategy", [None, tiny.two_devices], ids=["one device", "two devices"])
+@pytest.mark.parametrize("jit_compile", [False, True])
 @pytest.mark.parametrize(("num_batches", "images"), [(0, 24), (2, 8)])
-def test_on_the_split_all_are_rewarded_on_the_same_batches(strategy, num_batches, images):
-    search = tiny.search(strategy and strategy())
+def test_on_the_split_all_are_rewarded_on_the_same_batches(
+    strategy, num_batches, images, jit_compile
+):
+    search = tiny.search(strategy and strategy(), jit_compile=jit_compile)
     batch = next(iter(search.weights.task.eval_batches("valid", images, (0, 1))))
     for one in TOKENS:
         [wanted] = accuracies(tiny.search(), tf.constant([one]), [batch])
