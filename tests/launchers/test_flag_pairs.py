@@ -16,11 +16,9 @@ def test_any_two_values_of_two_flags_meet_in_a_row(launcher):
 
 
 # All rows take too long for every run of the tests; `python -m tests.flag_pairs` takes them.
-@pytest.mark.parametrize(
-    ("launcher", "number"), [("cifar_micro", 1), ("cifar_macro", 2), ("ptb_rnn", 2)]
-)
-def test_pairs_of_flags_run_a_whole_pipeline(tmp_path, launcher, number):
-    rows = [row | {"--jit_compile": "false"} for row in rows_of(FLAGS[launcher])[-number:]]
-    if launcher == "ptb_rnn":
-        rows[-1]["--jit_compile"] = "true"
-    check(tmp_path, launcher, rows)
+@pytest.mark.parametrize("launcher", ["cifar_micro", "cifar_macro", "ptb_rnn"])
+def test_pairs_of_flags_run_a_whole_pipeline(tmp_path, launcher):
+    (*_, row) = rows_of(FLAGS[launcher])
+    # XLA takes a minute for each program, but for the small ones of text.
+    compiled = "true" if launcher == "ptb_rnn" else "false"
+    check(tmp_path, launcher, [row | {"--jit_compile": compiled}])
