@@ -133,9 +133,9 @@ class Settings:
                 raise UserError("a preset is chosen among the recipe's presets; leave preset out")
             if name not in places:
                 close = difflib.get_close_matches(name, places, n=1)
-                hint = f"did you mean {close[0]}? " if close else ""
+                hint = f" (did you mean {close[0]}?)" if close else ""
                 raise UserError(
-                    f"no setting is called {name!r}; {hint}A launcher's --help lists all"
+                    f"no setting is called {name!r}{hint}; a launcher's --help lists all"
                 )
             part, field = places[name]
             annotation = get_type_hints(type(getattr(self, part)))[field]
