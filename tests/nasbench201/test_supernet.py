@@ -100,7 +100,7 @@ def test_every_batch_norm_that_ran_keeps_averages():
     # Without averages, training computes the same.
     x, tokens = images(), tf.constant([3, 1, 2, 0, 4, 3])
     plain, moving = (supernet(moving_averages=m)(x, tokens, training=True)[0] for m in (0, 1))
-    np.testing.assert_allclose(plain, moving, atol=1e-6)
+    np.testing.assert_allclose(plain, moving, rtol=1e-4, atol=1e-5)
 
 
 def test_drop_path_and_the_auxiliary_head_act_in_training_alone():
