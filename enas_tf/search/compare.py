@@ -25,7 +25,8 @@ from enas_tf.search.algorithm import Algorithm
 from enas_tf.search.derive import DeriveConfig
 from enas_tf.search.evaluator import KeptRewards
 from enas_tf.search.monitor import count_ops
-from enas_tf.search.searched import Searched, draw_uniformly
+from enas_tf.search.sampling import draw_uniformly
+from enas_tf.search.searched import Searched
 from enas_tf.search.statistics import (
     Rewards,
     difference,

@@ -1,5 +1,6 @@
 """The rewards of architectures with the shared weights, all of which are computed here."""
 
+import itertools
 import json
 from collections.abc import Iterator, Mapping
 from typing import Protocol
@@ -28,7 +29,7 @@ class Rewarder(Protocol):
         """Makes the data that rewards number `first` to `first + count - 1` are computed on."""
 
     def rewards(self, tokens: tf.Tensor, batches: Iterator) -> list[float]:
-        """Rewards each architecture, `(n, num_tokens)`, on the next batch."""
+        """Rewards each architecture, `(n, num_tokens)`, on its own part of the data."""
 
     def rewards_on_split(
         self, arcs: Mapping[str, tf.Tensor], num_batches: int, kept: "KeptRewards", label: str
@@ -46,26 +47,30 @@ class Evaluator:
         trainer: trains the shared weights; its child takes inputs, tokens and `training`.
         task: provides validation batches, and computes rewards from its metrics.
         batch_size: examples in a batch.
+        batches_per_reward: on so many batches a search rewards each architecture.
     """
 
     note = REWARD_NOTE
 
-    def __init__(self, trainer: ChildTrainer, task: Task, batch_size: int) -> None:
+    def __init__(
+        self, trainer: ChildTrainer, task: Task, batch_size: int, batches_per_reward: int = 1
+    ) -> None:
         self.task = task
         self._trainer = trainer
         self._batch_size = batch_size
+        self._batches_per_reward = batches_per_reward
         self._strategy = trainer.strategy
         self._totals_by_replica = tf.function(self._totals_by_replica, autograph=False)
 
     def shuffled_batches(self, seed: int, first: int, count: int) -> Iterator:
-        """Returns the validation batches `first` to `first + count - 1`, for `rewards`."""
-        batches = self.task.reward_batches(
-            self._batch_size, seed=seed, steps=range(first, first + count)
-        )
+        """Returns the validation batches of rewards `first` to `first + count - 1`."""
+        each = self._batches_per_reward
+        steps = range(first * each, (first + count) * each)
+        batches = self.task.reward_batches(self._batch_size, seed=seed, steps=steps)
         return iter(distribute(self._strategy, lambda shard: batches.shard(shard[1], shard[0])))
 
     def rewards(self, tokens: tf.Tensor, batches: Iterator) -> list[float]:
-        """Rewards each architecture on the next batch; each replica evaluates another one.
+        """Rewards each architecture on its own batches; each replica evaluates another one.
 
         Args:
             tokens: `(n, num_tokens)`, int32; `n` must be a multiple of the number of replicas.
@@ -74,7 +79,9 @@ class Evaluator:
         replicas, totals = self._strategy.num_replicas_in_sync, []
         for first in range(0, len(tokens), replicas):
             mine = per_replica(self._strategy, tokens[first : first + replicas])
-            totals.append(self._totals_by_replica(next(batches), mine))
+            some = itertools.islice(batches, self._batches_per_reward)
+            parts = [self._totals_by_replica(batch, mine) for batch in some]
+            totals.append({name: sum(part[name] for part in parts) for name in parts[0]})
         rewards = []
         # Converted only now, so that devices need not wait for the host between two architectures.
         for one in ({name: values.numpy() for name, values in t.items()} for t in totals):

@@ -18,7 +18,8 @@ from enas_tf.search import arcs_log
 from enas_tf.search.algorithm import Algorithm
 from enas_tf.search.controller import Draws
 from enas_tf.search.monitor import ControllerMonitor
-from enas_tf.search.searched import Searched, draw_uniformly
+from enas_tf.search.sampling import SAMPLERS, draw_uniformly
+from enas_tf.search.searched import Searched
 from enas_tf.search.truth import Truth
 from enas_tf.search.weights import Weights
 from enas_tf.training.checkpoints import Checkpoints
@@ -48,6 +49,17 @@ class SearchConfig:
     arcs_per_step: Literal["one", "replica"] = option(
         "one", "whether all replicas train the same architecture in a step, or each its own"
     )
+    sampling: Literal["controller", "uniform", "fair"] = option(
+        "controller",
+        "which architectures the shared weights are trained on: what the controller draws, as in "
+        "the paper; uniform draws; or fair ones, in which all ops take turns",
+    )
+    warmup_epochs: int = option(
+        0,
+        "epochs at the start in which the controller rests and the shared weights are trained on "
+        "uniform draws, or on fair ones if search.sampling says so",
+    )
+    reward_batches: int = option(1, "validation batches in each reward of the controller")
     reward: Literal["weights", "truth"] = option(
         "weights",
         "weights: architectures are rewarded with shared weights, which are trained; truth: by the "
@@ -56,11 +68,22 @@ class SearchConfig:
 
     def __post_init__(self) -> None:
         """Raises UserError for numbers with which no search is possible."""
-        for name in ("num_epochs", "batch_size", "updates_per_epoch", "arcs_per_update"):
+        positive = "num_epochs", "batch_size", "updates_per_epoch", "arcs_per_update"
+        for name in (*positive, "reward_batches"):
             if getattr(self, name) < 1:
                 raise UserError(f"search.{name} must be at least 1, got {getattr(self, name)}")
         if self.max_steps < 0:
             raise UserError(f"search.max_steps must not be negative, got {self.max_steps}")
+        if not 0 <= self.warmup_epochs < self.num_epochs:
+            raise UserError(
+                "search.warmup_epochs must be at least 0 and below search.num_epochs, "
+                f"{self.num_epochs}, got {self.warmup_epochs}"
+            )
+        if self.reward == "truth" and self.warmup_epochs:
+            raise UserError(
+                "search.reward=truth trains no shared weights, so that there is nothing to warm "
+                "up; leave out --search.warmup_epochs"
+            )
 
     def check_replicas(self, count: int) -> None:
         """Raises UserError if `count` replicas cannot share the rewards of an update equally."""
@@ -132,7 +155,11 @@ class Search:
             self.config.num_epochs,
             (
                 Stage(self.weights.steps_per_epoch, self._train_child),
-                Stage(self.config.updates_per_epoch, self._train_controller),
+                Stage(
+                    self.config.updates_per_epoch,
+                    self._train_controller,
+                    first_epoch=self.config.warmup_epochs,
+                ),
             ),
             partial(self._report, run=run, monitor=monitor),
             self._start,
@@ -183,7 +210,11 @@ class Search:
         """Trains the shared weights for the steps of an epoch that are left."""
 
         def draw(n: int) -> tf.Tensor:
-            return self._draw(n, _CHILD_DRAWS, epoch).tokens
+            sampling = self.config.sampling
+            if sampling == "controller" and epoch >= self.config.warmup_epochs:
+                return self._draw(n, _CHILD_DRAWS, epoch).tokens
+            sampler = SAMPLERS.get(sampling, draw_uniformly)
+            return sampler(self.algorithm.space, n, random.Random(f"{self._seed} child {epoch}"))
 
         self.weights.train(session, epoch, steps, draw)
 

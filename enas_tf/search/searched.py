@@ -1,12 +1,10 @@
 """The result of a search, which derivation and comparison start from."""
 
-import random
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import tensorflow as tf
 
-from enas_tf.core.space import Space
 from enas_tf.search.algorithm import Algorithm
 from enas_tf.search.evaluator import Rewarder
 
@@ -29,9 +27,3 @@ class Searched:
     draw: Callable[[int, int], tf.Tensor]
     step: int
     seed: int
-
-
-def draw_uniformly(space: Space, n: int, rng: random.Random) -> tf.Tensor:
-    """Draws `n` architectures of a space, all equally likely: tokens, `(n, num_tokens)`, int32."""
-    with tf.device("CPU:0"):
-        return tf.constant([space.random(rng).tokens for _ in range(n)], tf.int32)

@@ -14,7 +14,8 @@ import tensorflow as tf
 from enas_tf.core.errors import UserError
 from enas_tf.search.derive import DeriveConfig
 from enas_tf.search.evaluator import KeptRewards
-from enas_tf.search.searched import Searched, draw_uniformly
+from enas_tf.search.sampling import draw_uniformly
+from enas_tf.search.searched import Searched
 from enas_tf.search.statistics import Rewards, difference
 from enas_tf.search.truth import Truth
 from enas_tf.training.run_folder import Run

@@ -19,9 +19,11 @@ class WeightsConfig(EpochConfig, Protocol):
     Attributes:
         arcs_per_step: whether all replicas train the same architecture, `"one"`, or each its own,
             `"replica"`.
+        reward_batches: on so many batches each architecture is rewarded.
     """
 
     arcs_per_step: str
+    reward_batches: int
 
 
 class Weights(Protocol):
@@ -84,10 +86,10 @@ class SharedWeights:
     ) -> None:
         self.trainer = trainer
         self.task = task
-        self.evaluator = Evaluator(trainer, task, config.batch_size)
+        self.evaluator = Evaluator(trainer, task, config.batch_size, config.reward_batches)
         self.replicas = trainer.strategy.num_replicas_in_sync
         self.examples = task.examples
-        self.examples_per_reward = task.num_examples(config.batch_size)
+        self.examples_per_reward = config.reward_batches * task.num_examples(config.batch_size)
         self.max_rollbacks = task.max_rollbacks
         self._epochs = TrainingEpochs(trainer, task, config, rng, seed)
         self.steps_per_epoch = self._epochs.steps_per_epoch

@@ -36,10 +36,12 @@ class Stage:
         steps: number of steps in each epoch.
         run: called with the session, the epoch and the range of the stage's remaining steps in
             this epoch; must call `Session.advance` after each step.
+        first_epoch: the epochs before this one, counted from 0, go without the stage.
     """
 
     steps: int
     run: Callable[["Session", int, range], None]
+    first_epoch: int = 0
 
 
 @dataclass(frozen=True)
@@ -64,14 +66,13 @@ class Schedule:
     max_rollbacks: int = 0
 
     @property
-    def steps_per_epoch(self) -> int:
-        """The number of steps of all stages together."""
-        return sum(stage.steps for stage in self.stages)
-
-    @property
     def total_steps(self) -> int:
         """The number of steps of all epochs together."""
-        return self.num_epochs * self.steps_per_epoch
+        return self.steps_before(self.num_epochs)
+
+    def steps_before(self, epoch: int) -> int:
+        """Returns the number of steps of all epochs before one, counted from 0."""
+        return sum(stage.steps * max(0, epoch - stage.first_epoch) for stage in self.stages)
 
 
 class Session:
@@ -134,9 +135,13 @@ class Session:
     def _run_epochs(self) -> None:
         schedule = self._schedule
         schedule.start(self.retries)
-        for epoch in range(self.step // schedule.steps_per_epoch, schedule.num_epochs):
-            done = self.step - epoch * schedule.steps_per_epoch
+        for epoch in range(schedule.num_epochs):
+            if self.step >= schedule.steps_before(epoch + 1):
+                continue
+            done = self.step - schedule.steps_before(epoch)
             for stage in schedule.stages:
+                if epoch < stage.first_epoch:
+                    continue
                 left = range(stage.steps)[done:]
                 done = max(0, done - stage.steps)
                 if left:

@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -29,6 +30,24 @@ def test_a_reward_is_the_accuracy_on_one_validation_batch_per_architecture(strat
     assert search.evaluator.rewards(
         tokens, search.evaluator.shuffled_batches(3, 7, 6)
     ) == pytest.approx(wanted)
+
+
+@pytest.mark.parametrize("strategy", [None, tiny.two_devices], ids=["one device", "two devices"])
+def test_a_reward_may_take_several_batches(strategy):
+    config = replace(tiny.SEARCH, reward_batches=3)
+    search = tiny.search(strategy and strategy(), config=config)
+    assert search.weights.examples_per_reward == 12
+    tokens = tf.constant([TOKENS[0]] * 4)
+    batches = search.weights.task.reward_batches(4, seed=3, steps=range(6, 18))
+    single = list(accuracies(tiny.search(), [tokens[0]] * 12, batches))
+    # Of two devices, each takes every second batch.
+    parts = np.reshape(single, (4, 3))
+    if strategy:
+        parts = np.reshape(single, (2, 3, 2)).swapaxes(1, 2).reshape(4, 3)
+    wanted = parts.mean(axis=1)
+    assert len(set(wanted)) > 1
+    found = search.evaluator.rewards(tokens, search.evaluator.shuffled_batches(3, 2, 4))
+    assert found == pytest.approx(wanted.tolist())
 
 
 @pytest.mark.parametrize("strategy", [None, tiny.two_devices], ids=["one device", "two devices"])

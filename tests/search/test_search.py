@@ -257,6 +257,54 @@ def test_a_random_controller_never_learns(tmp_path, capsys):
     np.testing.assert_allclose(shares, 0.2, atol=0.04)
 
 
+def trained_tokens(search):
+    """A list that gets the tokens that each epoch trains the shared weights on."""
+    given, train = [], search.weights.train
+
+    def watching(session, epoch, steps, draw):
+        train(session, epoch, steps, lambda n: given.append(draw(n).numpy()) or draw(n))
+
+    search.weights.train = watching
+    return given
+
+
+def test_in_the_warm_up_the_controller_rests(tmp_path):
+    config = replace(tiny.SEARCH, num_epochs=3, warmup_epochs=2)
+    whole, killed = Run(tmp_path / "whole"), Run(tmp_path / "killed")
+    searches = [tiny.search(config=config) for _ in range(3)]
+    start, given = copies(searches[0]), trained_tokens(searches[0])
+    with tiny.many_checkpoints():
+        searches[0].run(whole)
+        # Amid the last epoch: two of five steps, then one of nine.
+        with tiny.killed_at(18):
+            searches[1].run(killed)
+        searches[2].run(killed)
+    tiny.assert_same(copies(searches[2]), copies(searches[0]))
+    records = tiny.records(whole, "search")
+    assert tiny.records(killed, "search") == records
+    phases = [(r["epoch"], r["phase"], r["step"]) for r in records if r["phase"] != "child"]
+    controller = [(2, "controller", 17), (2, "controller", 19)]
+    assert phases == [(0, "valid", 5), (1, "valid", 10), *controller, (2, "valid", 19)]
+    assert [r["divergence"] for r in records if r["phase"] == "valid"][:2] == [0, 0]
+    # Of the untrained controller, the draws would be these.
+    fresh = tiny.search(config=config)
+    drawn = [fresh._draw(5, 0, epoch).tokens.numpy() for epoch in range(3)]
+    for epoch, is_drawn in enumerate((False, False, True)):
+        assert np.array_equal(given[epoch], drawn[epoch]) is is_drawn
+    assert any(np.any(copies(searches[0])[n] != start[n]) for n in start if "controller" in n)
+
+
+@pytest.mark.parametrize("sampling", ["uniform", "fair"])
+def test_shared_weights_may_be_trained_on_draws_of_their_own(tmp_path, sampling):
+    search = tiny.search(config=replace(tiny.SEARCH, sampling=sampling))
+    given = trained_tokens(search)
+    search.run(Run(tmp_path))
+    for epoch in given:
+        takes_turns = [set(column) == set(range(5)) for column in np.transpose(epoch)[1::2]]
+        assert all(takes_turns) is (sampling == "fair")
+    assert len(given) == 2 and not np.array_equal(*given)
+
+
 def test_a_killed_ppo_search_goes_on_to_the_same_end(tmp_path):
     whole, killed = Run(tmp_path / "whole"), Run(tmp_path / "killed")
     searches = [tiny.search(kind="ppo", ppo_epochs=2) for _ in range(3)]
@@ -285,11 +333,18 @@ def test_an_update_is_shared_evenly_by_the_replicas():
 
 
 @pytest.mark.parametrize(
-    "name", ["num_epochs", "batch_size", "updates_per_epoch", "arcs_per_update"]
+    "name", ["num_epochs", "batch_size", "updates_per_epoch", "arcs_per_update", "reward_batches"]
 )
 def test_wrong_numbers(name):
     with pytest.raises(UserError, match=f"search.{name} must be at least 1, got 0"):
         SearchConfig(**{name: 0})
+
+
+def test_wrong_warm_ups():
+    with pytest.raises(UserError, match=r"at least 0 and below search\.num_epochs, 5, got 5"):
+        SearchConfig(num_epochs=5, warmup_epochs=5)
+    with pytest.raises(UserError, match=r"leave out --search\.warmup_epochs"):
+        SearchConfig(warmup_epochs=1, reward="truth")
 
 
 def test_nothing_to_restore(tmp_path):

@@ -212,11 +212,11 @@ def test_weights_that_are_not_finite_get_into_no_checkpoint(tmp_path):
 class Stages:
     """Two stages of two and three steps, whose steps and epochs' ends it lists."""
 
-    def __init__(self, folder, killed_at=None):
+    def __init__(self, folder, killed_at=None, rests=0):
         self.done, self.killed_at, self.counted = [], killed_at, tf.Variable(0)
-        stages = [Stage(2, self.run_by("child")), Stage(3, self.run_by("controller"))]
-        schedule = Schedule(2, stages, self.end, self.start)
-        assert (schedule.steps_per_epoch, schedule.total_steps) == (5, 10)
+        controller = Stage(3, self.run_by("controller"), first_epoch=rests)
+        schedule = Schedule(2, [Stage(2, self.run_by("child")), controller], self.end, self.start)
+        assert schedule.total_steps == 10 - 3 * rests
         self.session = Session(folder, {"counted": self.counted}, schedule, "images", "search")
 
     def start(self, retries):
@@ -256,6 +256,27 @@ def test_runs_the_stages_of_every_epoch_in_turn(tmp_path):
     again.session.run()
     again.session.close()
     assert again.done == [("start", 0)] and again.session.done
+
+
+@pytest.mark.parametrize(
+    ("killed_at", "left"),
+    [
+        (1, [("child", 0, [0, 1]), "end", ("child", 1, [0, 1]), ("controller", 1, [0, 1, 2])]),
+        (2, [("child", 1, [0, 1]), ("controller", 1, [0, 1, 2])]),
+        (5, [("child", 1, [0, 1]), ("controller", 1, [0, 1, 2])]),
+    ],
+)
+def test_a_stage_may_begin_in_a_later_epoch(tmp_path, killed_at, left):
+    killed = Stages(tmp_path, killed_at, rests=1)
+    with pytest.raises(tiny.Killed):
+        killed.session.run()
+    killed.session.close()
+    resumed = Stages(tmp_path, rests=1)
+    resumed.session.run()
+    resumed.session.close()
+    done = [one if one[0] != "end" else "end" for one in resumed.done]
+    assert done == [("start", 0), *left, "end"]
+    assert resumed.done[-1] == ("end", 1, 7) and int(resumed.counted) == 7
 
 
 @pytest.mark.parametrize(
