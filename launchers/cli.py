@@ -1,7 +1,10 @@
 """The parts that launchers share: verbs, and how errors and ends are reported."""
 
+import os
+import signal
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import fields, replace
 from typing import TYPE_CHECKING
 
@@ -87,19 +90,32 @@ def run_command(
         interrupted: the line to print after Ctrl-C; "" prints none.
 
     Returns:
-        The exit status: the command's own, 2 after a user's mistake, 130 after Ctrl-C, or 143
-        after SIGTERM.
+        The exit status: the command's own, 2 after a user's mistake, 130 after Ctrl-C, 143 after
+        SIGTERM, 129 where the terminal has gone, or 141 where the reader of a pipe has.
     """
+    if sys.stdout is None:
+        # The shell has closed it, as by >&-.
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115
     try:
-        return command(sys.argv if argv is None else argv)
+        status = command(sys.argv if argv is None else argv)
+        # What waits to be written may meet a closed pipe too, and later Python would report it.
+        sys.stdout.flush()
+        return status
+    except BrokenPipeError:
+        # Python would report it once more when it flushes standard output at exit, so that goes
+        # nowhere.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        line, status = "", 128 + signal.SIGPIPE
     except UserError as error:
         line, status = f"error: {error}", 2
     except KeyboardInterrupt:
         line, status = interrupted, 130
     except Preempted as stop:
-        line, status = f"{stop}; the same command goes on from there", 143
+        line, status = f"{stop}; the same command goes on from there", 128 + stop.signal
     if line:
-        print(line, file=sys.stderr)
+        # Where the terminal has gone there is nobody to tell.
+        with suppress(OSError):
+            print(line, file=sys.stderr, flush=True)
     return status
 
 

@@ -15,7 +15,6 @@ Examples:
       a line of text
 """
 
-import os
 import sys
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
@@ -46,15 +45,10 @@ def _run(argv: Sequence[str]) -> int:
     flags.add("", {"default": PredictConfig()})
     paths = flags.parse(argv)
     config = flags.config("")
-    try:
-        for number, row in enumerate(_rows(config, paths)):
-            if number == 0:
-                print(*row._fields, sep="\t")
-            print(*(f"{x:.4f}" if isinstance(x, float) else x for x in row), sep="\t", flush=True)
-    except BrokenPipeError:
-        # The reader of the table, such as head, has closed the pipe. Python would report this once
-        # more when it flushes standard output at exit, so that goes nowhere.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    for number, row in enumerate(_rows(config, paths)):
+        if number == 0:
+            print(*row._fields, sep="\t")
+        print(*(f"{x:.4f}" if isinstance(x, float) else x for x in row), sep="\t", flush=True)
     return 0
 
 

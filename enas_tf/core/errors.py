@@ -11,7 +11,16 @@ class UserError(ValueError):
 
 
 class Preempted(Exception):
-    """Raised after SIGTERM asked the process to end; its work so far is in a checkpoint."""
+    """Raised after a signal asked the process to end; its work so far is in a checkpoint.
+
+    Args:
+        message: what was stopped, and where.
+        signal: the signal's number.
+    """
+
+    def __init__(self, message: str, signal: int) -> None:
+        super().__init__(message)
+        self.signal = signal
 
 
 def one_line(error: Exception | str) -> str:

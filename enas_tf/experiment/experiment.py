@@ -1,7 +1,7 @@
 """A run from data to export: builds the parts of a recipe and runs its phases."""
 
 import hashlib
-from dataclasses import fields, replace
+from dataclasses import replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from enas_tf.core.errors import UserError
 from enas_tf.core.space import Arc, Space
+from enas_tf.experiment.architectures import given_arc, read_arc
 from enas_tf.experiment.describe import describe
 from enas_tf.experiment.preflight import check_networks, check_search, check_training
 from enas_tf.experiment.recipe import Recipe
@@ -30,8 +31,8 @@ from enas_tf.training.child_trainer import ChildTrainer
 from enas_tf.training.distribution import compiles, make_strategy
 from enas_tf.training.final_training import Training
 from enas_tf.training.run_folder import Run
+from enas_tf.training.run_lock import RunLock, locked
 from enas_tf.training.workers import is_chief, scratch_copy, wait_for_copies
-from enas_tf.zoo import resolve
 
 
 class Experiment:
@@ -69,6 +70,7 @@ class Experiment:
             tf.config.experimental.enable_op_determinism()
         keras.mixed_precision.set_dtype_policy(common.precision)
         self._compiles = partial(compiles, common.jit_compile, self.strategy)
+        self.lock = RunLock(self.workdir)
 
     @property
     def workdir(self) -> Path:
@@ -78,16 +80,25 @@ class Experiment:
     @property
     def _folder(self) -> Path:
         """The folder to read the run's files from; on workers other than the chief, a copy."""
-        # Looked up in __dict__, where a cached property keeps its value: accessing `self.run`
-        # would open the folder.
-        return self.run.folder if "run" in self.__dict__ else self.workdir
+        # Looked up in __dict__, where a cached property keeps its value: accessing it would open
+        # the folder.
+        return self._opened.folder if "_opened" in self.__dict__ else self.workdir
 
-    @cached_property
+    @property
     def run(self) -> Run:
         """The run's folder, opened at first use.
 
         All workers of a job must access it at the same point.
+
+        Raises:
+            UserError: another process writes it, and this one is about to.
         """
+        if is_chief(self.strategy):
+            self.lock.before_a_write()
+        return self._opened
+
+    @cached_property
+    def _opened(self) -> Run:
         common, config = self.settings.common, run_config(self.settings)
         # Reads --arc now, since --overwrite may remove the file that holds the architecture.
         _ = self._given_arc
@@ -135,6 +146,7 @@ class Experiment:
                 f"{self.workdir} began ({path}); use another --workdir for the new data"
             )
 
+    @locked
     def pipeline(self) -> None:
         """Searches, derives, trains and exports, in turn; skips phases that are done."""
         given = self._given_arc
@@ -151,6 +163,7 @@ class Experiment:
         self._report()
         self.export()
 
+    @locked
     def search_and_derive(self) -> None:
         """Searches and derives, in turn; skips phases that are done."""
         self._check_search()
@@ -186,15 +199,18 @@ class Experiment:
     def _check_training(self, arc: Arc | None) -> None:
         check_training(self.settings, self.domain, self.data, self.strategy, arc)
 
+    @locked
     def search(self) -> None:
         """Trains the shared weights and the controller."""
         self._check_search()
         self._make_search().run(self.run)
 
+    @locked
     def derive(self) -> Arc:
         """Ranks architectures drawn by the trained controller; returns the best one."""
         return self._derive(self._searched())
 
+    @locked
     def compare(self) -> dict:
         """Compares the trained controller with uniform draws; returns what `compare.json` holds."""
         search, settings = self._searched(), self.settings
@@ -211,6 +227,7 @@ class Experiment:
         self._report()
         return result
 
+    @locked
     def train(self) -> dict:
         """Trains one architecture from scratch; returns what `train/result.json` holds."""
         _, arc = self._arc()
@@ -227,6 +244,7 @@ class Experiment:
         split = self.settings.common.split
         return {"split": split, **training.evaluate(split)}
 
+    @locked
     def export(self) -> Path:
         """Exports the trained network as the next version; returns the version's folder."""
         training, network, arc = self._trained()
@@ -261,8 +279,8 @@ class Experiment:
     @cached_property
     def _given_arc(self) -> tuple[Space, Arc] | None:
         """The architecture given by --arc, if any, with a space of the size that it implies."""
-        text = self.settings.common.arc
-        return None if text is None else self._read(*resolve(text, self.settings.space.name))
+        given = self.settings.common.arc
+        return None if given is None else given_arc(given, self.settings.space)
 
     def _arc(self) -> tuple[Space, Arc]:
         """Returns the architecture given by --arc, else the derived one, with its space."""
@@ -272,37 +290,7 @@ class Experiment:
                 f"no architecture: {path} is missing; run the verbs search and derive first, or "
                 "give one by --arc"
             )
-        return self._given_arc or self._read(*resolve(str(path), self.settings.space.name))
-
-    def _read(self, text: str, op_set: str | None = None) -> tuple[Space, Arc]:
-        """Parses an architecture of any size; returns it with a space that holds it.
-
-        Args:
-            text: the architecture's text.
-            op_set: the ops that the numbers in the text stand for, if known.
-
-        Raises:
-            UserError: if the text is invalid, or its numbers stand for other ops than the run's,
-                which would later read the text as another architecture.
-        """
-        space = self.settings.space
-        # All options but the first, the size, which the text determines.
-        options = {field.name: getattr(space, field.name) for field in fields(space)[1:]}
-        self._check_op_set(op_set)
-        found, arc = space.of(text, **options)
-        self._check_op_set(getattr(arc, "op_set", None))
-        return found, arc
-
-    def _check_op_set(self, needed: str | None) -> None:
-        own = getattr(self.settings.space, "op_set", None)
-        if needed is None or own is None or needed == own:
-            return
-        # All sets of first rows number their ops alike.
-        if not (needed.isdecimal() and own.isdecimal() and int(needed) <= int(own)):
-            raise UserError(
-                f"this architecture needs --space.ops={needed}; with --space.ops={own} its numbers "
-                "stand for other ops"
-            )
+        return self._given_arc or given_arc(str(path), self.settings.space)
 
     @property
     def _is_rewarded_by_truth(self) -> bool:
@@ -376,7 +364,8 @@ class Experiment:
         )
 
         flags = flags_of(self.settings, self.recipe.presets, self.workdir)
-        write_report(self.run, self.recipe.name, flags, self._read)
+        read = partial(read_arc, self.settings.space)
+        write_report(self.run, self.recipe.name, flags, read)
         print(f"report: {self.run.path('report.html')}")
 
     def _trained(self) -> tuple[Training, keras.Model, Arc]:
@@ -384,7 +373,7 @@ class Experiment:
         if not Run(self._folder).is_done("train"):
             raise UserError(f"{self.workdir} holds no trained network; run the verb train first")
         run = self.run
-        arc = self._read(run.read_json("train/result.json")["arc"])[1]
+        arc = read_arc(self.settings.space, run.read_json("train/result.json")["arc"])[1]
         training, network = self._make_training(arc, self.settings)
         training.restore_best(run)
         return training, network, arc

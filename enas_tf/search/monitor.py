@@ -87,7 +87,7 @@ class ControllerMonitor:
             *self._warnings(epoch, moved, counts["ops"], session.state),
             *self._weightless(arcs, session.state),
         ):
-            session.progress.note(warning)
+            session.note(warning)
         best = arcs[rewards.index(max(rewards))]
         if best != self._drawn:
             from enas_tf.reporting.drawing import (

@@ -299,7 +299,7 @@ class Training:
         rewards.append(reward)
         if earlier and reward < max(earlier):
             session.state["averaging"] = True
-            session.progress.note("no better validation lately: averaging the weights from now on")
+            session.note("no better validation lately: averaging the weights from now on")
 
     def _finish(self, session: Session, run: Run, arc: str, params: int, tests: bool) -> dict:
         """Puts the best weights in place, tests them if requested, and returns the result."""

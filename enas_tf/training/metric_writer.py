@@ -22,12 +22,14 @@ Counts = Mapping[str, Mapping[str, int]]
 """Histograms by name; each maps things, in the order of their numbers, to how often they occur."""
 
 
+_EVENTS = "events.out.tfevents.*"
+
+
 class Metrics:
     """The metrics in the folder of a phase: `metrics.jsonl` and TensorBoard's events.
 
     To resume exactly, save `position()` with each checkpoint and `rewind` to it when the
-    checkpoint is restored (to 0 if there is none). TensorBoard's event files are not rewound, so
-    TensorBoard may show the steps between the checkpoint and the kill twice.
+    checkpoint is restored, or to an empty one if there is none.
 
     Args:
         folder: folder of the phase; created if it is missing. What it already holds is kept,
@@ -42,8 +44,8 @@ class Metrics:
         with raise_write_errors(self._path):
             self._path.parent.mkdir(parents=True, exist_ok=True)
             self._file = self._path.open("ab")
-        self._events = tf.summary.create_file_writer(str(folder))
-        self.rewind(self._path.stat().st_size)
+        self._events = tf.summary.create_noop_writer()
+        self.rewind(self._sizes())
 
     def write(
         self, phase: str, *, step: int, epoch: int, counts: Counts | None = None, **metrics: Any
@@ -102,22 +104,36 @@ class Metrics:
         with raise_write_errors(self._path), self._events.as_default(step):
             tf.summary.image(name, image[tf.newaxis])
 
-    def position(self) -> int:
-        """Flushes `metrics.jsonl` and returns its length in bytes, for `rewind`."""
+    def position(self) -> dict[str, int]:
+        """Flushes all files and returns their lengths in bytes by their names, for `rewind`."""
         self.flush()
-        return self._path.stat().st_size
+        return self._sizes()
 
-    def rewind(self, position: int) -> None:
-        """Removes the records after `position`, a value that `position()` has returned.
+    def rewind(self, position: Mapping[str, int]) -> None:
+        """Removes what was written after `position`, a value that `position()` has returned.
 
-        This way the file of a resumed run has each record once. A shorter file is kept.
+        This way a resumed run has each record once, and TensorBoard shows it once. A shorter file
+        is kept.
         """
-        kept = self._path.read_bytes()[:position]
+        self._events.close()
+        with raise_write_errors(self._path):
+            for path in self._path.parent.glob(_EVENTS):
+                size = position.get(path.name, 0)
+                if not size:
+                    path.unlink()
+                elif size < path.stat().st_size:
+                    os.truncate(path, size)
+        self._events = tf.summary.create_file_writer(str(self._path.parent))
+        kept = self._path.read_bytes()[: position.get(self._path.name, 0)]
         kept = kept[: kept.rfind(b"\n") + 1]
         self._file.truncate(len(kept))
         records = kept.splitlines()
         self._seconds_before = json.loads(records[-1])["seconds"] if records else 0.0
         self._start = time.monotonic()
+
+    def _sizes(self) -> dict[str, int]:
+        paths = [self._path, *self._path.parent.glob(_EVENTS)]
+        return {path.name: path.stat().st_size for path in paths}
 
     def flush(self) -> None:
         """Waits until everything that was written is on the disk.

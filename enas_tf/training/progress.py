@@ -3,6 +3,7 @@
 import shutil
 import sys
 from collections import deque
+from contextlib import suppress
 from time import monotonic
 from typing import Any, TextIO
 
@@ -26,6 +27,9 @@ class Progress:
         examples: what the speed counts, such as `images` or `tokens`.
         label: first word of the line.
         stream: stream to write to; None is standard output.
+
+    All methods but `close` raise OSError once the stream's other end is gone, such as a terminal or
+    the reader of a pipe.
 
     Example:
 
@@ -97,8 +101,9 @@ class Progress:
     def close(self) -> None:
         """Ends the live line, so that later output starts on a new line."""
         if self._live and self._last_line:
-            self._stream.write("\n")
-            self._stream.flush()
+            with suppress(OSError):
+                self._stream.write("\n")
+                self._stream.flush()
             self._last_line = ""
 
     def _speed(self, now: tuple[float, int, int]) -> list[str]:

@@ -2,7 +2,8 @@
 
 import signal
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +18,9 @@ LOG_EVERY = 50
 """Steps between two records of metrics."""
 
 _CHECKPOINT_SECONDS = 600
+
+# What ends a run with a checkpoint: a request, and the end of the terminal.
+_STOPPING = (signal.SIGTERM, signal.SIGHUP)
 
 _TRY = (
     "; the last checkpoint is kept: try a lower learning rate or --child.grad_clip=5 in another "
@@ -105,7 +109,8 @@ class Session:
         self._examples = examples
         self._pending: list[dict[str, tf.Tensor]] = []
         self._pending_examples = 0
-        self._is_asked_to_stop = False
+        self._stop_signal: int | None = None
+        self._cut_off: OSError | None = None
         self._last_record = self._last_checkpoint = time.monotonic()
 
     def run(self) -> None:
@@ -116,13 +121,16 @@ class Session:
 
         Raises:
             NotFinite: this has happened in a row once more than the schedule allows.
-            Preempted: the process got a SIGTERM.
+            Preempted: the process got a SIGTERM or a SIGHUP.
+            OSError: nobody is left to show the progress to; all work is saved in a checkpoint.
         """
         self.resume()
         # A checkpoint to return to if the first epoch fails.
         if self._schedule.max_rollbacks and not self.step:
             self.save()
-        before = signal.signal(signal.SIGTERM, self._ask_to_stop)
+        # What nohup has a process ignore stays ignored.
+        watched = [n for n in _STOPPING if signal.getsignal(n) is not signal.SIG_IGN]
+        before = {number: signal.signal(number, self._ask_to_stop) for number in watched}
         try:
             while True:
                 try:
@@ -130,7 +138,8 @@ class Session:
                 except NotFinite as error:
                     self._roll_back(error, self._schedule.max_rollbacks)
         finally:
-            signal.signal(signal.SIGTERM, before)
+            for number, handler in before.items():
+                signal.signal(number, handler)
 
     def _run_epochs(self) -> None:
         schedule = self._schedule
@@ -149,13 +158,13 @@ class Session:
             schedule.end_epoch(self, epoch)
             self.save()
 
-    def _ask_to_stop(self, *_: object) -> None:
-        self._is_asked_to_stop = True
+    def _ask_to_stop(self, number: int, *_: object) -> None:
+        self._stop_signal = number
 
     def resume(self) -> None:
         """Returns to the newest checkpoint, or to the start if there is none."""
         if self._restore() and not self.done:
-            self.progress.note(f"resuming at step {self.step:,} of {self.total_steps:,}")
+            self.note(f"resuming at step {self.step:,} of {self.total_steps:,}")
 
     @property
     def retries(self) -> int:
@@ -188,18 +197,21 @@ class Session:
 
         Raises:
             NotFinite: the loss of a step since the last record is not finite.
-            Preempted: the process got a SIGTERM; the step is done and saved in a checkpoint.
+            Preempted, OSError: as of `run`; the step is done and saved in a checkpoint.
         """
         self.step += 1
         self._pending.append(metrics)
         self._pending_examples += num_examples
-        self.progress.update(self.step, epoch=epoch, num_examples=num_examples, **_shown(metrics))
+        with self._until_cut_off():
+            self.progress.update(
+                self.step, epoch=epoch, num_examples=num_examples, **_shown(metrics)
+            )
         if is_last or len(self._pending) == LOG_EVERY:
             self._record(phase, epoch, now)
             if time.monotonic() - self._last_checkpoint > _CHECKPOINT_SECONDS and not is_last:
                 self.save()
         # Not after a last step: a resume from there would leave out the work at the epoch's end.
-        if self._is_asked_to_stop and not is_last:
+        if (self._cut_off or self._stop_signal) and not is_last:
             self.save()
 
     def record(
@@ -215,26 +227,42 @@ class Session:
         """
         self.metrics.write(phase, step=self.step, epoch=epoch, counts=counts, **metrics)
         shown = ", ".join(f"{name} {value:.4g}" for name, value in metrics.items())
-        self.progress.note(f"epoch {epoch} {phase}: {shown}")
+        self.note(f"epoch {epoch} {phase}: {shown}")
         self._last_record = time.monotonic()
+
+    def note(self, text: str) -> None:
+        """Shows a line that stays on the screen."""
+        with self._until_cut_off():
+            self.progress.note(text)
+
+    @contextmanager
+    def _until_cut_off(self) -> Iterator[None]:
+        """Has the session stop at its next step where nobody is left to show anything to."""
+        try:
+            yield
+        except OSError as error:
+            self._cut_off = error
 
     def save(self) -> None:
         """Writes a checkpoint.
 
         Raises:
             NotFinite: a weight is not finite; the loss of the last step may still have been.
-            Preempted: the process got a SIGTERM; the checkpoint has been written.
+            Preempted, OSError: as of `run`; the checkpoint has been written.
         """
         self._refuse_infinite_weights()
         self.state.pop("in_a_row", None)
         self._save()
-        if self._is_asked_to_stop:
-            raise Preempted(f"stopped at step {self.step:,} of {self.total_steps:,}")
+        if self._stop_signal:
+            where = f"step {self.step:,} of {self.total_steps:,}"
+            raise Preempted(f"stopped at {where}", self._stop_signal)
+        if self._cut_off:
+            raise self._cut_off
 
     def _restore(self) -> bool:
         """Restores the newest checkpoint; returns whether there is one."""
         stored = self.checkpoints.restore()
-        self.metrics.rewind(stored["metrics"] if stored else 0)
+        self.metrics.rewind(stored["metrics"] if stored else {})
         if stored:
             self.step, self.state = stored["step"], stored["state"]
             self._pending = [{n: tf.constant(v) for n, v in s.items()} for s in stored["pending"]]
@@ -250,9 +278,7 @@ class Session:
         self._restore()
         self.state |= counts
         self._save()
-        self.progress.note(
-            f"{error}; back to step {self.step:,}, retry {in_a_row + 1} of {at_most}"
-        )
+        self.note(f"{error}; back to step {self.step:,}, retry {in_a_row + 1} of {at_most}")
 
     def _save(self) -> None:
         state = {

@@ -161,6 +161,21 @@ def test_a_mistake_leaves_no_folder(tmp_path, data, verb, values, message):
     assert not (tmp_path / "run").exists()
 
 
+def test_what_another_experiment_works_on_is_not_written(tmp_path, data):
+    first, second = experiment(tmp_path, data), experiment(tmp_path, data, arc=ARC)
+    with first.lock:
+        assert first.run.folder == tmp_path
+        before = sorted(tmp_path.rglob("*"))
+        for write in (second.pipeline, second.search, second.train):
+            with pytest.raises(UserError, match=f"{tmp_path} is in use by process "):
+                write()
+        assert sorted(tmp_path.rglob("*")) == before
+        # Reading waits for nobody.
+        assert second.run.folder == tmp_path
+    with second.lock:
+        assert second.run.folder == tmp_path
+
+
 @pytest.mark.parametrize(
     ("own", "arc", "needed"),
     [

@@ -21,7 +21,8 @@ def ends_with(error):
         (UserError("no such file"), "", 2, "error: no such file\n"),
         (KeyboardInterrupt(), "interrupted", 130, "interrupted\n"),
         (KeyboardInterrupt(), "", 130, ""),
-        (Preempted("stopped at step 3"), "", 143, "stopped at step 3; the same command goes on "),
+        (Preempted("stopped at 3", 15), "", 143, "stopped at 3; the same command goes on "),
+        (Preempted("stopped at 3", 1), "", 129, "stopped at 3; the same command goes on "),
     ],
 )
 def test_an_early_end_is_told_in_one_line(capsys, error, interrupted, status, told):

@@ -17,6 +17,20 @@ def records(folder):
     return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
 
 
+def events(folder):
+    """The steps and losses that TensorBoard shows."""
+    found = []
+    for path in folder.glob("events.out.tfevents.*"):
+        for raw in tf.data.TFRecordDataset(str(path)):
+            event = tf.compat.v1.Event.FromString(raw.numpy())
+            found += [
+                (event.step, float(tf.make_ndarray(value.tensor)))
+                for value in event.summary.value
+                if value.tag == "child/loss"
+            ]
+    return found
+
+
 @pytest.fixture
 def clock(monkeypatch):
     """A clock of the metrics' own, in seconds, that the test moves on."""
@@ -87,8 +101,15 @@ def test_resumes_with_each_record_once(tmp_path, clock):
     second.rewind(checkpoint)
     assert [r["step"] for r in records(tmp_path)] == [1]
     clock[0] += 4
-    second.write("child", step=2, epoch=0, loss=2.0)
+    second.write("child", step=2, epoch=0, loss=3.0)
     assert [(r["step"], r["seconds"]) for r in records(tmp_path)] == [(1, 10.0), (2, 14.0)]
+    second.flush()
+    assert sorted(events(tmp_path)) == [(1, 1.0), (2, 3.0)]
+    # In one process too, as after a loss that is not finite.
+    second.rewind(checkpoint)
+    second.write("child", step=2, epoch=0, loss=4.0)
+    second.close()
+    assert sorted(events(tmp_path)) == [(1, 1.0), (2, 4.0)]
 
 
 def test_rewound_to_zero_starts_afresh(tmp_path, clock):
@@ -96,16 +117,18 @@ def test_rewound_to_zero_starts_afresh(tmp_path, clock):
     clock[0] += 10
     first.write("child", step=1, epoch=0, loss=1.0)
     second = Metrics(tmp_path)
-    second.rewind(0)
+    second.rewind({})
     clock[0] += 3
     second.write("child", step=1, epoch=0, loss=1.0)
     assert [(r["step"], r["seconds"]) for r in records(tmp_path)] == [(1, 3.0)]
+    second.close()
+    assert events(tmp_path) == [(1, 1.0)]
 
 
 def test_keeps_a_file_shorter_than_the_checkpoint_says(tmp_path):
     metrics = Metrics(tmp_path)
     metrics.write("child", step=1, epoch=0, loss=1.0)
-    metrics.rewind(10_000)
+    metrics.rewind({"metrics.jsonl": 10_000})
     metrics.write("child", step=2, epoch=0, loss=1.0)
     assert [r["step"] for r in records(tmp_path)] == [1, 2]
 

@@ -1,3 +1,4 @@
+import errno
 import json
 import math
 import os
@@ -144,21 +145,47 @@ def test_a_loss_that_is_not_finite_stops_the_run(start, tmp_path, loss):
     assert read(tmp_path)[-1]["loss"] is None
 
 
-def test_saves_and_stops_when_asked_to_and_completes_the_record_later(start, tmp_path):
+class Gone:
+    """What shows progress to a terminal or a pipe whose other end is gone."""
+
+    def __init__(self, error):
+        self.error = error
+
+    def update(self, *_, **__):
+        raise self.error
+
+    def close(self):
+        pass
+
+
+@pytest.mark.parametrize(
+    "reason",
+    [signal.SIGTERM, signal.SIGHUP, BrokenPipeError(errno.EPIPE, ""), OSError(errno.EIO, "")],
+    ids=["SIGTERM", "SIGHUP", "pipe", "terminal"],
+)
+def test_saves_and_stops_when_asked_to_and_completes_the_record_later(start, tmp_path, reason):
     count = tf.Variable(0)
 
     def work(session):
         step(session, 1.0)
         count.assign(1)
-        os.kill(os.getpid(), signal.SIGTERM)
+        if isinstance(reason, OSError):
+            session.progress = Gone(reason)
+        else:
+            os.kill(os.getpid(), reason)
         step(session, 2.0)
         raise AssertionError("goes on")
 
     session = session_of(tmp_path, count, work)
-    before = signal.getsignal(signal.SIGTERM)
-    with pytest.raises(Preempted, match="stopped at step 2 of 9"):
+    before = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGHUP)
+    with pytest.raises((Preempted, OSError)) as raised:
         session.run()
-    assert signal.getsignal(signal.SIGTERM) is before
+    if isinstance(reason, OSError):
+        assert raised.value is reason
+    else:
+        assert raised.value.signal == reason
+        assert str(raised.value) == "stopped at step 2 of 9"
+    assert (signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGHUP)) == before
     session.close()
     assert read(tmp_path) == []
     count.assign(0)
@@ -167,6 +194,22 @@ def test_saves_and_stops_when_asked_to_and_completes_the_record_later(start, tmp
     step(resumed, 6.0)
     # The mean of 1, 2 and 6, as if it had not been stopped.
     assert [(r["step"], r["loss"]) for r in read(tmp_path)] == [(3, 3.0)]
+
+
+def test_what_nohup_ignores_stays_ignored(tmp_path):
+    def work(session):
+        os.kill(os.getpid(), signal.SIGHUP)
+        for number in range(9):
+            step(session, 1.0, last=number == 8)
+
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        session = session_of(tmp_path, work=work)
+        session.run()
+        session.close()
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    assert session.done
 
 
 def test_a_stop_that_comes_with_an_epochs_end_waits_for_its_checkpoint(start, tmp_path):
