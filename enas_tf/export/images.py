@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from enas_tf.data.base import ImageData
 from enas_tf.export.base import extra_texts, write_version
+from enas_tf.export.checks import checked, of_shape
 from enas_tf.export.exporters import ExportedModel, Signatures
 from enas_tf.export.serving_files import Requests
 from enas_tf.layers.dropout import Dropout, DropPath
@@ -102,15 +103,17 @@ def _warmup(data: ImageData) -> Requests:
     return {
         "serving_default": {"image": images},
         "serve_bytes": {"image_bytes": [encoded]},
+        "serve_bytes_each": {"image_bytes": [encoded]},
         "classify": {"inputs": [example.SerializeToString()]},
     }
 
 
 def _signatures(model: keras.Model, class_names: Sequence[str]) -> Signatures:
-    height, width, channels = model.input_shape[1:]
+    height, width, channels = image_shape = model.input_shape[1:]
     labels = tf.constant(list(class_names))
 
     def serve(image: tf.Tensor) -> dict[str, tf.Tensor]:
+        image = of_shape(image, (None, *image_shape), "image")
         probabilities = model(image, training=False)
         class_id = tf.argmax(probabilities, axis=-1)
         label = tf.gather(labels, class_id)
@@ -122,12 +125,34 @@ def _signatures(model: keras.Model, class_names: Sequence[str]) -> Signatures:
         return tf.saturate_cast(tf.round(image), tf.uint8)
 
     def serve_bytes(image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
-        shape = tf.TensorSpec((height, width, channels), tf.uint8)
+        shape = tf.TensorSpec(image_shape, tf.uint8)
         return serve(tf.map_fn(decode, image_bytes, fn_output_signature=shape))
 
+    def serve_bytes_each(image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
+        count = tf.size(image_bytes)
+        files = tf.data.Dataset.from_tensor_slices((tf.range(count), image_bytes))
+        found = files.map(
+            lambda row, file: (row, decode(file)), num_parallel_calls=tf.data.AUTOTUNE
+        ).ignore_errors()
+        # One more, so that there is a batch even where no file is an image.
+        nothing = tf.data.Dataset.from_tensors((count, tf.zeros(image_shape, tf.uint8)))
+        batch = found.concatenate(nothing).batch(tf.cast(count, tf.int64) + 1)
+        rows, images = (some[:-1] for some in batch.get_single_element())
+        rows = rows[:, tf.newaxis]
+        is_image = tf.scatter_nd(rows, tf.ones_like(rows[:, 0], tf.bool), [count])
+        results = serve(tf.scatter_nd(rows, images, [count, *image_shape]))
+        nothing = {"probabilities": 0.0, "class_id": -1, "label": ""}
+        for name, value in nothing.items():
+            mask = tf.reshape(is_image, [-1] + [1] * (results[name].shape.rank - 1))
+            value = tf.constant(value, results[name].dtype)
+            results[name] = tf.where(mask, results[name], value)
+        return results | {"error": tf.where(is_image, "", "this is no image that can be decoded")}
+
     def classify(inputs: tf.Tensor) -> dict[str, tf.Tensor]:
-        features = {"image/encoded": tf.io.FixedLenFeature((), tf.string)}
+        features = {"image/encoded": tf.io.FixedLenFeature((), tf.string, default_value="")}
         encoded = tf.io.parse_example(inputs, features)["image/encoded"]
+        is_there = tf.reduce_all(tf.strings.length(encoded) > 0)
+        encoded = checked(encoded, is_there, "each Example must have a file in image/encoded")
         scores = serve_bytes(encoded)["probabilities"]
         classes = tf.repeat(labels[tf.newaxis], tf.shape(scores)[0], axis=0)
         return {"classes": classes, "scores": scores}
@@ -137,6 +162,9 @@ def _signatures(model: keras.Model, class_names: Sequence[str]) -> Signatures:
     return {
         "serving_default": tf.function(serve).get_concrete_function(images),
         "serve_bytes": tf.function(serve_bytes).get_concrete_function(
+            _named(strings, "image_bytes")
+        ),
+        "serve_bytes_each": tf.function(serve_bytes_each).get_concrete_function(
             _named(strings, "image_bytes")
         ),
         "classify": tf.function(classify).get_concrete_function(_named(strings, "inputs")),

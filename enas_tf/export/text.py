@@ -9,6 +9,7 @@ import tensorflow as tf
 from enas_tf.core.errors import UserError
 from enas_tf.data.text import END, UNKNOWN, TextData
 from enas_tf.export.base import extra_texts, write_version
+from enas_tf.export.checks import checked, of_shape
 from enas_tf.export.exporters import ExportedModel, Signatures
 from enas_tf.export.serving_files import Requests
 
@@ -83,10 +84,21 @@ def _table(data: TextData) -> tf.lookup.StaticVocabularyTable | tf.lookup.Static
 
 
 def _signatures(model: keras.Model, data: TextData, table: tf.lookup.StaticHashTable) -> Signatures:
-    hidden = model.input["state"].shape[1]
+    hidden, vocabulary = model.input["state"].shape[1], data.vocab_size
     end = data.vocabulary.index(END)
 
     def serve(tokens: tf.Tensor, state: tf.Tensor) -> dict[str, tf.Tensor]:
+        tokens = of_shape(tokens, (None, None), "tokens")
+        is_known = tf.reduce_all((tokens >= 0) & (tokens < vocabulary))
+        tokens = checked(
+            tokens, is_known, f"tokens must be ids of words, from 0 to {vocabulary - 1}"
+        )
+        state = of_shape(state, (None, hidden), "state")
+        rows, states = tf.shape(tokens)[0], tf.shape(state)[0]
+        numbers = tf.strings.as_string(rows), " and ", tf.strings.as_string(states)
+        state = checked(
+            state, tf.equal(rows, states), "tokens and state must have as many rows, not ", *numbers
+        )
         return model({"tokens": tokens, "state": state}, training=False)
 
     def score_text(text: tf.Tensor) -> dict[str, tf.Tensor]:

@@ -33,6 +33,7 @@ FRESH = """
 import sys
 import numpy as np
 import tensorflow as tf
+from tensorflow.core.protobuf import config_pb2
 
 sys.modules["enas_tf"] = None
 version, inputs, outputs = sys.argv[1:]
@@ -43,11 +44,15 @@ with tf.compat.v1.Session(graph=tf.Graph()) as session:
     for call in calls:
         signature = graph.signature_def[call.split("/")[0]]
         [fed] = signature.inputs.values()
-        fetched = {name: tensor.name for name, tensor in signature.outputs.items()}
+        options = config_pb2.CallableOptions(
+            feed=[fed.name], fetch=[tensor.name for tensor in signature.outputs.values()]
+        )
         try:
-            shown = session.run(fetched, {fed.name: calls[call]})
+            # Like a server, and unlike `session.run`, this checks no shapes.
+            values = session._make_callable_from_options(options)(calls[call])
+            shown = dict(zip(signature.outputs, values))
         except tf.errors.OpError as error:
-            shown = {"error": np.array(type(error).__name__)}
+            shown = {"error": np.array(type(error).__name__), "message": np.array(error.message)}
         results |= {f"{call}/{name}": value for name, value in shown.items()}
 
 import keras
@@ -144,8 +149,13 @@ class Exported:
         }
         calls = {f"serve_bytes/{name}": value for name, value in strings.items()}
         calls["classify/one"] = [example.SerializeToString()]
+        calls["classify/empty"] = [tf.train.Example().SerializeToString()]
+        each = [png, b"no image", encoded(self.images[1], "PNG"), png[:40]]
+        calls |= {"serve_bytes_each/some": each, "serve_bytes_each/none": [b""]}
         calls = {name: np.array(value, object) for name, value in calls.items()}
         images = {f"serving_default/{n}": self.images[:n] for n in (1, 7, 64)}
+        images["serving_default/small"] = self.images[:2, :1, :2]
+        images["serving_default/flat"] = self.images[:2, ..., 0]
         return calls | images
 
 
@@ -217,6 +227,37 @@ def test_files_of_another_size_are_resized(exported):
 @pytest.mark.parametrize("name", ["broken", "text"])
 def test_bytes_that_are_no_image_are_the_callers_mistake(exported, name):
     assert exported.results[f"serve_bytes/{name}/error"] == "InvalidArgumentError"
+
+
+def test_one_broken_file_leaves_the_others_their_answers(exported):
+    found = {
+        name: exported.results[f"serve_bytes_each/some/{name}"]
+        for name in ("probabilities", "class_id", "label", "error")
+    }
+    wanted = exported.probabilities(exported.images[:2])
+    np.testing.assert_allclose(found["probabilities"][::2], wanted, atol=1e-5)
+    assert not found["probabilities"][1::2].any()
+    first, second = wanted.argmax(axis=1).tolist()
+    assert found["class_id"].tolist() == [first, -1, second, -1]
+    labels = [label.decode() for label in found["label"]]
+    assert labels == [NAMES[first], "", NAMES[second], ""]
+    broken = b"this is no image that can be decoded"
+    assert found["error"].tolist() == [b"", broken, b"", broken]
+    assert exported.results["serve_bytes_each/none/error"].tolist() == [broken]
+
+
+@pytest.mark.parametrize(
+    ("call", "told"),
+    [
+        ("serving_default/small", "image must be of shape Nx7x6x{}, not 2x1x2x{}"),
+        ("serving_default/flat", "image must be of shape Nx7x6x{}, not 2x7x6]"),
+        ("classify/empty", "each Example must have a file in image/encoded"),
+    ],
+)
+def test_a_wrong_request_is_told_what_is_wanted(exported, call, told):
+    assert exported.results[f"{call}/error"] == "InvalidArgumentError"
+    channels = exported.data.image_shape[-1]
+    assert told.replace("{}", str(channels)) in str(exported.results[f"{call}/message"])
 
 
 def test_classifies_examples(exported):

@@ -28,6 +28,7 @@ FRESH = """
 import json, sys
 import numpy as np
 import tensorflow as tf
+from tensorflow.core.protobuf import config_pb2
 
 sys.modules["enas_tf"] = None
 version, inputs, outputs = sys.argv[1:]
@@ -38,12 +39,30 @@ with tf.compat.v1.Session(graph=tf.Graph()) as session:
 
     def call(signature, **fed):
         signature = graph.signature_def[signature]
-        names = {name: tensor.name for name, tensor in signature.outputs.items()}
-        return session.run(names, {signature.inputs[n].name: v for n, v in fed.items()})
+        options = config_pb2.CallableOptions(
+            feed=[signature.inputs[name].name for name in fed],
+            fetch=[tensor.name for tensor in signature.outputs.values()],
+        )
+        # Like a server, and unlike `session.run`, this checks no shapes.
+        values = session._make_callable_from_options(options)(*fed.values())
+        return dict(zip(signature.outputs, values))
+
+    def refused(tokens, state):
+        try:
+            return call("serving_default", tokens=tokens, state=state)
+        except tf.errors.InvalidArgumentError as error:
+            return error.message
 
     tokens, state = calls["tokens"], calls["state"]
+    results["refused"] = [
+        refused(tokens, state[:, :5]),
+        refused(tokens, state[:1]),
+        refused(tokens[0], state),
+        refused(tokens + 1000, state),
+        refused(tokens - 1000, state),
+    ]
     whole = call("serving_default", tokens=tokens, state=state)
-    results = {f"whole/{name}": value for name, value in whole.items()}
+    results |= {f"whole/{name}": value for name, value in whole.items()}
     first = call("serving_default", tokens=tokens[:, :3], state=state)
     second = call("serving_default", tokens=tokens[:, 3:], state=first["state"])
     results["in two"] = np.concatenate([first["log_probabilities"], second["log_probabilities"]], 1)
@@ -102,6 +121,18 @@ def test_words_and_state_in_the_c_runtime(exported):
     np.testing.assert_allclose(results["whole/log_probabilities"], wanted, atol=1e-5)
     np.testing.assert_allclose(results["whole/state"], state, atol=1e-5)
     assert np.ptp(wanted) > 0.5
+
+
+def test_a_wrong_request_is_told_what_is_wanted(exported):
+    _, data, *_, results = exported
+    told = (
+        "state must be of shape Nx6, not 2x5",
+        "tokens and state must have as many rows, not 2 and 1",
+        "tokens must be of shape NxN, not 7",
+        *2 * [f"tokens must be ids of words, from 0 to {data.vocab_size - 1}"],
+    )
+    for line, message in zip(told, results["refused"], strict=True):
+        assert line in message
 
 
 def test_the_state_goes_on_from_call_to_call(exported):
