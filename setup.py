@@ -39,7 +39,7 @@ setup(
     extras_require={
         # The export writes the server's messages, so that the client needs nothing more.
         "serving": [],
-        "test": ["pillow>=10", "pytest>=8,<10", "pytest-xdist>=3.6,<4", "ruff>=0.9"],
+        "test": ["pytest>=8,<10", "pytest-xdist>=3.6,<4", "ruff>=0.9"],
     },
     entry_points={
         "console_scripts": [

@@ -33,6 +33,9 @@ class DataConfig:
     pad: int = option(4, "zeros added on each side of a training image before a random crop")
     cutout: int = option(16, "side of the cutout square in the final training, in pixels; 0: none")
     image_size: int = option(0, "resize all images to N x N pixels; 0: keep their size")
+    skip_unreadable: bool = option(
+        False, "of a folder, go on without the image files that cannot be read"
+    )
 
     def __post_init__(self) -> None:
         """Raises UserError for a negative number of pixels."""
@@ -287,6 +290,24 @@ class ImageData:
         if total - starts[-1] < count:
             starts = starts[:-1]
         return np.append(starts, total)
+
+
+def resize(images, size: int) -> tf.Tensor:
+    """Resizes images to `size` x `size` pixels, bilinearly with antialiasing.
+
+    Does not keep the aspect ratio.
+
+    Args:
+        images: uint8 `(height, width, channels)` or `(batch, height, width, channels)`.
+        size: side in pixels; 0 leaves the images as they are.
+
+    Returns:
+        uint8 images with the same rank.
+    """
+    if not size:
+        return tf.convert_to_tensor(images)
+    resized = tf.image.resize(images, (size, size), antialias=True)
+    return tf.saturate_cast(tf.round(resized), tf.uint8)
 
 
 def normalise(images: tf.Tensor, mean: np.ndarray, std: np.ndarray) -> tf.Tensor:

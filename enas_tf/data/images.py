@@ -4,7 +4,6 @@ import contextlib
 import io
 import sys
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,19 +12,12 @@ import tensorflow as tf
 from absl import logging
 
 from enas_tf.core.errors import UserError, one_line
-from enas_tf.data.base import DataConfig, ImageData, Split
+from enas_tf.data.base import DataConfig, ImageData, Split, resize
+from enas_tf.data.image_folders import find_images, read_images, split_folders
 
 HELD_OUT = 0.1  # share of each class that goes to a split that the data set does not have
 CIFAR10_SPLITS = {"train": "train[:-5000]", "valid": "train[-5000:]", "test": "test"}
 TFDS_SPLITS = {"train": "train", "valid": "validation", "test": "test"}
-SPLIT_OF_FOLDER = {
-    "train": "train",
-    "valid": "valid",
-    "val": "valid",
-    "validation": "valid",
-    "test": "test",
-}
-FILE_TYPES = (".png", ".jpg", ".jpeg", ".bmp", ".gif")
 OFFLINE = "--dataset=digits runs offline"
 
 
@@ -54,7 +46,7 @@ def load_images(
     if dataset == "digits":
         data = _read_digits(config.image_size)
     elif dataset.startswith("folder:"):
-        data = _read_folder(dataset, config.image_size)
+        data = _read_folder(dataset, config)
     else:
         data = _read_tfds(dataset, data_dir, config.image_size)
     present = np.unique(data.splits["train"].labels)
@@ -65,24 +57,6 @@ def load_images(
         )
     flip = data.flip if config.flip is None else config.flip
     return replace(data, splits=_with_all_splits(data, seed), flip=flip)
-
-
-def resize(images, size: int) -> tf.Tensor:
-    """Resizes images to `size` x `size` pixels, bilinearly with antialiasing.
-
-    Does not keep the aspect ratio.
-
-    Args:
-        images: uint8 `(height, width, channels)` or `(batch, height, width, channels)`.
-        size: side in pixels; 0 leaves the images as they are.
-
-    Returns:
-        uint8 images with the same rank.
-    """
-    if not size:
-        return tf.convert_to_tensor(images)
-    resized = tf.image.resize(images, (size, size), antialias=True)
-    return tf.saturate_cast(tf.round(resized), tf.uint8)
 
 
 def _with_all_splits(data: ImageData, seed: int) -> dict[str, Split]:
@@ -230,68 +204,12 @@ def _read_tfds_split(builder, name: str, keys: tuple[str, str], image_size: int)
     return Split(np.concatenate(images), np.concatenate(labels).astype(np.int32))
 
 
-def _read_folder(dataset: str, image_size: int) -> ImageData:
+def _read_folder(dataset: str, config: DataConfig) -> ImageData:
     """Reads image files from one folder per class."""
-    folders = _split_folders(Path(dataset.removeprefix("folder:")).expanduser())
-    class_names = tuple(folder.name for folder in _subfolders(folders["train"]))
-    files_of = {name: _image_files(folder, class_names) for name, folder in folders.items()}
-    files = [file for found in files_of.values() for file in found]
-    labels = np.array([class_names.index(file.parent.name) for file in files], np.int32)
-    owner = np.repeat(list(files_of), [len(found) for found in files_of.values()])
-    splits = _parts(Split(_read_files(files, image_size), labels), owner)
-    return ImageData(dataset, splits, class_names, flip=True)
-
-
-def _split_folders(root: Path) -> dict[str, Path]:
-    """Returns the folder of each split; if there are none, all files are for training."""
+    root = Path(dataset.removeprefix("folder:")).expanduser()
     if not root.is_dir():
         raise UserError(f"folder {root} does not exist; give one as folder:PATH, or {OFFLINE}")
-    if not _subfolders(root):
-        raise UserError(f"folder {root} has no folders; put the images into one folder per class")
-    if (root / "train").is_dir() and _subfolders(root / "train"):
-        named = {SPLIT_OF_FOLDER.get(folder.name): folder for folder in _subfolders(root)}
-        return {split: folder for split, folder in named.items() if split}
-    return {"train": root}
-
-
-def _subfolders(folder: Path) -> list[Path]:
-    """Lists the folders in a folder, sorted by name, without hidden ones."""
-    return sorted(f for f in folder.iterdir() if f.is_dir() and not f.name.startswith("."))
-
-
-def _image_files(folder: Path, class_names: tuple[str, ...]) -> list[Path]:
-    """Lists the image files in a folder of class folders."""
-    files = []
-    for class_folder in _subfolders(folder):
-        found = [file for file in class_folder.iterdir() if file.suffix.lower() in FILE_TYPES]
-        if not found:
-            raise UserError(f"class folder {class_folder} has no images ({', '.join(FILE_TYPES)})")
-        if class_folder.name not in class_names:
-            raise UserError(f"class folder {class_folder} has no namesake in the train folder")
-        files += sorted(found)
-    return files
-
-
-def _read_files(files: list[Path], image_size: int) -> np.ndarray:
-    """Reads images of one size; if some have colours, grey ones repeat their only channel."""
-    with ThreadPoolExecutor() as pool:
-        images = list(pool.map(lambda file: resize(_decode(file), image_size).numpy(), files))
-    for file, image in zip(files, images, strict=True):
-        if image.shape[:2] != images[0].shape[:2]:
-            (height, width), (other_height, other_width) = images[0].shape[:2], image.shape[:2]
-            raise UserError(
-                f"images differ in size: {files[0]} is {width} x {height}, {file} is "
-                f"{other_width} x {other_height} pixels; pass --data.image_size=N to resize all "
-                f"to N x N"
-            )
-    shape = (*images[0].shape[:2], max(image.shape[2] for image in images))
-    return np.stack([np.broadcast_to(image, shape) for image in images])
-
-
-def _decode(file: Path) -> tf.Tensor:
-    """Decodes a file as a server of the trained network does, to uint8 and 1 or 3 channels."""
-    try:
-        image = tf.io.decode_image(tf.io.read_file(str(file)), expand_animations=False)
-    except tf.errors.OpError as error:
-        raise UserError(f"image {file} cannot be read: {one_line(error)}") from error
-    return image[..., : 1 if image.shape[-1] < 3 else 3]  # without transparency
+    found = find_images(split_folders(root))
+    images, is_read = read_images(found.files, config.image_size, config.skip_unreadable)
+    splits = _parts(Split(images, found.labels[is_read]), found.splits[is_read])
+    return ImageData(dataset, splits, found.class_names, flip=True)

@@ -9,9 +9,8 @@ from typing import Any, NamedTuple, TypeVar
 
 from enas_tf.core.config import option
 from enas_tf.core.errors import UserError
+from enas_tf.data.image_files import FILE_TYPES, is_hidden, upright_bytes
 from enas_tf.serving.base import Client, RefusedError
-
-_SUFFIXES = (".jpeg", ".jpg", ".png")
 
 # In seconds; sockets hold a timeout as milliseconds in 31 bits.
 _LONGEST_TIMEOUT = 1_000_000
@@ -76,14 +75,15 @@ def label_images(client: Client, paths: Sequence[str], batch_size: int) -> Itera
 
     Args:
         client: a client of a server with an image classifier.
-        paths: JPEG or PNG files, and folders, which stand for all such files below them.
+        paths: image files, and folders, which stand for all image files below them that are not
+            hidden; photos are turned upright by their EXIF data.
         batch_size: the number of files in a request.
 
     Raises:
         UserError: if a file cannot be read or is not an image, the server does not respond, or its
             model is of another kind.
     """
-    images = ((str(path), _read(path)) for path in _image_files(paths))
+    images = ((str(path), _read(path, upright_bytes)) for path in _image_files(paths))
 
     def ask(values: Sequence[bytes]) -> list[dict[str, Any]]:
         return client.predict("serve_bytes", "image_bytes", values)
@@ -163,15 +163,19 @@ def _image_files(paths: Sequence[str]) -> list[Path]:
     for path in map(Path, paths):
         found = [path]
         if path.is_dir():
-            found = sorted(file for file in path.rglob("*") if file.suffix.lower() in _SUFFIXES)
+            found = sorted(
+                file
+                for file in path.rglob("*")
+                if file.suffix.lower() in FILE_TYPES and not is_hidden(file)
+            )
         if not found:
-            raise UserError(f"{path} holds no files named *{', *'.join(_SUFFIXES)}")
+            raise UserError(f"{path} holds no files named *{', *'.join(FILE_TYPES)}")
         files += found
     return files
 
 
-def _read(path: Path) -> bytes:
+def _read(path: Path, read: Callable[[Path], bytes] = Path.read_bytes) -> bytes:
     try:
-        return path.read_bytes()
+        return read(path)
     except OSError as error:
         raise UserError(f"cannot read {path} ({error.strerror})") from error

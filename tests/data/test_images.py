@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from enas_tf.core.errors import UserError
-from enas_tf.data.base import DataConfig
-from enas_tf.data.images import load_images, resize
+from enas_tf.data.base import DataConfig, resize
+from enas_tf.data.images import load_images
 
 SHARED_TFDS = Path(__file__).parents[2] / "../shared/data/tfds"
 KEEP_SIZE = DataConfig()

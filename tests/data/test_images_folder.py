@@ -2,10 +2,12 @@
 
 import numpy as np
 import pytest
-from PIL import Image
+import tensorflow as tf
+from PIL import Image, ImageOps
 
 from enas_tf.core.errors import UserError
 from enas_tf.data.base import DataConfig
+from enas_tf.data.image_files import orientation, upright_bytes
 from enas_tf.data.images import load_images
 
 KEEP_SIZE = DataConfig()
@@ -116,6 +118,78 @@ def test_images_of_differing_sizes_are_refused_unless_resized(tmp_path):
     assert data.image_shape == (5, 5, 1)
 
 
+def test_webp_is_read_and_what_is_left_out_is_counted_by_kind(tmp_path, capsys):
+    fill(tmp_path / "a", 10, mode="RGB", suffix="webp")
+    fill(tmp_path / "b", 10, mode="RGB")
+    fill(tmp_path / "b", 3, suffix="tiff")
+    for name in ("a/notes.txt", "b/README", "a/.DS_Store", "b/._000.png", "a/.hidden.png"):
+        (tmp_path / name).write_bytes(b"no image")
+    data = load_images(f"folder:{tmp_path}", None, KEEP_SIZE)
+    assert counts(data) == {"train": 16, "valid": 2, "test": 2}
+    assert capsys.readouterr().err == (
+        "note: 5 of the files in the class folders are left out, since they are none of .bmp, "
+        ".gif, .jpeg, .jpg, .png, .webp: 3 .tiff, 1 .txt, 1 without an ending\n"
+    )
+
+
+@pytest.mark.parametrize("number", range(1, 9))
+def test_photos_are_turned_by_their_exif_orientation(tmp_path, number):
+    corners = np.arange(24, dtype=np.uint8).reshape(2, 4, 3) * 10
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        for place in range(10):
+            exif = Image.Exif()
+            exif[0x0112] = number
+            Image.fromarray(corners).save(tmp_path / name / f"{place}.png", exif=exif)
+    with Image.open(tmp_path / "a/0.png") as image:
+        wanted = np.asarray(ImageOps.exif_transpose(image))
+    assert (number == 1) == np.array_equal(wanted, corners)
+    assert wanted.shape == ((2, 4, 3) if number < 5 else (4, 2, 3))
+    images = load_images(f"folder:{tmp_path}", None, KEEP_SIZE).splits["train"].images
+    np.testing.assert_array_equal(images, np.broadcast_to(wanted, images.shape))
+    # What `predict` sends to a server, which knows no EXIF.
+    sent = tf.io.decode_image(upright_bytes(tmp_path / "a/0.png"))
+    np.testing.assert_array_equal(sent, wanted)
+
+
+def test_a_turned_jpeg_is_sent_as_one(tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    picture = np.kron(np.arange(0, 240, 40, np.uint8).reshape(2, 3), np.ones((16, 16), np.uint8))
+    Image.fromarray(picture).save(tmp_path / "photo.jpg", exif=exif)
+    sent = upright_bytes(tmp_path / "photo.jpg")
+    assert sent != (tmp_path / "photo.jpg").read_bytes()
+    turned = tf.io.decode_jpeg(sent).numpy()[..., 0].astype(int)
+    assert abs(turned - np.rot90(picture, -1)).max() < 8
+    assert orientation(tmp_path / "photo.jpg") == 6
+    (tmp_path / "broken.jpg").write_bytes(b"no image")
+    assert upright_bytes(tmp_path / "broken.jpg") == b"no image"
+
+
+def test_all_unreadable_files_are_listed_and_may_be_skipped(tmp_path, capsys):
+    fill(tmp_path / "a", 10, value=0)
+    fill(tmp_path / "b", 30, value=100)
+    for number in range(12):
+        (tmp_path / "b" / f"{number:03}.png").write_bytes(b"no image")
+    with pytest.raises(UserError) as caught:
+        load_images(f"folder:{tmp_path}", None, KEEP_SIZE)
+    told = str(caught.value)
+    assert told.startswith("12 images cannot be read: ")
+    assert told.count(".png cannot be read: Unknown image file format") == 10
+    assert told.endswith(
+        "; and 2 more; mend or remove what is wrong, or go on without by --data.skip_unreadable"
+    )
+    data = load_images(f"folder:{tmp_path}", None, DataConfig(skip_unreadable=True))
+    assert sum(counts(data).values()) == 28
+    for split in data.splits.values():
+        np.testing.assert_array_equal(split.labels, split.images[:, 0, 0, 0] >= 100)
+    assert capsys.readouterr().err.startswith("note: left out: 12 images cannot be read: ")
+    for file in tmp_path.rglob("*.png"):
+        file.write_bytes(b"")
+    with pytest.raises(UserError, match="none of the image files can be read"):
+        load_images(f"folder:{tmp_path}", None, DataConfig(skip_unreadable=True))
+
+
 def break_file(root):
     (root / "b" / "000.png").write_bytes(b"no image at all")
 
@@ -127,6 +201,10 @@ def cut_file(root):
 
 def empty_class(root):
     (root / "c").mkdir()
+
+
+def deeper_class(root):
+    fill(root / "c" / "batch 1", 5)
 
 
 def one_class(root):
@@ -153,6 +231,7 @@ def strange_class(root):
         (break_file, r"image .*/b/000.png cannot be read: .*Unknown image file format"),
         (cut_file, r"image .*/b/000.png cannot be read: "),
         (empty_class, r"class folder .*/c has no images"),
+        (deeper_class, r"class folder .*/c has no images .*, but .*/c/batch 1 has: move them up"),
         (one_class, r"has training images of 1 class; classification needs two"),
         (tiny_class, r"class 'c' of data set .* has 2 training images, too few"),
         (strange_class, r"class folder .*/test/stranger has no namesake in the train folder"),

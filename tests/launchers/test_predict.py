@@ -250,7 +250,7 @@ def test_servers_of_another_kind(images, capfd, status, body, told):
         (["--model=x"], "give image files"),
         (["--model=x", "{folder}/none.png"], "cannot read {folder}/none.png (No such file"),
         (["--model=x", "{folder}/files/more/7.png/x"], "Not a directory"),
-        (["--model=x", "{folder}/empty"], "{folder}/empty holds no files named *.jpeg"),
+        (["--model=x", "{folder}/empty"], "{folder}/empty holds no files named *.bmp, *.gif"),
         (["--model=x", "--text", "{folder}/files/0.png"], "no text in UTF-8"),
         (["--model=x", "--batch_size=0", "a"], "batch_size must be at least 1, got 0"),
         (["--model=x", "--timeout=0", "a"], "timeout must be above 0"),
