@@ -102,6 +102,8 @@ RNN_DARTS = Published(
     "Treebank 58.1",
 )
 
+_LAUNCHERS = {"macro": "cifar_macro", "micro": "cifar_micro", "rnn": "ptb_rnn"}
+
 PUBLISHED = {arc.name: arc for arc in (MACRO_ENAS, MICRO_ENAS, RNN_ENAS, RNN_DARTS)}
 """All published architectures by name."""
 
@@ -124,8 +126,9 @@ def resolve(arc: str, space: str) -> tuple[str, str | None]:
     if arc in PUBLISHED:
         if PUBLISHED[arc].space != space:
             raise UserError(
-                f"{arc} is an architecture of the {PUBLISHED[arc].space} space, and this is the "
-                f"{space} space: use another launcher, or another architecture"
+                f"{arc} is an architecture of the {PUBLISHED[arc].space} space, which "
+                f"launchers.{_LAUNCHERS[PUBLISHED[arc].space]} takes; this launcher is for the "
+                f"{space} space"
             )
         return PUBLISHED[arc].text, PUBLISHED[arc].op_set
     if os.path.isfile(arc):
@@ -135,8 +138,8 @@ def resolve(arc: str, space: str) -> tuple[str, str | None]:
             raise UserError(f"the architecture's file {arc} cannot be read: {error}") from error
     words = re.findall(r"[^\s,]+", arc)
     # A lone word is a misspelt name or path, unless it is a number (one macro layer) or begins as
-    # no name does: JSON, or a space's own form.
-    if len(words) == 1 and not words[0].isdigit() and not words[0].startswith(("{", "|")):
+    # no name does: JSON, or one of the forms of others.
+    if len(words) == 1 and not words[0].isdigit() and not words[0].startswith(("{", "|", "[")):
         raise UserError(
             f"no published architecture and no file is called {arc}: give one of "
             f"{', '.join(PUBLISHED)}, an existing file, or the architecture's integers"

@@ -10,7 +10,8 @@ from functools import cached_property
 from typing import Any, ClassVar, Protocol
 
 from enas_tf.core.errors import UserError
-from enas_tf.core.space import Arc, Space, Tokens, decode_json, numbered
+from enas_tf.core.forms import decode_json
+from enas_tf.core.space import Arc, Space, Tokens, numbered
 
 
 class Row(Protocol):
@@ -183,7 +184,7 @@ class TableSpace(Space):
         if isinstance(source, TableArc):
             options["op_set"] = source.op_set
         if isinstance(source, str) and source.strip().startswith("{"):
-            source = decode_json(source)
+            source = cls.read_form(source) or decode_json(source)
         if isinstance(source, Mapping) and isinstance(source.get("ops"), Sequence):
             options["op_set"] = ",".join(map(str, source["ops"]))
         return super().of(source, **options)
@@ -194,6 +195,17 @@ class TableSpace(Space):
         # JSON names the ops of the layers or nodes, so that the set is not needed to read them.
         values.pop("ops", None)
         return values
+
+    def write_form(self, arc: TableArc, name: str) -> str:
+        """Returns an architecture in a form; see `Space.write_form`."""
+        # The forms of others have the usual ops, by their usual numbers.
+        usual = str(self.table.default)
+        if name in (form.name for form in self.forms) and arc.op_set != usual:
+            raise UserError(
+                f"the form {name} is for the ops of --space.ops={usual}, and this architecture is "
+                f"of --space.ops={arc.op_set}; use tokens or json"
+            )
+        return super().write_form(arc, name)
 
     @abstractmethod
     def _arc(self, tokens: Tokens) -> TableArc:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, fields
 from typing import ClassVar
 
 from enas_tf.core.errors import UserError
+from enas_tf.core.forms import Form, Values, decode_json, shown
 from enas_tf.core.graphs import Graph
 
 Tokens = tuple[int, ...]
@@ -111,13 +112,16 @@ class Space(ABC):
     smallest: ClassVar[int] = 1
     """The smallest size."""
 
+    forms: ClassVar[tuple[Form, ...]] = ()
+    """Other forms in which architectures are written, and read."""
+
     def __post_init__(self) -> None:
         """Raises UserError if the size is no integer, or below the smallest."""
         field = fields(self)[0].name
         size = getattr(self, field)
         if not isinstance(size, int) or size < self.smallest:
             raise UserError(
-                f"space.{field} must be an integer of at least {self.smallest}, got {_shown(size)}"
+                f"space.{field} must be an integer of at least {self.smallest}, got {shown(size)}"
             )
 
     @property
@@ -167,13 +171,35 @@ class Space(ABC):
 
         Args:
             source: integers separated by white space or commas; or the JSON form, as text or
-                decoded; or an `Arc`; or the integers themselves.
+                decoded; or a text in one of `forms`; or an `Arc`; or the integers themselves.
 
         Raises:
             UserError: a token is wrong; the message has its place, what is allowed there, and
                 what was given.
         """
         return self._arc(self._checked(self._read(source), [getattr(self, fields(self)[0].name)]))
+
+    @classmethod
+    def read_form(cls, text: str) -> Values | None:
+        """Returns the values of a text in one of `forms`, unchecked; None for any other text.
+
+        Raises:
+            UserError: the text is in such a form, but is no architecture of this space.
+        """
+        found = (form.read(text) for form in cls.forms)
+        return next((values for values in found if values is not None), None)
+
+    def write_form(self, arc: Arc, name: str) -> str:
+        """Returns an architecture in the form of a name: `tokens`, `json`, or one of `forms`.
+
+        Raises:
+            UserError: there is no such form, or it lacks one of the architecture's ops.
+        """
+        forms = {"tokens": str, "json": lambda arc: arc.to_json()}
+        forms |= {form.name: form.write for form in self.forms}
+        if name not in forms:
+            raise UserError(f"format must be one of {', '.join(forms)}, got {name}")
+        return forms[name](arc)
 
     def check(self, tokens: Iterable[int]) -> Tokens:
         """Returns the tokens as a tuple of plain integers; raises UserError like `parse`."""
@@ -222,17 +248,22 @@ class Space(ABC):
             if source.space.name != cls.name:
                 raise UserError(
                     f"expected an architecture of the {cls.name} space, "
-                    f"got one of the {source.space.name} space: {_shown(source)}"
+                    f"got one of the {source.space.name} space: {shown(source)}"
                 )
             source = source.tokens
         if isinstance(source, str):
             text = source.strip()
+            other = cls.read_form(text)
+            if isinstance(other, Mapping):
+                return dict(other)
+            if other is not None:
+                return cls._read(other)
             source = decode_json(text) if text.startswith("{") else re.findall(r"[^\s,]+", text)
         if isinstance(source, Mapping):
             values = _flatten(source)
             named = values.pop("space", None)
             if named != cls.name:
-                raise UserError(f'"space" in the JSON must be "{cls.name}", got {_shown(named)}')
+                raise UserError(f'"space" in the JSON must be "{cls.name}", got {shown(named)}')
             return values
         return {f"token {place}": value for place, value in enumerate(source, 1)}
 
@@ -256,22 +287,11 @@ class Space(ABC):
             in_words = key == slot.name and isinstance(value, str | bool) and value in slot.words
             token = slot.words.index(value) if in_words else _integer(value)
             if token is None or not 0 <= token < slot.size:
-                raise UserError(f"{where} must be {slot.allowed}, got {_shown(value)}{note}")
+                raise UserError(f"{where} must be {slot.allowed}, got {shown(value)}{note}")
             tokens.append(token)
         if left:
-            raise UserError(f"{_shown(next(iter(left)))} is not part of the architecture{note}")
+            raise UserError(f"{shown(next(iter(left)))} is not part of the architecture{note}")
         return tuple(tokens)
-
-
-def decode_json(text: str) -> dict:
-    """Returns the object that a JSON text holds; raises UserError if it holds none."""
-    try:
-        value = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise UserError(f"the architecture's JSON cannot be read: {error}") from error
-    if not isinstance(value, dict):
-        raise UserError(f"the architecture's JSON must be an object, got {_shown(text)}")
-    return value
 
 
 def numbered(words: Sequence[str]) -> str:
@@ -299,9 +319,3 @@ def _integer(value: object) -> int | None:
         return None if isinstance(value, bool) else operator.index(value)
     except TypeError:
         return None
-
-
-def _shown(value: object) -> str:
-    """Returns a wrong value as error messages show it: on one line, and cut if it is long."""
-    line = " ".join(str(value).split())
-    return line if len(line) <= 60 else f"{line[:57]}..."

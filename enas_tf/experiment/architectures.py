@@ -1,5 +1,6 @@
 """Architectures that users give, of any size, with spaces that hold them."""
 
+from collections.abc import Sequence
 from dataclasses import fields
 
 from enas_tf.core.errors import UserError
@@ -37,6 +38,9 @@ def read_arc(space: Space, text: str, op_set: str | None = None) -> tuple[Space,
     """
     # All options but the first, the size, which the text determines.
     options = {field.name: getattr(space, field.name) for field in fields(space)[1:]}
+    if op_set is None and isinstance(space.read_form(text), Sequence):
+        # The numbers of others are those of the usual ops.
+        op_set = str(space.table.default)
     _check_op_set(space, op_set)
     found, arc = space.of(text, **options)
     _check_op_set(space, getattr(arc, "op_set", None))

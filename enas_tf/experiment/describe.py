@@ -21,15 +21,17 @@ def describe(space: Space, arc: Arc, settings: Settings, domain: Domain, sizes: 
     Returns:
         A text that says what the architecture computes; the final network's parameters and
         multiply-adds, or why no such network can be built; and how many architectures the space
-        holds.
+        holds. With a format, the architecture in this form alone.
 
     Raises:
-        UserError: if the picture cannot be written.
+        UserError: if the picture cannot be written, or the space has no such format.
     """
     if settings.common.output:
         from enas_tf.reporting.drawing import draw  # imports matplotlib, so only to draw
 
         draw(space.graphs(arc), Path(settings.common.output))
+    if settings.common.format:
+        return space.write_form(arc, settings.common.format)
     count = f"the space holds {space.count():,} architectures"
     if space.paper_count():
         count += f" as the controller draws them, {space.paper_count():,} by the paper"

@@ -57,7 +57,9 @@ class CommonConfig:
     )
     overwrite: bool = option(False, "remove the run that the workdir holds, and start afresh")
     arc: str | None = option(
-        None, "an architecture: its text, a file that holds it, or a published one's name"
+        None,
+        "an architecture: its text, in this project's form or another's; a file that holds it; or "
+        "a published one's name",
     )
     truth: str | None = option(
         None,
@@ -68,6 +70,11 @@ class CommonConfig:
         None, "the column of --truth that counts; unset: the first beside arch"
     )
     split: Literal["train", "valid", "test"] = option("test", "what evaluate evaluates on")
+    format: str | None = option(
+        None,
+        "describe prints the architecture in this form alone: tokens, json, or how others write it "
+        "(docs/architectures.md has the forms of each space)",
+    )
     output: str | None = option(None, "where describe draws to: a name ending in .svg or .png")
 
     def __post_init__(self) -> None:
@@ -157,7 +164,7 @@ class Settings:
 
 
 # Settings of a single command, which a run does not keep.
-_OF_ONE_COMMAND = ("workdir", "overwrite", "arc", "split", "output", "seeds")
+_OF_ONE_COMMAND = ("workdir", "overwrite", "arc", "split", "format", "output", "seeds")
 
 _FREE = ("data_dir", "strategy", "logical_devices", "compare")
 _TRUTH = ("truth", "truth_column")

@@ -11,9 +11,11 @@ from typing import ClassVar, NamedTuple
 
 from enas_tf.core.config import option
 from enas_tf.core.errors import UserError
+from enas_tf.core.forms import decode_json
 from enas_tf.core.graphs import Edge, Graph, Node
 from enas_tf.core.op_table import TableArc, TableSpace
-from enas_tf.core.space import Slot, Tokens, decode_json
+from enas_tf.core.space import Slot, Tokens
+from enas_tf.macro.forms import FORMS
 from enas_tf.macro.ops import OPS
 
 
@@ -78,6 +80,7 @@ class MacroSpace(TableSpace):
     unit: ClassVar[str] = "layer"
 
     table = OPS
+    forms = FORMS
 
     num_layers: int = option(12, "layers of the network")
     op_set: str = option(str(OPS.default), OPS.help, flag="ops")

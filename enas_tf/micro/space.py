@@ -11,9 +11,11 @@ from functools import cached_property
 from typing import ClassVar, NamedTuple
 
 from enas_tf.core.config import option
+from enas_tf.core.forms import decode_json
 from enas_tf.core.graphs import Edge, Graph, Node
 from enas_tf.core.op_table import TableArc, TableSpace
-from enas_tf.core.space import Slot, Tokens, decode_json
+from enas_tf.core.space import Slot, Tokens
+from enas_tf.micro.forms import FORMS
 from enas_tf.micro.ops import OPS
 
 
@@ -96,6 +98,7 @@ class MicroSpace(TableSpace):
     name: ClassVar[str] = "micro"
     unit: ClassVar[str] = "node"
     table = OPS
+    forms = FORMS
 
     num_nodes: int = option(5, "nodes in each cell, its two inputs not counted")
     op_set: str = option(str(OPS.default), OPS.help, flag="ops")

@@ -5,7 +5,6 @@ Search", ICLR 2020, section 2.1.
 """
 
 import re
-from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import islice
@@ -13,9 +12,10 @@ from typing import ClassVar
 
 from enas_tf.core.config import option
 from enas_tf.core.errors import UserError
+from enas_tf.core.forms import Form, decode_json
 from enas_tf.core.graphs import Edge, Graph, Node
 from enas_tf.core.op_table import TableArc, TableSpace
-from enas_tf.core.space import Arc, Slot, Tokens, decode_json
+from enas_tf.core.space import Slot, Tokens
 from enas_tf.nasbench201.ops import OPS
 
 _FORM = "|op~0|+|op~0|op~1|+..., the nodes joined by +, with an op for each earlier node"
@@ -70,6 +70,28 @@ class Nasbench201Arc(TableArc):
         return Nasbench201Space.of(decode_json(text), op_set=len(OPS.rows))[1]
 
 
+def _slot_name(node: int, source: int) -> str:
+    return f"node {node}, from node {source}"
+
+
+def _read_benchmark_text(text: str) -> dict[str, object] | None:
+    """Returns the ops' names by the edges' places, as JSON has them; None for another text."""
+    text = "".join(text.split())
+    if not text.startswith("|"):
+        return None
+    values: dict[str, object] = {}
+    for node, part in enumerate(text.split("+"), 1):
+        if not re.fullmatch(r"\|([^|~]+~[0-9]+\|)+", part):
+            raise UserError(f"the benchmark's text must be {_FORM}; got {part or 'nothing'!r}")
+        for edge in part.strip("|").split("|"):
+            op, _, source = edge.partition("~")
+            place = _slot_name(node, int(source))
+            if place in values:
+                raise UserError(f"the benchmark's text has two ops for {place}: {part}")
+            values[place] = op
+    return values
+
+
 @dataclass(frozen=True)
 class Nasbench201Space(TableSpace):
     """All cells with `num_nodes` nodes."""
@@ -79,6 +101,7 @@ class Nasbench201Space(TableSpace):
     # The input alone would be no cell.
     smallest: ClassVar[int] = 2
     table = OPS
+    forms = (Form("benchmark", _read_benchmark_text, lambda arc: arc.benchmark_text),)
 
     num_nodes: int = option(4, "nodes of the cell, of which the first is its input")
     op_set: str = option(str(OPS.default), OPS.help, flag="ops")
@@ -141,28 +164,3 @@ class Nasbench201Space(TableSpace):
         left = iter(tokens)
         nodes = tuple(tuple(islice(left, node)) for node in range(1, self.num_nodes))
         return Nasbench201Arc(nodes, self.op_set)
-
-    @classmethod
-    def _read(cls, source: str | Arc | Mapping | Iterable[int]) -> dict[str, object]:
-        if isinstance(source, str) and source.strip().startswith("|"):
-            return _read_benchmark_text("".join(source.split()))
-        return super()._read(source)
-
-
-def _slot_name(node: int, source: int) -> str:
-    return f"node {node}, from node {source}"
-
-
-def _read_benchmark_text(text: str) -> dict[str, object]:
-    """Returns the ops' names by the edges' places, as JSON has them."""
-    values: dict[str, object] = {}
-    for node, part in enumerate(text.split("+"), 1):
-        if not re.fullmatch(r"\|([^|~]+~[0-9]+\|)+", part):
-            raise UserError(f"the benchmark's text must be {_FORM}; got {part or 'nothing'!r}")
-        for edge in part.strip("|").split("|"):
-            op, _, source = edge.partition("~")
-            place = _slot_name(node, int(source))
-            if place in values:
-                raise UserError(f"the benchmark's text has two ops for {place}: {part}")
-            values[place] = op
-    return values

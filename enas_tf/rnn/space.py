@@ -10,9 +10,11 @@ from functools import cached_property
 from typing import ClassVar, NamedTuple
 
 from enas_tf.core.config import option
+from enas_tf.core.forms import decode_json
 from enas_tf.core.graphs import Edge, Graph, Node
 from enas_tf.core.op_table import TableArc, TableSpace
-from enas_tf.core.space import Slot, Tokens, decode_json
+from enas_tf.core.space import Slot, Tokens
+from enas_tf.rnn.forms import FORMS
 from enas_tf.rnn.ops import OPS
 
 
@@ -76,6 +78,7 @@ class RnnSpace(TableSpace):
     name: ClassVar[str] = "rnn"
     unit: ClassVar[str] = "node"
     table = OPS
+    forms = FORMS
 
     num_nodes: int = option(8, "nodes in the cell, its fixed first node not counted")
     op_set: str = option(str(OPS.default), OPS.help, flag="ops")

@@ -181,6 +181,8 @@ def test_what_another_experiment_works_on_is_not_written(tmp_path, data):
     [
         # A published one, whose numbers are those of all five ops.
         ("max_pool_3x3,identity", "micro_enas", "5"),
+        # As others write it, numbers are those of all five ops too.
+        ("max_pool_3x3,identity", "[0 0 1 0]\n[0 0 1 1]", "5"),
         # JSON names its ops.
         ("5", ("max pool 3x3", "identity"), "max pool 3x3,identity"),
         ("max_pool_3x3", ("identity",), "identity"),
