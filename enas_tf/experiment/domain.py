@@ -17,8 +17,11 @@ from enas_tf.training.child_trainer import Forward
 class Domain(Protocol):
     """Everything that is specific to one kind of data: loading, tasks, networks and export.
 
-    Its `sizes` are what a network needs to know about the data, such as the shape of an image.
+    Its `formats` are those that `export` can write, the first of them always. Its `sizes` are what
+    a network needs to know about the data, such as the shape of an image.
     """
+
+    formats: Sequence[str]
 
     def load(self, settings: Settings) -> Any:
         """Loads the data set into memory.
@@ -61,7 +64,15 @@ class Domain(Protocol):
     def example(self, sizes: tuple) -> str:
         """Returns a phrase that says for what input multiply-adds are counted."""
 
-    def export(self, network: keras.Model, task: Task, folder: Path, arc: str, card: dict) -> Path:
+    def export(
+        self,
+        network: keras.Model,
+        task: Task,
+        folder: Path,
+        arc: str,
+        card: dict,
+        formats: Sequence[str],
+    ) -> Path:
         """Exports a trained network as the next version; returns the version's folder."""
 
     def show(self, version: Path, data: Any) -> None:

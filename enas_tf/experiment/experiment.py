@@ -149,7 +149,7 @@ class Experiment:
     @locked
     def pipeline(self) -> None:
         """Searches, derives, trains and exports, in turn; skips phases that are done."""
-        given = self._given_arc
+        given, _ = self._given_arc, self._formats
         # Errors that would stop the training are raised now, not after a long search.
         self._check_training(given and given[1])
         if not given:
@@ -157,7 +157,7 @@ class Experiment:
         # Another architecture's training does not count as done, so that `train` can refuse it.
         if not self.run.is_done("train", arc=str(self._arc()[1])):
             self.train()
-        if self.run.is_done("export", result=self._result_digest()):
+        if self.run.is_done("export", result=self._result_digest(), formats=self._formats):
             print(f"all phases are done; {self.workdir} holds report.html and export/")
             return
         self._report()
@@ -247,14 +247,16 @@ class Experiment:
     @locked
     def export(self) -> Path:
         """Exports the trained network as the next version; returns the version's folder."""
+        _ = self._formats
         training, network, arc = self._trained()
         card = {"result": self.run.read_json("train/result.json")}
         card |= self.run.read_json("config.json")
         version = self.domain.export(
-            network, training.task, self._export_folder, arc.portable, card
+            network, training.task, self._export_folder, arc.portable, card, self._formats
         )
         output = str(version.relative_to(self.run.folder))
-        self.run.mark_done("export", outputs=[output], result=self._result_digest())
+        facts = {"result": self._result_digest(), "formats": self._formats}
+        self.run.mark_done("export", outputs=[output], **facts)
         print(f"export: {version}")
         self.domain.show(version, self.data)
         return version
@@ -271,6 +273,19 @@ class Experiment:
         """Returns the digest of the training's result, which identifies the trained network."""
         # The result holds the seconds of the training, so another training has another digest.
         return hashlib.sha256(self.run.path("train/result.json").read_bytes()).hexdigest()
+
+    @cached_property
+    def _formats(self) -> list[str]:
+        """The formats to export, in order; the first one that there is belongs to all exports."""
+        always, *others = known = self.domain.formats
+        wanted = {name.strip() for name in self.settings.common.formats.split(",")}
+        if not wanted <= set(known) or always not in wanted:
+            raise UserError(
+                f"formats must be {always}"
+                + (f", or it and some of {', '.join(others)}" if others else "")
+                + f", got {self.settings.common.formats}"
+            )
+        return [name for name in known if name in wanted]
 
     @property
     def _export_folder(self) -> Path:

@@ -1,6 +1,6 @@
 """The domain of image classification."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import keras
@@ -31,6 +31,8 @@ class ImageDomain:
         count_cost: a callable that counts the cost of that network from the same arguments
             without the rng, without building it.
     """
+
+    formats = ("saved_model", "tflite")
 
     def __init__(
         self,
@@ -92,10 +94,16 @@ class ImageDomain:
         return f"for an image of {'x'.join(map(str, sizes[0]))}"
 
     def export(
-        self, network: keras.Model, task: ImageTask, folder: Path, arc: str, card: dict
+        self,
+        network: keras.Model,
+        task: ImageTask,
+        folder: Path,
+        arc: str,
+        card: dict,
+        formats: Sequence[str],
     ) -> Path:
         """Exports an image classifier as the next version; returns the version's folder."""
-        return export_images(network, task.data, folder, arc, card)
+        return export_images(network, task.data, folder, arc, card, formats)
 
     def show(self, version: Path, data: ImageData) -> None:
         """Prints the predicted and true labels of the first test images."""

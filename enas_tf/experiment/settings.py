@@ -75,6 +75,11 @@ class CommonConfig:
         "describe prints the architecture in this form alone: tokens, json, or how others write it "
         "(docs/architectures.md has the forms of each space)",
     )
+    formats: str = option(
+        "saved_model",
+        "what export writes, separated by commas: saved_model; tflite, for images: TensorFlow Lite "
+        "files in floats and in 8-bit integers, with the accuracy of both",
+    )
     output: str | None = option(None, "where describe draws to: a name ending in .svg or .png")
 
     def __post_init__(self) -> None:
@@ -164,7 +169,7 @@ class Settings:
 
 
 # Settings of a single command, which a run does not keep.
-_OF_ONE_COMMAND = ("workdir", "overwrite", "arc", "split", "format", "output", "seeds")
+_OF_ONE_COMMAND = ("workdir", "overwrite", "arc", "split", "format", "formats", "output", "seeds")
 
 _FREE = ("data_dir", "strategy", "logical_devices", "compare")
 _TRUTH = ("truth", "truth_column")

@@ -1,6 +1,6 @@
 """The domain of language modelling."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import keras
@@ -36,6 +36,8 @@ class TextDomain:
         deployable: a callable that turns a trained network into a model that takes its state as an
             input and returns it as an output.
     """
+
+    formats = ("saved_model",)
 
     def __init__(
         self,
@@ -98,7 +100,13 @@ class TextDomain:
         return f"for each word, of {sizes[0]:,}"
 
     def export(
-        self, network: keras.Model, task: LanguageTask, folder: Path, arc: str, card: dict
+        self,
+        network: keras.Model,
+        task: LanguageTask,
+        folder: Path,
+        arc: str,
+        card: dict,
+        formats: Sequence[str],
     ) -> Path:
         """Exports a language model, with its state as an input and an output, as a new version."""
         return export_text(self._deployable(network), task.data, folder, arc, card)

@@ -1,5 +1,6 @@
 """The formats in which a trained network is exported, with one exporter each."""
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,6 +9,8 @@ from typing import Protocol
 import keras
 import tensorflow as tf
 
+from enas_tf.data.base import ImageData
+from enas_tf.export import tflite
 from enas_tf.export.serving_files import WARMUP, Requests, server_configs, write_warmup
 
 Signatures = Mapping[str, "tf.types.experimental.ConcreteFunction"]
@@ -27,6 +30,7 @@ class ExportedModel:
         extra: texts for `assets.extra`, which TensorFlow Serving ignores, by file name.
         warmup: a request for each signature, which a server runs before it serves.
         tables: the lookup tables that the signatures use.
+        images: of an image classifier its data, to calibrate and test formats for devices.
     """
 
     folder: Path
@@ -35,6 +39,7 @@ class ExportedModel:
     extra: Mapping[str, str]
     warmup: Requests
     tables: Sequence = ()
+    images: ImageData | None = None
 
 
 class Exporter(Protocol):
@@ -84,6 +89,21 @@ class KerasModel:
         model.model.save(aside / "model.keras")
 
 
+class TfLite:
+    """Exports an image classifier for TensorFlow Lite, in floats and in 8-bit integers."""
+
+    def write(self, model: ExportedModel, aside: Path) -> None:
+        """Writes both files into the version, with what they reach, and says it."""
+        folder = aside / VERSION / "tflite"
+        folder.mkdir()
+        files = tflite.convert(model.model, model.images)
+        for name, content in files.items():
+            (folder / name).write_bytes(content)
+        (folder / "labels.txt").write_text(model.extra["labels.txt"], encoding="utf-8")
+        result = json.dumps(tflite.report(files, model.images), indent=2)
+        (folder / "tflite.json").write_text(result + "\n")
+
+
 class ServerConfigs:
     """Exports configuration files to start TensorFlow Serving with."""
 
@@ -101,7 +121,15 @@ EXPORTERS: tuple[Exporter, ...] = (
     KerasModel(),
     ServerConfigs(),
 )
-"""The exporters of every export, in turn. To add a format, write a class and add it here."""
+"""The exporters of every export, in turn. To add to them, write a class and add it here."""
+
+FORMATS: Mapping[str, tuple[Exporter, ...]] = {"saved_model": EXPORTERS, "tflite": (TfLite(),)}
+"""The exporters of each format that an export may have; the first one is part of all."""
+
+
+def exporters_of(formats: Sequence[str]) -> list[Exporter]:
+    """Returns the exporters of some formats, in turn."""
+    return [exporter for name, some in FORMATS.items() if name in formats for exporter in some]
 
 
 def _extra_folder(aside: Path) -> Path:

@@ -10,7 +10,7 @@ import tensorflow as tf
 from enas_tf.data.base import ImageData
 from enas_tf.export.base import extra_texts, write_version
 from enas_tf.export.checks import checked, of_shape
-from enas_tf.export.exporters import ExportedModel, Signatures
+from enas_tf.export.exporters import ExportedModel, Signatures, exporters_of
 from enas_tf.export.serving_files import Requests
 from enas_tf.layers.dropout import Dropout, DropPath
 from enas_tf.layers.norm import BatchNorm
@@ -58,7 +58,12 @@ def _plain_layer(layer: keras.layers.Layer) -> keras.layers.Layer:
 
 
 def export_images(
-    network: keras.Model, data: ImageData, folder: Path, arc: str, card: dict
+    network: keras.Model,
+    data: ImageData,
+    folder: Path,
+    arc: str,
+    card: dict,
+    formats: Sequence[str] = ("saved_model",),
 ) -> Path:
     """Writes the next version of an image classifier; see `enas_tf.export.base.write_version`.
 
@@ -68,6 +73,7 @@ def export_images(
         folder: the model's folder; its versions are folders named by integers.
         arc: the architecture's text.
         card: the content of `assets.extra/model.json`.
+        formats: keys of `enas_tf.export.exporters.FORMATS`.
 
     Returns:
         The version's folder.
@@ -78,7 +84,8 @@ def export_images(
     model = deployable(network, data)
     extra = extra_texts(arc, card, {"labels.txt": data.class_names})
     signatures = _signatures(model, data.class_names)
-    return write_version(ExportedModel(folder, model, signatures, extra, _warmup(data)))
+    exported = ExportedModel(folder, model, signatures, extra, _warmup(data), images=data)
+    return write_version(exported, exporters_of(formats))
 
 
 def predict(version: Path, images: np.ndarray) -> list[tuple[str, float]]:

@@ -161,6 +161,14 @@ def test_a_mistake_leaves_no_folder(tmp_path, data, verb, values, message):
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.parametrize("formats", ["tflite", "saved_model,onnx", ""])
+def test_unknown_formats_are_told_before_anything_runs(tmp_path, data, formats):
+    for verb in ("pipeline", "export"):
+        with pytest.raises(UserError, match="must be saved_model, or it and some of tflite, got"):
+            getattr(experiment(tmp_path / "run", data, formats=formats), verb)()
+    assert not (tmp_path / "run").exists()
+
+
 def test_what_another_experiment_works_on_is_not_written(tmp_path, data):
     first, second = experiment(tmp_path, data), experiment(tmp_path, data, arc=ARC)
     with first.lock:
