@@ -196,6 +196,7 @@ class ImageData:
         num_steps: int,
         first_step: int = 0,
         augment: Augmentation | None = None,
+        mixup: float = 0.0,
         shard: tuple[int, int] = (0, 1),
     ) -> tf.data.Dataset:
         """Returns shuffled full batches for `num_steps` steps from `first_step` on.
@@ -209,11 +210,14 @@ class ImageData:
             num_steps: number of batches.
             first_step: number of steps to skip; nothing is read for them.
             augment: changes the normalised images; None leaves them as they are.
+            mixup: mixes each image with one of another order of the split, by shares drawn for each
+                step from a beta distribution of this parameter; 0 mixes none.
             shard: `(index, count)`: yield the `index`-th of `count` equal slices of each batch.
 
         Returns:
             Pairs of normalised images, float32 `(batch_size / count, height, width, channels)`,
-            and labels, int32 `(batch_size / count,)`.
+            and labels, int32 `(batch_size / count,)`; with mixup the classes' shares, float32
+            `(batch_size / count, classes)`.
 
         Raises:
             UserError: the batch is larger than the split, or not a multiple of the shard count.
@@ -223,15 +227,27 @@ class ImageData:
         mine = equal_slice(batch_size, shard)
 
         def order(epoch):
-            shuffled = _shuffled(len(self.splits[split].labels), seed, epoch)
-            whole = tf.reshape(shuffled[: steps * batch_size], (steps, batch_size))
-            return tf.data.Dataset.from_tensor_slices(whole[:, mine])
+            orders = [_shuffled(len(self.splits[split].labels), seed, epoch)]
+            if mixup:
+                orders.append(_shuffled(len(self.splits[split].labels), ~seed, epoch))
+            wholes = (tf.reshape(o[: steps * batch_size], (steps, batch_size)) for o in orders)
+            return tf.data.Dataset.from_tensor_slices(tuple(whole[:, mine] for whole in wholes))
 
-        def batch(step, places):
+        def choose(step, places, seed):
             chosen = normalise(tf.gather(images, places), self.mean, self.std)
             if augment is not None:
                 chosen = augment(chosen, (seed, step), shard)
             return chosen, tf.gather(labels, places)
+
+        def batch(step, places):
+            chosen, theirs = choose(step, places[0], seed)
+            if not mixup:
+                return chosen, theirs
+            others, others_labels = choose(step, places[1], ~seed)
+            share = _beta(mixup, (seed, -1 - step))
+            mixed = share * chosen + (1 - share) * others
+            shares = (tf.one_hot(of, self.num_classes) for of in (theirs, others_labels))
+            return mixed, tf.tensordot([share, 1 - share], tf.stack([*shares]), 1)
 
         epochs = tf.data.Dataset.range(first_step // steps, (first_step + num_steps) // steps + 1)
         places = epochs.flat_map(order).skip(first_step % steps).take(num_steps)
@@ -327,6 +343,16 @@ def normalise(images: tf.Tensor, mean: np.ndarray, std: np.ndarray) -> tf.Tensor
     shift = np.tile(mean / std, width)
     rows = tf.cast(tf.reshape(images, (-1, width * channels)), tf.float32)
     return tf.reshape(rows * scale - shift, (-1, height, width, channels))
+
+
+def _beta(parameter: float, seed) -> tf.Tensor:
+    """Draws a number of the beta distribution with twice the same parameter, `()`, float32."""
+    one, other = (
+        tf.random.stateless_gamma((), (seed[0], tf.cast(seed[1], tf.int64) * 2 + part), parameter)
+        for part in (0, 1)
+    )
+    # Gammas of small parameters may both be rounded to zero.
+    return tf.where(one + other > 0, one / (one + other), 0.5)
 
 
 def _shuffled(count: int, seed: int, epoch: tf.Tensor) -> tf.Tensor:

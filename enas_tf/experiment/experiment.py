@@ -238,11 +238,15 @@ class Experiment:
         print(f"train: test {test} (params {result['params']:,}, {result['seconds']:.0f} s)")
         return result
 
-    def evaluate(self) -> dict[str, float]:
-        """Returns the trained network's metrics on the split that the settings name."""
+    def evaluate(self) -> dict:
+        """Returns the trained network's metrics on the split that the settings name.
+
+        For images also what `enas_tf.tasks.images.ImageTask.details` tells by class.
+        """
         training, _, _ = self._trained()
         split = self.settings.common.split
-        return {"split": split, **training.evaluate(split)}
+        metrics, details = training.evaluate_in_detail(split)
+        return {"split": split, **metrics, **details}
 
     @locked
     def export(self) -> Path:

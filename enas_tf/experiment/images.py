@@ -12,7 +12,7 @@ from enas_tf.experiment.settings import Settings
 from enas_tf.export.images import export_images, predict
 from enas_tf.layers.cost import Cost
 from enas_tf.layers.dropout import StepRng
-from enas_tf.tasks.images import ImageTask, NetworkForward
+from enas_tf.tasks.images import ImageTask, NetworkForward, Objective
 
 _SHOWN_IMAGES = 3
 
@@ -64,13 +64,23 @@ class ImageDomain:
 
     def search_task(self, settings: Settings, data: ImageData) -> ImageTask:
         """Returns the task of the search, with the cutout size of the search settings."""
-        return ImageTask(data, settings.data, settings.child, settings.search.cutout)
+        metric = settings.search.metric
+        objective = Objective(reward=metric, by_class=metric == "balanced_accuracy")
+        return ImageTask(data, settings.data, settings.child, settings.search.cutout, objective)
 
     def train_task(self, settings: Settings, data: ImageData) -> ImageTask:
         """Returns the task of the final training, which may train on the validation split too."""
         child = settings.train.child(settings.child)
         data = data.with_validation() if settings.train.use_validation else data
-        return ImageTask(data, settings.data, child, settings.data.cutout)
+        train = settings.train
+        objective = Objective(
+            reward=settings.search.metric,
+            by_class=True,
+            class_weights=train.class_weights,
+            label_smoothing=train.label_smoothing,
+            mixup=train.mixup,
+        )
+        return ImageTask(data, settings.data, child, settings.data.cutout, objective)
 
     def supernet(self, settings: Settings, sizes: Sizes, rng: StepRng) -> keras.Model:
         """Builds the supernet, with moving averages if rewards are computed from them."""

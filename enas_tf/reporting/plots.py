@@ -10,6 +10,9 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+# Numbers and names of more classes could not be read.
+_NUMBERED_CLASSES = 20
+
 # Lines differ in these styles, not in colours.
 _STYLES = [
     {"color": "0.1", "ls": "-"},
@@ -64,6 +67,13 @@ def search_plots(records: Sequence[Mapping]) -> str:
 def training_plots(records: Sequence[Mapping]) -> str:
     """Returns plots of the metrics of a training from scratch, as HTML."""
     return _side_by_side(_curves(records, _TRAINING_CURVES))
+
+
+def confusion_plot(confusion: Sequence[Sequence[int]], names: Sequence[str]) -> str:
+    """Returns a plot of how many images of each class are taken for each, as HTML."""
+    return _side_by_side(
+        [_plot("What is taken for what", "taken for", "class", _draw_confusion, confusion, names)]
+    )
 
 
 def comparison_plots(result: Mapping) -> str:
@@ -164,6 +174,21 @@ def _draw_ops(axes: Axes, result: Mapping) -> None:
         axes.barh(heights, shares, 0.38, color=fill, edgecolor="0.1", label=name)
     axes.set_yticks(heights - 0.2, list(counts))
     axes.invert_yaxis()
+
+
+def _draw_confusion(axes: Axes, confusion: Sequence[Sequence[int]], names: Sequence[str]) -> None:
+    """Draws the shares of each class in grey, and in few classes the numbers."""
+    counts = np.array(confusion)
+    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    axes.imshow(shares, cmap="Greys", vmin=0, vmax=1, aspect="auto")
+    if len(names) > _NUMBERED_CLASSES:
+        return
+    axes.set_xticks(range(len(names)), names, rotation=60, ha="right")
+    axes.set_yticks(range(len(names)), names)
+    for row, column in np.argwhere(counts):
+        color = "white" if shares[row, column] > 0.5 else "0.1"
+        number = str(counts[row, column])
+        axes.text(column, row, number, color=color, ha="center", va="center", fontsize=6)
 
 
 def _draw_trained(axes: Axes, trained: Sequence[Mapping]) -> None:

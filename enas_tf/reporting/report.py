@@ -8,10 +8,18 @@ from string import Template
 
 from enas_tf.core.space import Arc, Space
 from enas_tf.reporting.drawing import figure
-from enas_tf.reporting.plots import comparison_plots, image, search_plots, training_plots
+from enas_tf.reporting.plots import (
+    comparison_plots,
+    confusion_plot,
+    image,
+    search_plots,
+    training_plots,
+)
 from enas_tf.tasks.base import REWARD_NOTE
 from enas_tf.training.metric_writer import read_metrics
 from enas_tf.training.run_folder import Run
+
+_RESULTS = ("arcs", "truth", "compare", "train/result", "train/classes")
 
 _SHOWN_ARCS = 10
 
@@ -61,7 +69,7 @@ def write_report(
         flags: the flags that resume the run.
         read: a callable that returns an architecture, and a space that holds it, from its text.
     """
-    stored = {name: _stored(run, name) for name in ("arcs", "truth", "compare", "train/result")}
+    stored = {name: _stored(run, name) for name in _RESULTS}
     stored["config"] = run.read_json("config.json")
     metrics = {phase: read_metrics(run.path(phase)) for phase in ("search", "train")}
     text, searched = _architecture(run, stored), metrics["search"]
@@ -74,6 +82,7 @@ def write_report(
         _truth(stored["truth"]),
         _comparison(stored["compare"]),
         _trained(metrics["train"], stored["train/result"]),
+        _classes(stored["train/classes"]),
         _costs(metrics, stored),
         _commands(run, launcher, shlex.join(flags), text),
     ]
@@ -116,6 +125,20 @@ def _trained(records: Sequence[Mapping], result: Mapping | None) -> str:
     rows += [(f"best on validation: {name}", f"{value:.4g}") for name, value in best.items()]
     rows += [("parameters", f"{result['params']:,}"), ("epochs", result["epochs"])]
     return _section("Training from scratch", _table([], rows), training_plots(records))
+
+
+def _classes(details: Mapping | None) -> str:
+    """Returns the accuracy of each class, the worst first, and the confusion matrix."""
+    if not details:
+        return ""
+    found = {name: value for name, value in details["class_accuracy"].items() if value is not None}
+    rows = [(name, f"{found[name]:.4f}") for name in sorted(found, key=found.get)]
+    names = list(details["class_accuracy"])
+    return _section(
+        "Test images by class",
+        _table(["class", "accuracy"], rows),
+        confusion_plot(details["confusion"], names),
+    )
 
 
 def _best(space: Space, arc: Arc) -> str:

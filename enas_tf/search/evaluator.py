@@ -86,7 +86,7 @@ class Evaluator:
         # Converted only now, so that devices need not wait for the host between two architectures.
         for one in ({name: values.numpy() for name, values in t.items()} for t in totals):
             for replica in range(replicas):
-                mine = {name: float(values[replica]) for name, values in one.items()}
+                mine = {name: values[replica] for name, values in one.items()}
                 rewards.append(self.task.reward(self.task.metrics(mine)))
         return rewards
 

@@ -22,6 +22,7 @@ from enas_tf.search.sampling import SAMPLERS, draw_uniformly
 from enas_tf.search.searched import Searched
 from enas_tf.search.truth import Truth
 from enas_tf.search.weights import Weights
+from enas_tf.tasks.images import RewardMetric
 from enas_tf.training.checkpoints import Checkpoints
 from enas_tf.training.run_folder import Run
 from enas_tf.training.session import Schedule, Session, Stage
@@ -105,6 +106,11 @@ class ImageSearchConfig(SearchConfig):
         "all architectures, as in the authors' macro search",
     )
     cutout: int = option(0, "side of the cutout square in the search, in pixels; 0: none")
+    metric: RewardMetric = option(
+        "accuracy",
+        "what rewards an architecture, and picks the best epoch of its training: accuracy, or "
+        "balanced_accuracy, the mean over the classes, for classes of unequal sizes",
+    )
 
     def __post_init__(self) -> None:
         """Raises UserError for numbers with which no search is possible."""

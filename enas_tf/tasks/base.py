@@ -67,5 +67,8 @@ class Task(Protocol):
     def metrics(self, totals: dict[str, float]) -> dict[str, float]:
         """Computes the metrics to report from `totals` added over batches."""
 
+    def details(self, totals: dict[str, Any]) -> dict:
+        """Returns what a whole evaluation tells besides its metrics, as JSON can hold it."""
+
     def reward(self, metrics: dict[str, float]) -> float:
         """Returns the reward for an architecture's `metrics`; higher is better."""

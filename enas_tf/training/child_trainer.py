@@ -1,11 +1,11 @@
 """A step of SGD on a child's weights, and the child's evaluation, for search and training."""
 
-import math
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from enas_tf.core.network_config import ImageChildConfig, RnnChildConfig
@@ -89,7 +89,7 @@ class ChildTrainer:
     def _eval_step(self, batch: tuple, *extra: tf.Tensor) -> dict[str, tf.Tensor]:
         """Computes the task's totals over a batch, summed over all replicas."""
         totals = self._reduce("sum", self.strategy.run(self.totals, args=(*batch, *extra)))
-        return {name: tf.reduce_sum(total) for name, total in totals.items()}
+        return {name: total[0] for name, total in totals.items()}
 
     def trace(self, batches: Batches, *extra: tf.Tensor) -> None:
         """Traces the training step for all shapes that the batches of a data set may have.
@@ -110,13 +110,15 @@ class ChildTrainer:
             batches: a data set, on one device or distributed.
             *extra: further arguments of the child, the same for all batches.
         """
+        return self._task.metrics(self.added_totals(batches, *extra))
+
+    def added_totals(self, batches: Batches, *extra: tf.Tensor) -> dict[str, np.ndarray]:
+        """Computes the task's totals over the batches of a data set; as for `evaluate`."""
         # For all shapes at once, as in `trace`.
         self.eval_step.get_concrete_function(batches.element_spec, *extra)
         totals = [self.eval_step(batch, *extra) for batch in batches]
         # Converted only now, so that devices need not wait for the host between two batches.
-        return self._task.metrics(
-            {n: math.fsum(float(one[n]) for one in totals) for n in totals[0]}
-        )
+        return {n: np.sum([one[n].numpy() for one in totals], 0, np.float64) for n in totals[0]}
 
     def totals(self, inputs: tf.Tensor, targets: tf.Tensor, *extra: tf.Tensor) -> dict:
         """Computes the task's totals over a replica's batch, each `(1,)`."""

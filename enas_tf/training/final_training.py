@@ -3,6 +3,7 @@
 Reference: Pham et al. 2018, sections 3.1 and 3.2.
 """
 
+import math
 from abc import abstractmethod
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
@@ -16,6 +17,7 @@ from enas_tf.core.errors import UserError
 from enas_tf.core.network_config import CellChildConfig, ImageChildConfig, RnnChildConfig
 from enas_tf.layers.dropout import StepRng
 from enas_tf.tasks.base import Task
+from enas_tf.tasks.images import ClassWeights
 from enas_tf.training.checkpoints import Checkpoints
 from enas_tf.training.child_trainer import ChildTrainer
 from enas_tf.training.distribution import distribute
@@ -25,7 +27,7 @@ from enas_tf.training.run_folder import Run
 from enas_tf.training.session import Schedule, Session, Stage
 from enas_tf.training.weight_average import WeightAverage
 
-_RESULT = "train/result.json"
+_RESULT, _DETAILS = "train/result.json", "train/classes.json"
 
 ChildConfig = TypeVar("ChildConfig", ImageChildConfig, RnnChildConfig)
 
@@ -85,6 +87,23 @@ class ImageTrainConfig(TrainConfig):
     use_validation: bool = option(
         True, "train on the validation split too; there is then no best epoch, only the last"
     )
+    class_weights: ClassWeights = option(
+        "none", "balanced: weight each image's loss so that all classes weigh the same"
+    )
+    label_smoothing: float = option(0.0, "share of each label that is spread over all classes")
+    mixup: float = option(
+        0.0, "mix each image with another one, by a beta distribution of this parameter; 0: never"
+    )
+
+    def __post_init__(self) -> None:
+        """Raises UserError for numbers with which no training is possible."""
+        super().__post_init__()
+        if not 0 <= self.label_smoothing < 1:
+            raise UserError(
+                f"train.label_smoothing must be at least 0 and below 1, got {self.label_smoothing}"
+            )
+        if not (math.isfinite(self.mixup) and self.mixup >= 0):
+            raise UserError(f"train.mixup must not be negative, got {self.mixup}")
 
     def _final(self, child: ImageChildConfig) -> ImageChildConfig:
         return replace(
@@ -223,11 +242,19 @@ class Training:
 
     def evaluate(self, split: str) -> dict[str, float]:
         """Computes the task's metrics on a split, with the current weights."""
+        return self.task.metrics(self._totals(split))
+
+    def evaluate_in_detail(self, split: str) -> tuple[dict[str, float], dict]:
+        """Computes the task's metrics on a split, and its details."""
+        totals = self._totals(split)
+        return self.task.metrics(totals), self.task.details(totals)
+
+    def _totals(self, split: str) -> dict:
         batches = distribute(
             self.trainer.strategy,
             lambda shard: self.task.eval_batches(split, self.config.batch_size, shard),
         )
-        return self.trainer.evaluate(batches)
+        return self.trainer.added_totals(batches)
 
     def restore_best(self, run: Run) -> dict:
         """Restores the weights to evaluate and export; returns the state of their checkpoint."""
@@ -309,7 +336,9 @@ class Training:
         session.checkpoints.read_newest(BEST)
         result: dict = {"arc": arc, "params": params}
         if tests:
-            result["test"] = self.evaluate("test")
+            result["test"], details = self.evaluate_in_detail("test")
+            if details:
+                run.write_json(_DETAILS, details)
             session.record("test", self.config.num_epochs - 1, **result["test"])
         num_examples = self.task.num_examples(self.config.batch_size)
         return result | {

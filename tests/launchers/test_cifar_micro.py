@@ -219,8 +219,17 @@ def test_evaluate_prints_one_line_of_json(good, folder, name, split):
     assert shown.count("\n") == 1
     result = json.loads((folder / "train/result.json").read_text())
     wanted = result["test"] if split == "test" else result["best_valid"]
-    metrics = {n: pytest.approx(wanted[n], rel=1e-6) for n in ("loss", "accuracy")}
-    assert json.loads(shown) == {"split": split, **metrics}
+    names = ("loss", "accuracy", "balanced_accuracy")
+    metrics = {n: pytest.approx(wanted[n], rel=1e-6) for n in names}
+    found = json.loads(shown)
+    confusion, recalls = np.array(found.pop("confusion")), found.pop("class_accuracy")
+    assert found == {"split": split, **metrics}
+    assert confusion.trace() / confusion.sum() == pytest.approx(wanted["accuracy"])
+    assert [*recalls] == [*"0123456789"]
+    assert [*recalls.values()] == pytest.approx(confusion.diagonal() / confusion.sum(axis=1))
+    if split == "test":
+        stored = json.loads((folder / "train/classes.json").read_text())
+        assert stored == {"class_accuracy": recalls, "confusion": confusion.tolist()}
 
 
 def test_describe_explains_and_draws(good, copied, folder):

@@ -289,3 +289,14 @@ def test_holds_the_result_against_the_truth(tmp_path):
     for shown in ("a.csv, test", "1,234 of 15,625", "88.22", "92.10", "0.94", "0.41", "0.52"):
         assert shown in words
     assert "These rewards are true accuracies, of a.csv." in words and "random" not in words
+
+
+def test_shows_accuracies_by_class_and_what_is_taken_for_what(run):
+    details = {"class_accuracy": {"<cat>": 0.75, "dog": 0.5, "owl": None}}
+    details["confusion"] = [[3, 1, 0], [1, 1, 0], [0, 0, 0]]
+    run.write_json("train/classes.json", details)
+    text = text_of(write(run))
+    section = text.split("Test images by class")[1]
+    worst, best = "<td>dog</td><td>0.5000", "<td>&lt;cat&gt;</td><td>0.7500"
+    assert section.index(worst) < section.index(best) and "<td>owl" not in section
+    assert "plot: What is taken for what" in Page(text).images()

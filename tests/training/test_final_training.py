@@ -1,4 +1,5 @@
 import json
+import math
 import shutil
 from dataclasses import fields, replace
 
@@ -83,7 +84,7 @@ def test_touches_no_test_split_where_it_is_told_so(unbroken, tmp_path, monkeypat
     shutil.copytree(unbroken[0].folder, finished.folder, dirs_exist_ok=True)
     finished.path("train/result.json").unlink()
     training, splits = tiny.training(tiny.TRAIN), []
-    monkeypatch.setattr(training, "evaluate", lambda split: splits.append(split) or {})
+    monkeypatch.setattr(training, "_totals", splits.append)
     result = training.run(finished, ARC, params=77, tests=False)
     assert not splits and result.keys() == unbroken[1].keys() - {"test"}
 
@@ -98,6 +99,7 @@ def with_accuracies(monkeypatch, training, accuracies):
         return {"loss": 1.0, "accuracy": accuracy}
 
     monkeypatch.setattr(training, "evaluate", evaluate)
+    monkeypatch.setattr(training, "evaluate_in_detail", lambda split: (evaluate(split), {}))
     return asked
 
 
@@ -294,3 +296,9 @@ def test_what_the_final_network_refuses_is_the_trainings_mistake():
 def test_wrong_numbers(numbers, message):
     with pytest.raises(UserError, match=message):
         ImageTrainConfig(**numbers)
+
+
+@pytest.mark.parametrize("wrong", [{"label_smoothing": 1.0}, {"mixup": -0.1}, {"mixup": math.inf}])
+def test_wrong_shares_are_refused(wrong):
+    with pytest.raises(UserError, match=f"train.{next(iter(wrong))} must "):
+        ImageTrainConfig(**wrong)
