@@ -3,13 +3,13 @@
 import re
 import zlib
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from enas_tf.core.errors import UserError
-from enas_tf.data.text import END, UNKNOWN, TextData
+from enas_tf.data.text import END, SPACE, UNKNOWN, TextData, Tokens
 
 SPLITS = ("train", "valid", "test")
 OFFLINE = "--dataset=pydoc runs offline"
@@ -30,28 +30,31 @@ _LEAST_WORDS = 4  # in a sentence; shorter ones are labels such as "Note:"
 _LEAST_COUNT = 2  # of a word in the manual's training split; rarer words are unknown
 
 
-def load_text(dataset: str, data_dir: str | Path | None) -> TextData:
+def load_text(dataset: str, data_dir: str | Path | None, tokens: Tokens = "words") -> TextData:
     """Reads a text into memory.
 
-    In files, white space separates words. Each line that is not blank ends with the word `<eos>`,
-    and another `<eos>` comes before the first line. The vocabulary is that of the training split,
-    ordered by falling frequency and then alphabetically. Words of other splits that are not in the
-    vocabulary become `<unk>`, which is added if the training split does not have it.
+    In files, white space separates words; where characters are wanted, it is a character. Each line
+    that is not blank ends with the word `<eos>`, and another `<eos>` comes before the first line.
+    The vocabulary is that of the training split, ordered by falling frequency and then
+    alphabetically. Words of other splits that are not in the vocabulary become `<unk>`, which is
+    added if the training split does not have it.
 
     Args:
         dataset: `"ptb"`; `"text:PATH"` with the files train.txt, valid.txt and test.txt in PATH;
             or `"pydoc"`, the prose of Python's own manual.
         data_dir: the folder that holds ptb.train.txt, ptb.valid.txt and ptb.test.txt; only for
             `"ptb"`.
+        tokens: what the vocabulary consists of.
 
     Raises:
         UserError: the data set is unknown, or a file is missing, unreadable or empty.
     """
     if dataset == "pydoc":
-        return _data_of(dataset, _read_pydoc(), _LEAST_COUNT)
+        return _data_of(dataset, _read_pydoc(), tokens, _LEAST_COUNT)
     if dataset.startswith("text:"):
         folder = Path(dataset.removeprefix("text:")).expanduser()
-        return _data_of(dataset, _read_files(folder, "", dataset, "put the three files there"))
+        files = _read_files(folder, "", dataset, "put the three files there")
+        return _data_of(dataset, files, tokens)
     if dataset != "ptb":
         raise UserError(
             f"data set {dataset!r} is unknown; text comes from ptb, from text:PATH with the files "
@@ -63,7 +66,8 @@ def load_text(dataset: str, data_dir: str | Path | None) -> TextData:
             f"data set 'ptb' needs --data_dir=FOLDER with the files ptb.train.txt, ptb.valid.txt "
             f"and ptb.test.txt; {how}, or {OFFLINE}"
         )
-    return _data_of(dataset, _read_files(Path(data_dir).expanduser(), "ptb.", dataset, how))
+    files = _read_files(Path(data_dir).expanduser(), "ptb.", dataset, how)
+    return _data_of(dataset, files, tokens)
 
 
 def text_to_ids(sentences: Iterable[list[str]], index: Mapping[str, int]) -> np.ndarray:
@@ -80,15 +84,23 @@ def text_to_ids(sentences: Iterable[list[str]], index: Mapping[str, int]) -> np.
     return np.fromiter((index.get(word, index[UNKNOWN]) for word in words), np.int32)
 
 
-def _data_of(name: str, texts: Mapping[str, Sentences], least_count: int = 1) -> TextData:
+def _data_of(
+    name: str, texts: Mapping[str, Sentences], tokens: Tokens, least_count: int = 1
+) -> TextData:
     """Makes the vocabulary from the training split, and the ids of all splits."""
+    if tokens == "characters":
+        texts = {split: list(map(_characters, text)) for split, text in texts.items()}
     counts = Counter(word for sentence in texts["train"] for word in [*sentence, END])
     kept = {word for word, count in counts.items() if count >= least_count} | {END, UNKNOWN}
     vocabulary = tuple(sorted(kept, key=lambda word: (-counts[word], word)))
     index = {word: place for place, word in enumerate(vocabulary)}
     # An empty sentence comes first, so that its `<eos>` is there to predict the first word from.
     splits = {split: text_to_ids([[], *text], index) for split, text in texts.items()}
-    return TextData(name, splits, vocabulary)
+    return TextData(name, splits, vocabulary, tokens)
+
+
+def _characters(words: Sequence[str]) -> list[str]:
+    return [SPACE if character == " " else character for character in " ".join(words)]
 
 
 def _read_files(folder: Path, prefix: str, dataset: str, how: str) -> dict[str, Sentences]:

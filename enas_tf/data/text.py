@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import tensorflow as tf
@@ -17,6 +18,11 @@ END = "<eos>"
 UNKNOWN = "<unk>"
 """The word that replaces all words outside the vocabulary."""
 
+SPACE = "<space>"
+"""The character between two words, in a vocabulary of characters."""
+
+Tokens = Literal["words", "characters"]
+
 # How the authors' code draws the lengths of training sequences.
 _SHORT_SHARE = 0.05  # of the sequences have half the length
 _DEVIATION = 5
@@ -26,7 +32,13 @@ _LONGEST_EXCESS = 20
 
 @dataclass(frozen=True)
 class TextDataConfig:
-    """How long sequences are."""
+    """What text is made of, and how long sequences are."""
+
+    tokens: Tokens = option(
+        "words",
+        "what a text is a sequence of: words, separated by white space; or characters, for text "
+        "without spaces, such as Chinese, and for words of many forms",
+    )
 
     sequence_length: int = option(35, "words in a sequence, on average")
     random_length: bool = option(
@@ -58,11 +70,13 @@ class TextData:
         name: the data set's name, as the user gave it.
         splits: `"train"`, `"valid"` and `"test"`: ids of the words in order, int32 `(count,)`.
         vocabulary: the word of each id; an export needs `<eos>` and `<unk>` among them.
+        tokens: whether these words are words, or characters, of which `<space>` is one.
     """
 
     name: str
     splits: Mapping[str, np.ndarray]
     vocabulary: tuple[str, ...]
+    tokens: Tokens = "words"
 
     def check(self) -> None:
         """Checks arrays that a user has made.
@@ -92,6 +106,12 @@ class TextData:
     def unknown(self) -> int | None:
         """The id of the word that replaces unknown ones, or None if the vocabulary lacks it."""
         return self.vocabulary.index(UNKNOWN) if UNKNOWN in self.vocabulary else None
+
+    def unknown_share(self, split: str) -> float:
+        """Returns the share of a split's words that are unknown."""
+        # No id is -1, so that nothing is unknown to a vocabulary without that word.
+        unknown = -1 if self.unknown is None else self.unknown
+        return float(np.mean(self.splits[split] == unknown))
 
     def steps_per_epoch(self, batch_size: int, config: TextDataConfig) -> int:
         """Returns the number of batches in a pass over the training split, the same for all passes.

@@ -16,6 +16,7 @@ from enas_tf.experiment.describe import describe
 from enas_tf.experiment.preflight import check_networks, check_search, check_training
 from enas_tf.experiment.recipe import Recipe
 from enas_tf.experiment.settings import Settings, flags_of, free_settings, run_config
+from enas_tf.export.exporters import choose_formats
 from enas_tf.layers.cost import count_params
 from enas_tf.layers.dropout import StepRng
 from enas_tf.search.algorithms import make_algorithm
@@ -71,6 +72,7 @@ class Experiment:
         keras.mixed_precision.set_dtype_policy(common.precision)
         self._compiles = partial(compiles, common.jit_compile, self.strategy)
         self.lock = RunLock(self.workdir)
+        self._has_told = False
 
     @property
     def workdir(self) -> Path:
@@ -194,10 +196,18 @@ class Experiment:
             self.truth.check_complete(self.settings.space)
         else:
             check_search(self.settings, self.domain, self.data, self.strategy)
+            self._tell_of_data()
         check_networks(self.settings, self.domain, self._sizes)
 
     def _check_training(self, arc: Arc | None) -> None:
         check_training(self.settings, self.domain, self.data, self.strategy, arc)
+        self._tell_of_data()
+
+    def _tell_of_data(self) -> None:
+        """Prints what is to be known of the data, once."""
+        if not self._has_told:
+            print(*self.domain.summary(self.data), sep="\n")
+        self._has_told = True
 
     @locked
     def search(self) -> None:
@@ -280,16 +290,8 @@ class Experiment:
 
     @cached_property
     def _formats(self) -> list[str]:
-        """The formats to export, in order; the first one that there is belongs to all exports."""
-        always, *others = known = self.domain.formats
-        wanted = {name.strip() for name in self.settings.common.formats.split(",")}
-        if not wanted <= set(known) or always not in wanted:
-            raise UserError(
-                f"formats must be {always}"
-                + (f", or it and some of {', '.join(others)}" if others else "")
-                + f", got {self.settings.common.formats}"
-            )
-        return [name for name in known if name in wanted]
+        """The formats to export."""
+        return choose_formats(self.settings.common.formats, self.domain.formats)
 
     @property
     def _export_folder(self) -> Path:

@@ -49,6 +49,12 @@ class ImageDomain:
         common = settings.common
         return load_images(common.dataset, common.data_dir, settings.data)
 
+    def summary(self, data: ImageData) -> list[str]:
+        """Returns the numbers and the shape of the images, in one line."""
+        counts = ", ".join(f"{len(split):,} of {name}" for name, split in data.splits.items())
+        shape = "x".join(map(str, data.image_shape))
+        return [f"images: {counts}; {shape}, classes: {data.num_classes}"]
+
     def labels(self, data: ImageData) -> tuple[str, ...]:
         """Returns the names of the classes."""
         return data.class_names

@@ -19,6 +19,8 @@ _READ_WORDS, _SHOWN_WORDS = 20, 3
 
 _PENN_TREEBANK_WORDS = 10_000
 
+_MANY_UNKNOWN = 0.5
+
 Sizes = tuple[int]
 """The number of words in the vocabulary."""
 
@@ -53,7 +55,24 @@ class TextDomain:
 
     def load(self, settings: Settings) -> TextData:
         """Loads the text into memory."""
-        return load_text(settings.common.dataset, settings.common.data_dir)
+        common = settings.common
+        return load_text(common.dataset, common.data_dir, settings.data.tokens)
+
+    def summary(self, data: TextData) -> list[str]:
+        """Returns the sizes of text and vocabulary, and how much is unknown, a line each."""
+        counts = ", ".join(f"{len(words):,} of {name}" for name, words in data.splits.items())
+        unknown = {name: data.unknown_share(name) for name in ("valid", "test")}
+        shares = ", ".join(f"{share:.1%} of {name}" for name, share in unknown.items())
+        lines = [
+            f"{data.tokens}: {counts}; the vocabulary has {data.vocab_size:,}; unknown: {shares}"
+        ]
+        if max(unknown.values()) > _MANY_UNKNOWN:
+            more = "" if data.tokens == "characters" else ", or use --data.tokens=characters"
+            lines.append(
+                f"warning: most {data.tokens} of a split are not in the vocabulary, which is that "
+                f"of the training text; use text of the same kind{more}"
+            )
+        return lines
 
     def labels(self, data: TextData) -> tuple[str, ...]:
         """Returns the words of the vocabulary."""
@@ -66,7 +85,8 @@ class TextDomain:
     def known_sizes(self, settings: Settings) -> Sizes | None:
         """Returns the whole Penn Treebank's size if the settings name no other files, else None."""
         common = settings.common
-        is_known = common.dataset == "ptb" and common.data_dir is None
+        is_words = settings.data.tokens == "words"
+        is_known = common.dataset == "ptb" and common.data_dir is None and is_words
         return (_PENN_TREEBANK_WORDS,) if is_known else None
 
     def search_task(self, settings: Settings, data: TextData) -> LanguageTask:

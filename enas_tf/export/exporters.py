@@ -9,6 +9,7 @@ from typing import Protocol
 import keras
 import tensorflow as tf
 
+from enas_tf.core.errors import UserError
 from enas_tf.data.base import ImageData
 from enas_tf.export import tflite
 from enas_tf.export.serving_files import WARMUP, Requests, server_configs, write_warmup
@@ -125,6 +126,20 @@ EXPORTERS: tuple[Exporter, ...] = (
 
 FORMATS: Mapping[str, tuple[Exporter, ...]] = {"saved_model": EXPORTERS, "tflite": (TfLite(),)}
 """The exporters of each format that an export may have; the first one is part of all."""
+
+
+def choose_formats(text: str, known: Sequence[str]) -> list[str]:
+    """Returns the formats that a text names, separated by commas, in the order of the known ones.
+
+    Raises:
+        UserError: one is not known, or the first of them, which belongs to all exports, is missing.
+    """
+    always, *others = known
+    wanted = {name.strip() for name in text.split(",")}
+    if not wanted <= set(known) or always not in wanted:
+        more = f", or it and some of {', '.join(others)}" if others else ""
+        raise UserError(f"formats must be {always}{more}, got {text}")
+    return [name for name in known if name in wanted]
 
 
 def exporters_of(formats: Sequence[str]) -> list[Exporter]:

@@ -1,5 +1,6 @@
 """The export of language models."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import keras
@@ -7,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from enas_tf.core.errors import UserError
-from enas_tf.data.text import END, UNKNOWN, TextData
+from enas_tf.data.text import END, SPACE, UNKNOWN, TextData, Tokens
 from enas_tf.export.base import extra_texts, write_version
 from enas_tf.export.checks import checked, of_shape
 from enas_tf.export.exporters import ExportedModel, Signatures
@@ -68,18 +69,19 @@ def next_words(version: Path, words: np.ndarray, count: int) -> list[tuple[int, 
 def _warmup(model: keras.Model, data: TextData) -> Requests:
     """Returns a request for each signature, with the first test words in the form it takes."""
     words = data.splits["test"][:_WARMUP_WORDS]
-    text = " ".join(data.vocabulary[word] for word in words)
+    text = _joined([data.vocabulary[word] for word in words], data.tokens)
     state = np.zeros((1, model.input["state"].shape[1]), np.float32)
     return {
         "serving_default": {"tokens": words[np.newaxis], "state": state},
-        "score_text": {"text": [text.replace(f" {END} ", "\n")]},
+        "score_text": {"text": [text]},
     }
 
 
 def _table(data: TextData) -> tf.lookup.StaticVocabularyTable | tf.lookup.StaticHashTable:
     """Returns a table from words to ids; words outside the vocabulary map to the unknown word."""
     ids = tf.range(len(data.vocabulary), dtype=tf.int32)
-    pairs = tf.lookup.KeyValueTensorInitializer(tf.constant(list(data.vocabulary)), ids)
+    keys = [_written(word, data.tokens) for word in data.vocabulary]
+    pairs = tf.lookup.KeyValueTensorInitializer(tf.constant(keys), ids)
     return tf.lookup.StaticHashTable(pairs, default_value=data.unknown)
 
 
@@ -102,7 +104,7 @@ def _signatures(model: keras.Model, data: TextData, table: tf.lookup.StaticHashT
         return model({"tokens": tokens, "state": state}, training=False)
 
     def score_text(text: tf.Tensor) -> dict[str, tf.Tensor]:
-        words = table.lookup(_split(text))
+        words = table.lookup(_split(text, data.tokens))
         num_tokens = tf.cast(words.row_lengths(), tf.int32)
         targets = words.to_tensor()
         # The first word is predicted as if it followed the end of a line.
@@ -127,7 +129,24 @@ def _signatures(model: keras.Model, data: TextData, table: tf.lookup.StaticHashT
     }
 
 
-def _split(text: tf.Tensor) -> tf.RaggedTensor:
-    """Splits texts as the training data: at white space, with an end word after each line."""
-    lines = tf.strings.regex_replace(tf.strings.strip(text), r"\s*\n\s*", f" {END} ")
+def _split(text: tf.Tensor, tokens: Tokens) -> tf.RaggedTensor:
+    """Splits texts as the training data: in words or characters, with an end after each line."""
+    # As Python does, which reads the training data, at all spaces of Unicode.
+    text = tf.strings.strip(tf.strings.regex_replace(text, r"[\p{Zs}\t\r\f\v]+", " "))
+    if tokens == "characters":
+        lines = tf.strings.regex_replace(text, r"\s*\n\s*", "\n")
+        return tf.strings.unicode_split(tf.strings.join([lines, "\n"]), "UTF-8")
+    lines = tf.strings.regex_replace(text, r"\s*\n\s*", f" {END} ")
     return tf.strings.split(tf.strings.join([lines, END], " "))
+
+
+def _written(word: str, tokens: Tokens) -> str:
+    """Returns a word of the vocabulary as `_split` finds it in a text."""
+    return {END: "\n", SPACE: " "}.get(word, word) if tokens == "characters" else word
+
+
+def _joined(words: Sequence[str], tokens: Tokens) -> str:
+    """Returns a text of these words, with line breaks for the ends of lines."""
+    between = "" if tokens == "characters" else " "
+    text = between.join(_written(word, tokens) for word in words)
+    return text.replace(f" {END} ", "\n")

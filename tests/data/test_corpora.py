@@ -200,3 +200,23 @@ def test_faults_of_files_are_named_in_one_line(tmp_path, content, message):
     with pytest.raises(UserError, match=message) as caught:
         load_text(f"text:{tmp_path}", None)
     assert "\n" not in str(caught.value)
+
+
+def test_characters_of_text_without_spaces(tmp_path):
+    for split, text in {
+        "train": "你好 吗\n你 们\u3000好\n",
+        "valid": "你坏\n",
+        "test": "好\n",
+    }.items():
+        (tmp_path / f"{split}.txt").write_text(text, encoding="utf-8")
+    data = load_text(f"text:{tmp_path}", None, "characters")
+    assert set(data.vocabulary) == {"你", "好", "吗", "们", "<space>", "<eos>", "<unk>"}
+    shown = ["".join(f"{data.vocabulary[w]}|" for w in data.splits[s]) for s in ("train", "valid")]
+    assert shown == [
+        "<eos>|你|好|<space>|吗|<eos>|你|<space>|们|<space>|好|<eos>|",
+        "<eos>|你|<unk>|<eos>|",
+    ]
+    assert data.tokens == "characters"
+    assert [data.unknown_share(split) for split in ("train", "valid")] == [0, 0.25]
+    words = load_text(f"text:{tmp_path}", None)
+    assert words.unknown_share("valid") == pytest.approx(1 / 3)

@@ -12,7 +12,7 @@ from enas_tf.core.errors import UserError
 from enas_tf.core.network_config import RnnChildConfig
 from enas_tf.data.corpora import load_text
 from enas_tf.data.text import TextDataConfig
-from enas_tf.export.text import export_text, next_words
+from enas_tf.export.text import _warmup, export_text, next_words
 from enas_tf.layers.dropout import StepRng
 from enas_tf.rnn.network import build, deployable
 from enas_tf.rnn.space import RnnSpace
@@ -212,3 +212,25 @@ def test_the_likeliest_next_words(exported):
     shown = next_words(version, words, 3)
     assert [word for word, _ in shown] == wanted[0, -3:].argmax(axis=-1).tolist()
     assert [p for _, p in shown] == pytest.approx(np.exp(wanted[0, -3:].max(axis=-1)), rel=1e-4)
+
+
+def test_characters_are_scored_as_they_were_trained_on(tmp_path):
+    lines = {"train": "你好 吗\n你们 好\n" * 30, "valid": "你好\n" * 9, "test": "你们 吗\n好\n" * 9}
+    for split, text in lines.items():
+        (tmp_path / f"{split}.txt").write_text(text, encoding="utf-8")
+    data = load_text(f"text:{tmp_path}", None, "characters")
+    keras.utils.set_random_seed(3)
+    config = RnnChildConfig(hidden_size=6, init_range=1.5)
+    network = build(RnnSpace.of(ARC)[1], config, data.vocab_size, 4, StepRng(10, 0))
+    version = export_text(deployable(network), data, tmp_path / "model", ARC, {})
+    score = tf.saved_model.load(str(version)).signatures["score_text"]
+    texts = ["你们 吗\n好", " 你们\u3000吗  \n\n好 ", "你x"]
+    found = score(text=tf.constant(texts))
+    assert found["num_tokens"].numpy().tolist() == [7, 7, 3]
+    # From the end of a line on: four characters, an end, one character, an end.
+    ids = data.splits["test"][np.newaxis, :8]
+    scores, _ = log_probabilities(network, ids[:, :-1], np.zeros((1, 6), np.float32))
+    wanted = sum(scores[0, n, word] for n, word in enumerate(ids[0, 1:]))
+    np.testing.assert_allclose(found["log_probability"][:2], [wanted, wanted], rtol=1e-5)
+    warmup = _warmup(deployable(network), data)["score_text"]["text"]
+    assert warmup == ["\n" + "你们 吗\n好\n" * 2 + "你们 吗\n"]
