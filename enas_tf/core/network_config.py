@@ -12,11 +12,19 @@ if TYPE_CHECKING:
     import keras
 
 
+StemKind = Literal["cifar", "imagenet"]
+
+
 @dataclass(frozen=True)
 class ImageChildConfig:
     """The child network of images, and how its weights are trained."""
 
     out_filters: int = option(20, "channels of the first layers, even; doubled at a reduction")
+    stem: StemKind = option(
+        "cifar",
+        "what comes before the first searched layer: cifar, a convolution 3x3, as the authors have "
+        "it; imagenet, for large images, three of stride 2, which leave an eighth of each side",
+    )
     keep_prob: float = option(0.9, "dropout before the classifier keeps this much")
     drop_path_keep_prob: float = option(
         1.0, "drop path keeps this much of the last layer's ops at the end of the training"

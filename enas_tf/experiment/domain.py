@@ -30,7 +30,7 @@ class Domain(Protocol):
             UserError: if the data set is missing or invalid.
         """
 
-    def summary(self, data: Any) -> list[str]:
+    def summary(self, settings: Settings, data: Any) -> list[str]:
         """Returns what a user should know of a data set before it is trained on, a line each."""
 
     def labels(self, data: Any) -> Sequence[str]:

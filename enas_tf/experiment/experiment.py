@@ -206,7 +206,7 @@ class Experiment:
     def _tell_of_data(self) -> None:
         """Prints what is to be known of the data, once."""
         if not self._has_told:
-            print(*self.domain.summary(self.data), sep="\n")
+            print(*self.domain.summary(self.settings, self.data), sep="\n")
         self._has_told = True
 
     @locked

@@ -16,6 +16,9 @@ from enas_tf.tasks.images import ImageTask, NetworkForward, Objective
 
 _SHOWN_IMAGES = 3
 
+# In pixels; an eighth of it still has room for two reductions.
+_LARGE_SIDE = 96
+
 Sizes = tuple[tuple[int, int, int], int]
 """The height, width and channels of an image, and the number of classes."""
 
@@ -49,11 +52,18 @@ class ImageDomain:
         common = settings.common
         return load_images(common.dataset, common.data_dir, settings.data)
 
-    def summary(self, data: ImageData) -> list[str]:
-        """Returns the numbers and the shape of the images, in one line."""
+    def summary(self, settings: Settings, data: ImageData) -> list[str]:
+        """Returns the numbers and the shape of the images, and whether they are large."""
         counts = ", ".join(f"{len(split):,} of {name}" for name, split in data.splits.items())
         shape = "x".join(map(str, data.image_shape))
-        return [f"images: {counts}; {shape}, classes: {data.num_classes}"]
+        lines = [f"images: {counts}; {shape}, classes: {data.num_classes}"]
+        stem = settings.train.child(settings.child).stem
+        if min(data.image_shape[:2]) >= _LARGE_SIDE and stem == "cifar":
+            lines.append(
+                "note: images as large as these take long at full resolution; "
+                "--child.stem=imagenet works on an eighth of each side"
+            )
+        return lines
 
     def labels(self, data: ImageData) -> tuple[str, ...]:
         """Returns the names of the classes."""

@@ -58,7 +58,7 @@ class TextDomain:
         common = settings.common
         return load_text(common.dataset, common.data_dir, settings.data.tokens)
 
-    def summary(self, data: TextData) -> list[str]:
+    def summary(self, settings: Settings, data: TextData) -> list[str]:
         """Returns the sizes of text and vocabulary, and how much is unknown, a line each."""
         counts = ", ".join(f"{len(words):,} of {name}" for name, words in data.splits.items())
         unknown = {name: data.unknown_share(name) for name in ("valid", "test")}

@@ -13,6 +13,7 @@ from enas_tf.core.network_config import ImageChildConfig
 from enas_tf.layers.blocks import Blocks, Images, KerasBlocks
 from enas_tf.layers.cost import Cost, count
 from enas_tf.layers.dropout import StepRng
+from enas_tf.layers.stem import assemble_stem
 from enas_tf.macro.ops import MacroOp
 from enas_tf.macro.space import MacroArc
 
@@ -89,7 +90,7 @@ def _assemble(
     """Returns the logits and, with an auxiliary head, the auxiliary logits; and unused tensors."""
     _check_ops(arc, config)
     channels, aux_logits, unjoined = config.out_filters, [], []
-    entries = [blocks.conv(images, channels, 3, "stem")]
+    entries = [assemble_stem(config.stem, blocks, images, channels)]
     for number, layer in enumerate(arc.layers):
         name = f"layer_{number}"
         x = _op(arc.rows[layer.op], blocks, entries[-1], channels, config.authors_macro, name)

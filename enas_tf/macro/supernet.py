@@ -11,10 +11,10 @@ import tensorflow as tf
 
 from enas_tf.core.network_config import ImageChildConfig
 from enas_tf.layers.aux_head import AuxHead
-from enas_tf.layers.conv import ConvNorm
 from enas_tf.layers.dropout import Dropout, DropPath, StepRng
 from enas_tf.layers.initializers import he_normal
 from enas_tf.layers.norm import BatchNorm, MovingAverages, normalize
+from enas_tf.layers.stem import shared_stem, stem_output
 from enas_tf.macro.banks import LayerBanks, ReductionBank, layer_function
 from enas_tf.macro.entries import make_entries
 from enas_tf.macro.space import MacroSpace
@@ -52,7 +52,8 @@ class MacroSupernet(keras.Model):
         self.moving = moving_averages
         self.channels = channels = config.out_filters
         norm = partial(BatchNorm, moving=self.moving)
-        self.stem = ConvNorm(channels, 3, relu=False, norm=norm, name="stem")
+        self.stem_kind = config.stem
+        self.stem = shared_stem(config.stem, channels, norm)
         self.layer_banks = LayerBanks(
             space.num_layers, space.rows, channels, self.moving, name="layers"
         )
@@ -71,7 +72,7 @@ class MacroSupernet(keras.Model):
         """Creates all weights."""
         self.stem.build(image_shape)
         self.layer_banks.build()
-        sides = image_shape[1:3]
+        sides = stem_output(self.stem_kind, image_shape, self.channels)[1:3]
         for layer in range(self.space.num_layers):
             if self.aux_head and layer == self.space.aux_layer:
                 self.aux_head.build((None, *sides, self.channels))

@@ -11,6 +11,7 @@ from enas_tf.core.network_config import CellChildConfig
 from enas_tf.layers.blocks import Blocks, Images, KerasBlocks
 from enas_tf.layers.cost import Cost, count
 from enas_tf.layers.dropout import StepRng
+from enas_tf.layers.stem import assemble_stem
 from enas_tf.micro.ops import MicroOp
 from enas_tf.micro.space import Cell, MicroArc
 
@@ -55,7 +56,7 @@ def _assemble(
     arc: MicroArc, config: CellChildConfig, images: Images, num_classes: int, blocks: Blocks
 ) -> list:
     """Returns the logits and, with an auxiliary head, the auxiliary logits."""
-    x = blocks.conv(images, 3 * config.out_filters, 3, "stem")
+    x = assemble_stem(config.stem, blocks, images, 3 * config.out_filters)
     inputs, aux_logits = (x, x), []
     channels, num_layers = config.out_filters, config.num_layers + 2
     for number in range(num_layers):

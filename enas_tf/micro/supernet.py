@@ -14,6 +14,7 @@ from enas_tf.layers.conv import ConvNorm, FactorizedReduction
 from enas_tf.layers.dropout import Dropout, DropPath, StepRng
 from enas_tf.layers.initializers import he_normal
 from enas_tf.layers.norm import BatchNorm
+from enas_tf.layers.stem import shared_stem, stem_output
 from enas_tf.micro.shared_cell import SharedCell
 from enas_tf.micro.space import MicroSpace
 
@@ -109,7 +110,7 @@ class MicroSupernet(keras.Model):
         self.config = config
         self.tokens_per_cell = 4 * space.num_nodes
         norm = partial(BatchNorm, moving=moving_averages)
-        self.stem = ConvNorm(3 * config.out_filters, 3, relu=False, norm=norm, name="stem")
+        self.stem = shared_stem(config.stem, 3 * config.out_filters, norm)
         num_layers = config.num_layers + 2
         self.cells = []
         for layer in range(num_layers):
@@ -126,7 +127,7 @@ class MicroSupernet(keras.Model):
     def build(self, image_shape: tuple) -> None:
         """Creates all weights."""
         self.stem.build(image_shape)
-        shapes = ((*image_shape[:3], self.stem.filters),) * 2
+        shapes = (stem_output(self.config.stem, image_shape, self.stem.filters),) * 2
         for number, layer in enumerate(self.cells):
             layer.build(shapes)
             shapes = layer.next_shapes

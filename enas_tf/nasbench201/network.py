@@ -14,6 +14,7 @@ from enas_tf.core.network_config import ImageChildConfig
 from enas_tf.layers.blocks import Blocks, Images, KerasBlocks
 from enas_tf.layers.cost import Cost, count
 from enas_tf.layers.dropout import StepRng
+from enas_tf.layers.stem import assemble_stem
 from enas_tf.nasbench201.space import Nasbench201Arc
 from enas_tf.training.final_training import ImageTrainConfig
 
@@ -114,7 +115,7 @@ def _assemble(
     blocks: Blocks,
 ) -> list:
     """Returns the logits and, with an auxiliary head, the auxiliary logits."""
-    x, aux_logits = blocks.conv(images, config.out_filters, 3, "stem"), []
+    x, aux_logits = assemble_stem(config.stem, blocks, images, config.out_filters), []
     for stage in range(NUM_STAGES):
         if stage:
             x = _reduce(blocks, x, config.stage_channels(stage), f"reduction_{stage}")

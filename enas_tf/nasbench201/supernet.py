@@ -14,6 +14,7 @@ from enas_tf.layers.dropout import Dropout, DropPath, StepRng
 from enas_tf.layers.initializers import he_normal
 from enas_tf.layers.kernels import pointwise_conv
 from enas_tf.layers.norm import BatchNorm
+from enas_tf.layers.stem import shared_stem, stem_output
 from enas_tf.nasbench201.network import NUM_STAGES, Nasbench201ChildConfig
 from enas_tf.nasbench201.shared_stage import SharedStage
 from enas_tf.nasbench201.space import Nasbench201Space
@@ -84,7 +85,7 @@ class Nasbench201Supernet(keras.Model):
         super().__init__(name="nasbench201_supernet")
         self.config = config
         norm = partial(BatchNorm, moving=moving_averages)
-        self.stem = ConvNorm(config.out_filters, 3, relu=False, norm=norm, name="stem")
+        self.stem = shared_stem(config.stem, config.out_filters, norm)
         self.reductions, self.stages = [], []
         for stage in range(NUM_STAGES):
             channels = config.stage_channels(stage)
@@ -106,7 +107,7 @@ class Nasbench201Supernet(keras.Model):
     def build(self, image_shape: tuple) -> None:
         """Makes all weights."""
         self.stem.build(image_shape)
-        sides, channels = image_shape[1:3], self.stem.filters
+        _, *sides, channels = stem_output(self.config.stem, image_shape, self.stem.filters)
         for number, stage in enumerate(self.stages):
             if number:
                 self.reductions[number - 1].build((None, *sides, channels))

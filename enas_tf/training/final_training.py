@@ -14,7 +14,12 @@ import tensorflow as tf
 
 from enas_tf.core.config import option
 from enas_tf.core.errors import UserError
-from enas_tf.core.network_config import CellChildConfig, ImageChildConfig, RnnChildConfig
+from enas_tf.core.network_config import (
+    CellChildConfig,
+    ImageChildConfig,
+    RnnChildConfig,
+    StemKind,
+)
 from enas_tf.layers.dropout import StepRng
 from enas_tf.tasks.base import Task
 from enas_tf.tasks.images import ClassWeights
@@ -77,6 +82,7 @@ class ImageTrainConfig(TrainConfig):
     """The final training on images."""
 
     out_filters: int = option(36, "as child.out_filters, of the final network")
+    stem: StemKind | None = option(None, "of the final network, like child.stem; unset: the same")
     keep_prob: float = option(0.8, "as child.keep_prob, of the final network")
     drop_path_keep_prob: float = option(0.6, "as child.drop_path_keep_prob, of the final network")
     aux_head: bool = option(True, "as child.aux_head, of the final network")
@@ -109,6 +115,7 @@ class ImageTrainConfig(TrainConfig):
         return replace(
             child,
             out_filters=self.out_filters,
+            stem=self.stem or child.stem,
             keep_prob=self.keep_prob,
             drop_path_keep_prob=self.drop_path_keep_prob,
             aux_head=self.aux_head,
