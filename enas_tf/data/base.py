@@ -1,9 +1,10 @@
-"""Labelled images in memory, and the batches made from them."""
+"""Labelled images, and the batches made from them."""
 
-from collections.abc import Mapping
+import math
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Protocol
+from typing import Literal, Protocol
 
 import numpy as np
 import tensorflow as tf
@@ -11,7 +12,11 @@ import tensorflow as tf
 from enas_tf.core.config import option
 from enas_tf.core.errors import UserError
 from enas_tf.data.checks import check_splits
+from enas_tf.data.pixels import FileImages, Images, as_tensor, joined
 from enas_tf.data.shards import equal_slice
+
+# Bytes, where all images are gone through once.
+_READ_AT_ONCE = 2**24
 
 
 class Augmentation(Protocol):
@@ -33,6 +38,14 @@ class DataConfig:
     pad: int = option(4, "zeros added on each side of a training image before a random crop")
     cutout: int = option(16, "side of the cutout square in the final training, in pixels; 0: none")
     image_size: int = option(0, "resize all images to N x N pixels; 0: keep their size")
+    in_memory: Literal["auto", "true", "false"] = option(
+        "auto",
+        "keep all pixels in memory; false: in a file, from which batches are read; auto: in memory "
+        "up to 4 GiB",
+    )
+    cache_dir: str | None = option(
+        None, "folder of these files, which later runs read again; unset: ~/.cache/enas_tf/images"
+    )
     skip_unreadable: bool = option(
         False, "of a folder, go on without the image files that cannot be read"
     )
@@ -45,14 +58,14 @@ class DataConfig:
 
 
 class Split:
-    """A part of a data set, in memory.
+    """A part of a data set.
 
     Args:
-        images: uint8 `(count, height, width, channels)`.
+        images: uint8 `(count, height, width, channels)`, an array or `FileImages`.
         labels: int32 `(count,)`, positions in the data set's `class_names`.
     """
 
-    def __init__(self, images: np.ndarray, labels: np.ndarray) -> None:
+    def __init__(self, images: Images, labels: np.ndarray) -> None:
         self.images = images
         self.labels = labels
 
@@ -60,18 +73,32 @@ class Split:
         return len(self.images)
 
     @cached_property
-    def tensors(self) -> tuple[tf.Tensor, tf.Tensor]:
-        """The images and labels as tensors in the host's memory, where input pipelines run."""
+    def _tensor(self) -> tf.Tensor:
+        """The images of an array as a tensor in the host's memory, where input pipelines run."""
+        tensor = as_tensor(self.images)
+        # Data sets are large: let the array share the tensor's memory instead of being a copy.
+        if not np.may_share_memory(self.images, np.asarray(tensor)):
+            self.images = np.asarray(tensor)
+        return tensor
+
+    def taker(self) -> Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor]]:
+        """Returns a function, for pipelines, from places, int32 `(n,)`, to images and labels."""
         with tf.device("CPU:0"):
-            tensors = tf.constant(self.images), tf.constant(self.labels)
-        # Data sets are large: let the arrays share the tensors' memory instead of being a copy.
-        self.images, self.labels = map(np.asarray, tensors)
-        return tensors
+            labels = tf.constant(self.labels)
+        if isinstance(self.images, FileImages):
+            take = self.images.take
+        else:
+            images = self._tensor
+
+            def take(places: tf.Tensor) -> tf.Tensor:
+                return tf.gather(images, places)
+
+        return lambda places: (take(places), tf.gather(labels, places))
 
 
 @dataclass(frozen=True, eq=False)
 class ImageData:
-    """An image classification data set in memory.
+    """An image classification data set, in memory or in a file.
 
     A batch depends only on the arguments (split, seed and step), so that a resumed run gets the
     same batches as an unbroken one; no reading position is kept.
@@ -132,12 +159,16 @@ class ImageData:
     def _moments(self) -> tuple[np.ndarray, np.ndarray]:
         """The mean and standard deviation per channel, without a float copy of the images."""
         images = self.splits["train"].images
-        count, channels = images[..., 0].size, images.shape[-1]
+        count, channels = math.prod(images.shape[:3]), images.shape[-1]
         # Sum over images first, as numpy sums slowly where the last axis has few channels. Sums of
         # integers are exact.
-        rows = images.reshape(len(images), -1)
-        sums = rows.sum(axis=0, dtype=np.int64)
-        squares = np.einsum("nk,nk->k", rows, rows, dtype=np.int64, casting="unsafe")
+        sums = squares = np.zeros(math.prod(images.shape[1:]), np.int64)
+        number = max(1, _READ_AT_ONCE // len(sums))
+        for first in range(0, len(images), number):
+            some = images[first : first + number]
+            rows = some.reshape(len(some), -1)
+            sums = sums + rows.sum(axis=0, dtype=np.int64)
+            squares = squares + np.einsum("nk,nk->k", rows, rows, dtype=np.int64, casting="unsafe")
         mean = sums.reshape(-1, channels).sum(axis=0) / count
         square = squares.reshape(-1, channels).sum(axis=0) / count
         deviation = np.sqrt(np.maximum(square - mean**2, 0))
@@ -166,11 +197,11 @@ class ImageData:
         images.
         """
         parts = [self.splits["train"], self.splits["valid"]]
-        joined = Split(
-            np.concatenate([part.images for part in parts]),
+        whole = Split(
+            joined(*(part.images for part in parts)),
             np.concatenate([part.labels for part in parts]),
         )
-        return replace(self, splits={**self.splits, "train": joined})
+        return replace(self, splits={**self.splits, "train": whole})
 
     def steps_per_epoch(self, split: str, batch_size: int) -> int:
         """Returns how many full batches the split holds; like the authors', it drops the rest.
@@ -223,7 +254,7 @@ class ImageData:
             UserError: the batch is larger than the split, or not a multiple of the shard count.
         """
         steps = self.steps_per_epoch(split, batch_size)
-        images, labels = self.splits[split].tensors
+        take = self.splits[split].taker()
         mine = equal_slice(batch_size, shard)
 
         def order(epoch):
@@ -234,10 +265,11 @@ class ImageData:
             return tf.data.Dataset.from_tensor_slices(tuple(whole[:, mine] for whole in wholes))
 
         def choose(step, places, seed):
-            chosen = normalise(tf.gather(images, places), self.mean, self.std)
+            images, labels = take(places)
+            images = normalise(images, self.mean, self.std)
             if augment is not None:
-                chosen = augment(chosen, (seed, step), shard)
-            return chosen, tf.gather(labels, places)
+                images = augment(images, (seed, step), shard)
+            return images, labels
 
         def batch(step, places):
             chosen, theirs = choose(step, places[0], seed)
@@ -281,14 +313,15 @@ class ImageData:
             UserError: the split has fewer images than there are shards.
         """
         index, count = shard
-        images, labels = self.splits[split].tensors
+        take = self.splits[split].taker()
         bounds = self._eval_bounds(split, max(batch_size, count), count)
         starts, sizes = bounds[:-1], np.diff(bounds)
         first = starts + index * sizes // count
         end = starts + (index + 1) * sizes // count
 
         def batch(first, end):
-            return normalise(images[first:end], self.mean, self.std), labels[first:end]
+            images, labels = take(tf.range(first, end))
+            return normalise(images, self.mean, self.std), labels
 
         return _run_ahead(tf.data.Dataset.from_tensor_slices((first, end)), batch)
 

@@ -1,8 +1,8 @@
 """Reads image files from one folder per class."""
 
 import sys
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter, deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,8 +11,10 @@ import numpy as np
 import tensorflow as tf
 
 from enas_tf.core.errors import UserError, one_line
-from enas_tf.data.base import resize
+from enas_tf.data.base import DataConfig, resize
+from enas_tf.data.image_cache import keep
 from enas_tf.data.image_files import FILE_TYPES, is_hidden, orientation
+from enas_tf.data.pixels import Images
 
 _SPLIT_OF_FOLDER = {
     "train": "train",
@@ -23,6 +25,9 @@ _SPLIT_OF_FOLDER = {
 }
 
 _NAMED_FILES = 10
+
+# Files that are decoded before their pixels are stored.
+_AHEAD = 32
 
 # How to turn pixels, `(height, width, channels)`, by EXIF orientation.
 _TURNS = {
@@ -95,15 +100,12 @@ def find_images(folders: Mapping[str, Path]) -> FoundImages:
     return FoundImages(files, labels, np.array(splits), class_names)
 
 
-def read_images(
-    files: Sequence[Path], image_size: int, skip_unreadable: bool = False
-) -> tuple[np.ndarray, np.ndarray]:
+def read_images(files: Sequence[Path], config: DataConfig) -> tuple[Images, np.ndarray]:
     """Reads images of one size, the right way up.
 
     Args:
         files: to read.
-        image_size: as for `resize`.
-        skip_unreadable: whether to leave out the files that cannot be read.
+        config: their size, where to keep them, and whether to leave out what cannot be read.
 
     Returns:
         The images, uint8 `(count, height, width, channels)`; if some have colours, grey ones
@@ -115,23 +117,29 @@ def read_images(
 
     def read(file: Path) -> np.ndarray | UserError:
         try:
-            return resize(_decode(file), image_size).numpy()
+            return resize(_decode(file), config.image_size).numpy()
         except tf.errors.OpError as error:
             return UserError(one_line(error))
 
-    with ThreadPoolExecutor() as pool:
-        found = list(pool.map(read, files))
-    is_read = np.array([not isinstance(one, UserError) for one in found])
-    _tell_unreadable(
-        {f: one for f, one in zip(files, found, strict=True) if isinstance(one, UserError)},
-        skip_unreadable,
-    )
-    images = [one for one in found if not isinstance(one, UserError)]
-    if not images:
-        raise UserError("none of the image files can be read")
-    _refuse_other_sizes([f for f, ok in zip(files, is_read, strict=True) if ok], images)
-    shape = (*images[0].shape[:2], max(image.shape[2] for image in images))
-    return np.stack([np.broadcast_to(image, shape) for image in images]), is_read
+    def decoded() -> Iterator[np.ndarray]:
+        first = None
+        for file, one in zip(files, _in_parallel(read, files), strict=True):
+            if isinstance(one, UserError):
+                reasons[str(file)] = str(one)
+                continue
+            first = first or (file, one.shape)
+            _refuse_other_size(*first, file, one.shape)
+            # No more is kept once it is clear that the run will end here.
+            if config.skip_unreadable or not reasons:
+                yield one
+        if reasons and not config.skip_unreadable:
+            _tell_unreadable(reasons, skip=False)
+
+    reasons: dict[str, str] = {}
+    key = [(str(file), file.stat().st_size, file.stat().st_mtime_ns) for file in files]
+    images, left_out = keep(decoded(), len(files), config, key, lambda: reasons)
+    _tell_unreadable(left_out, skip=True)
+    return images, np.array([str(file) not in left_out for file in files])
 
 
 def _image_files(folder: Path) -> tuple[list[Path], Counter]:
@@ -165,7 +173,7 @@ def _decode(file: Path) -> np.ndarray:
     return _TURNS.get(orientation(file), np.asarray)(image)
 
 
-def _tell_unreadable(reasons: Mapping[Path, UserError], skip: bool) -> None:
+def _tell_unreadable(reasons: Mapping[str, str], skip: bool) -> None:
     """Tells of files that cannot be read; raises UserError unless they are to be skipped."""
     if not reasons:
         return
@@ -182,16 +190,25 @@ def _tell_unreadable(reasons: Mapping[Path, UserError], skip: bool) -> None:
     _tell(f"left out: {what}")
 
 
-def _refuse_other_sizes(files: Sequence[Path], images: Iterable[np.ndarray]) -> None:
-    first, *others = images
-    for file, image in zip(files[1:], others, strict=True):
-        if image.shape[:2] != first.shape[:2]:
-            (height, width), (other_height, other_width) = first.shape[:2], image.shape[:2]
-            raise UserError(
-                f"images differ in size: {files[0]} is {width} x {height}, {file} is "
-                f"{other_width} x {other_height} pixels; pass --data.image_size=N to resize all "
-                f"to N x N"
-            )
+def _refuse_other_size(first: Path, shape: Sequence[int], file: Path, own: Sequence[int]) -> None:
+    if own[:2] != shape[:2]:
+        (height, width), (other_height, other_width) = shape[:2], own[:2]
+        raise UserError(
+            f"images differ in size: {first} is {width} x {height}, {file} is "
+            f"{other_width} x {other_height} pixels; pass --data.image_size=N to resize all "
+            f"to N x N"
+        )
+
+
+def _in_parallel(read: Callable, files: Sequence[Path]) -> Iterator:
+    """Yields what each file gives, in order; works a little ahead only, to keep memory small."""
+    with ThreadPoolExecutor() as pool:
+        waiting = deque()
+        for file in files:
+            waiting.append(pool.submit(read, file))
+            if len(waiting) > _AHEAD:
+                yield waiting.popleft().result()
+        yield from (one.result() for one in waiting)
 
 
 def _tell(note: str) -> None:

@@ -13,7 +13,9 @@ from absl import logging
 
 from enas_tf.core.errors import UserError, one_line
 from enas_tf.data.base import DataConfig, ImageData, Split, resize
+from enas_tf.data.image_cache import keep
 from enas_tf.data.image_folders import find_images, read_images, split_folders
+from enas_tf.data.pixels import Images, divided
 
 HELD_OUT = 0.1  # share of each class that goes to a split that the data set does not have
 CIFAR10_SPLITS = {"train": "train[:-5000]", "valid": "train[-5000:]", "test": "test"}
@@ -24,7 +26,7 @@ OFFLINE = "--dataset=digits runs offline"
 def load_images(
     dataset: str, data_dir: str | Path | None, config: DataConfig, seed: int = 0
 ) -> ImageData:
-    """Reads a data set into memory.
+    """Reads a data set, into memory or into a file.
 
     CIFAR-10's validation split is the last 5,000 of its 50,000 training images, as in the authors'
     code. Any other data set keeps its own splits; a missing validation or test split is made from a
@@ -48,7 +50,7 @@ def load_images(
     elif dataset.startswith("folder:"):
         data = _read_folder(dataset, config)
     else:
-        data = _read_tfds(dataset, data_dir, config.image_size)
+        data = _read_tfds(dataset, data_dir, config)
     present = np.unique(data.splits["train"].labels)
     if len(present) < 2:
         raise UserError(
@@ -76,14 +78,17 @@ def _with_all_splits(data: ImageData, seed: int) -> dict[str, Split]:
             )
         for place, split in enumerate(missing):
             owner[members[place * held : (place + 1) * held]] = split
-    return {**data.splits, **_parts(train, owner)}
+    return {**data.splits, **_parts(train.images, train.labels, owner)}
 
 
-def _parts(whole: Split, owner: np.ndarray) -> dict[str, Split]:
+def _parts(images: Images, labels: np.ndarray, owner: np.ndarray) -> dict[str, Split]:
     """Divides images by the name of the split that owns each."""
+    names = [name for name in ("train", "valid", "test") if name in owner]
+    groups = [np.flatnonzero(owner == name) for name in names]
+    parts = divided(images, groups)
     return {
-        str(name): Split(whole.images[owner == name], whole.labels[owner == name])
-        for name in np.unique(owner)
+        name: Split(part, labels[group])
+        for name, part, group in zip(names, parts, groups, strict=True)
     }
 
 
@@ -93,19 +98,19 @@ def _read_digits(image_size: int) -> ImageData:
 
     digits = load_digits()
     images = np.round(digits.images * (255 / 16)).astype(np.uint8)[..., None]
-    split = Split(resize(images, image_size).numpy(), digits.target.astype(np.int32))
+    split = Split(np.array(resize(images, image_size)), digits.target.astype(np.int32))
     return ImageData("digits", {"train": split}, tuple("0123456789"), flip=False)
 
 
-def _read_tfds(dataset: str, data_dir: str | Path | None, image_size: int) -> ImageData:
+def _read_tfds(dataset: str, data_dir: str | Path | None, config: DataConfig) -> ImageData:
     """Reads a data set of TensorFlow Datasets, and downloads it first if it is not on disk."""
     with _quiet():
         builder = _tfds_builder(dataset, data_dir)
         _download_if_missing(builder, dataset)
-        keys = _image_and_label(builder.info, dataset, image_size)
+        keys = _image_and_label(builder.info, dataset, config.image_size)
         wanted = CIFAR10_SPLITS if builder.name == "cifar10" else TFDS_SPLITS
         splits = {
-            ours: _read_tfds_split(builder, theirs, keys, image_size)
+            ours: _read_tfds_split(builder, theirs, keys, config)
             for ours, theirs in wanted.items()
             if theirs.split("[")[0] in builder.info.splits
         }
@@ -186,22 +191,33 @@ def _image_and_label(info, dataset: str, image_size: int) -> tuple[str, str]:
     return keys
 
 
-def _read_tfds_split(builder, name: str, keys: tuple[str, str], image_size: int) -> Split:
+def _read_tfds_split(builder, name: str, keys: tuple[str, str], config: DataConfig) -> Split:
     """Reads one split, in the order of its files."""
     import tensorflow_datasets as tfds
 
     in_order = tfds.ReadConfig(interleave_cycle_length=1, try_autocache=False)
     examples = builder.as_dataset(split=name, read_config=in_order)
-    resized = examples.map(lambda example: (resize(example[keys[0]], image_size), example[keys[1]]))
-    try:
-        parts = list(resized.batch(1024).as_numpy_iterator())
-    except tf.errors.OpError as error:
-        raise UserError(
-            f"data set {builder.name!r} in {builder.data_dir} cannot be read "
-            f"({one_line(error)}); delete that folder and get it again"
-        ) from error
-    images, labels = zip(*parts, strict=True)
-    return Split(np.concatenate(images), np.concatenate(labels).astype(np.int32))
+    resized = examples.map(
+        lambda example: (resize(example[keys[0]], config.image_size), example[keys[1]]),
+        num_parallel_calls=tf.data.AUTOTUNE,
+    )
+    labels: list[int] = []
+
+    def decoded() -> Iterator[np.ndarray]:
+        try:
+            for image, label in resized.prefetch(tf.data.AUTOTUNE).as_numpy_iterator():
+                labels.append(int(label))
+                yield image
+        except tf.errors.OpError as error:
+            raise UserError(
+                f"data set {builder.name!r} in {builder.data_dir} cannot be read "
+                f"({one_line(error)}); delete that folder and get it again"
+            ) from error
+
+    count = builder.info.splits[name].num_examples
+    key = [builder.info.full_name, str(builder.data_dir), name]
+    images, kept_labels = keep(decoded(), count, config, key, lambda: labels)
+    return Split(images, np.array(kept_labels, np.int32))
 
 
 def _read_folder(dataset: str, config: DataConfig) -> ImageData:
@@ -210,6 +226,6 @@ def _read_folder(dataset: str, config: DataConfig) -> ImageData:
     if not root.is_dir():
         raise UserError(f"folder {root} does not exist; give one as folder:PATH, or {OFFLINE}")
     found = find_images(split_folders(root))
-    images, is_read = read_images(found.files, config.image_size, config.skip_unreadable)
-    splits = _parts(Split(images, found.labels[is_read]), found.splits[is_read])
+    images, is_read = read_images(found.files, config)
+    splits = _parts(images, found.labels[is_read], found.splits[is_read])
     return ImageData(dataset, splits, found.class_names, flip=True)
