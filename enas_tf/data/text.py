@@ -34,15 +34,14 @@ _LONGEST_EXCESS = 20
 class TextDataConfig:
     """What text is made of, and how long sequences are."""
 
+    sequence_length: int = option(35, "words in a sequence, on average")
+    random_length: bool = option(
+        True, "draw the lengths of training sequences around the average, as the authors do"
+    )
     tokens: Tokens = option(
         "words",
         "what a text is a sequence of: words, separated by white space; or characters, for text "
         "without spaces, such as Chinese, and for words of many forms",
-    )
-
-    sequence_length: int = option(35, "words in a sequence, on average")
-    random_length: bool = option(
-        True, "draw the lengths of training sequences around the average, as the authors do"
     )
 
     def __post_init__(self) -> None:
