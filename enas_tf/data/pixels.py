@@ -82,14 +82,9 @@ class PixelStore:
     """
 
     def __init__(self, count: int, shape: Sequence[int], path: Path | None) -> None:
-        self._shape = tuple(shape)
         self._count = count
-        self._length = 0
         self._path = path
-        if path is None:
-            self._images = aligned_empty((count, *shape))
-        else:
-            self._open(path)
+        self._begin(tuple(shape))
 
     def append(self, image: np.ndarray) -> None:
         """Adds an image, uint8, of the first one's height and width."""
@@ -116,6 +111,13 @@ class PixelStore:
             self._file.close()
             os.unlink(self._file.name)
 
+    def _begin(self, shape: tuple[int, int, int]) -> None:
+        self._shape, self._length = shape, 0
+        if self._path is None:
+            self._images = aligned_empty((self._count, *shape))
+        else:
+            self._open(self._path)
+
     def _open(self, path: Path) -> None:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -141,12 +143,9 @@ class PixelStore:
     def _widen(self, channels: int) -> None:
         """Starts again with more channels, and adds the images so far, which were grey."""
         before = self.finish()
-        if self._path is not None:
-            self._path.unlink()
-        self.__init__(self._count, (*self._shape[:2], channels), self._path)
-        for first in range(0, len(before), 1000):
-            for image in before[first : first + 1000]:
-                self.append(image)
+        self._begin((*self._shape[:2], channels))
+        for place in range(len(before)):
+            self.append(before[place : place + 1][0])
 
 
 Images = np.ndarray | FileImages

@@ -5,6 +5,7 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Protocol
 
+import numpy as np
 import tensorflow as tf
 
 from enas_tf.tasks.base import REWARD_NOTE, Task
@@ -86,7 +87,7 @@ class Evaluator:
         # Converted only now, so that devices need not wait for the host between two architectures.
         for one in ({name: values.numpy() for name, values in t.items()} for t in totals):
             for replica in range(replicas):
-                mine = {name: values[replica] for name, values in one.items()}
+                mine = {name: np.float64(values[replica]) for name, values in one.items()}
                 rewards.append(self.task.reward(self.task.metrics(mine)))
         return rewards
 

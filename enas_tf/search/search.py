@@ -80,11 +80,6 @@ class SearchConfig:
                 "search.warmup_epochs must be at least 0 and below search.num_epochs, "
                 f"{self.num_epochs}, got {self.warmup_epochs}"
             )
-        if self.reward == "truth" and self.warmup_epochs:
-            raise UserError(
-                "search.reward=truth trains no shared weights, so that there is nothing to warm "
-                "up; leave out --search.warmup_epochs"
-            )
 
     def check_replicas(self, count: int) -> None:
         """Raises UserError if `count` replicas cannot share the rewards of an update equally."""
@@ -164,7 +159,8 @@ class Search:
                 Stage(
                     self.config.updates_per_epoch,
                     self._train_controller,
-                    first_epoch=self.config.warmup_epochs,
+                    # Where a table rewards, there are no weights to warm up.
+                    first_epoch=self.config.warmup_epochs if self.weights.steps_per_epoch else 0,
                 ),
             ),
             partial(self._report, run=run, monitor=monitor),

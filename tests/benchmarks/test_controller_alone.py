@@ -38,4 +38,4 @@ def test_the_table():
     assert row("x", [10, 20, 30, 30], 30, 1.4).endswith(" | 2 of 4 | 1 |")
     low, high = interval([10] * 50 + [20] * 50)
     assert (low, high) == pytest.approx((14, 16), abs=0.2)
-    assert list(dict(variants(NASBENCH201))) == ["paper", "paper_text", "tiny", "uniform draws"]
+    assert list(dict(variants(NASBENCH201))) == [*NASBENCH201.presets, "uniform draws"]

@@ -343,8 +343,6 @@ def test_wrong_numbers(name):
 def test_wrong_warm_ups():
     with pytest.raises(UserError, match=r"at least 0 and below search\.num_epochs, 5, got 5"):
         SearchConfig(num_epochs=5, warmup_epochs=5)
-    with pytest.raises(UserError, match=r"leave out --search\.warmup_epochs"):
-        SearchConfig(warmup_epochs=1, reward="truth")
 
 
 def test_nothing_to_restore(tmp_path):
