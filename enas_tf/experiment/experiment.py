@@ -171,6 +171,7 @@ class Experiment:
         self._check_search()
         if not self._is_derived():
             self._refuse_a_training()
+            self._tell_of_data()
             search = self._make_search()
             search.run(self.run)
             self._derive(search)
@@ -196,16 +197,14 @@ class Experiment:
             self.truth.check_complete(self.settings.space)
         else:
             check_search(self.settings, self.domain, self.data, self.strategy)
-            self._tell_of_data()
         check_networks(self.settings, self.domain, self._sizes)
 
     def _check_training(self, arc: Arc | None) -> None:
         check_training(self.settings, self.domain, self.data, self.strategy, arc)
-        self._tell_of_data()
 
     def _tell_of_data(self) -> None:
-        """Prints what is to be known of the data, once."""
-        if not self._has_told:
+        """Prints what is to be known of the data, if there are any, once."""
+        if not self._has_told and not self._is_rewarded_by_truth:
             print(*self.domain.summary(self.settings, self.data), sep="\n")
         self._has_told = True
 
@@ -213,6 +212,7 @@ class Experiment:
     def search(self) -> None:
         """Trains the shared weights and the controller."""
         self._check_search()
+        self._tell_of_data()
         self._make_search().run(self.run)
 
     @locked
@@ -242,6 +242,7 @@ class Experiment:
         """Trains one architecture from scratch; returns what `train/result.json` holds."""
         _, arc = self._arc()
         self._check_training(arc)
+        self._tell_of_data()
         training, network = self._make_training(arc, self.settings)
         result = training.run(self.run, str(arc), count_params(network))
         test = ", ".join(f"{name} {value:.4f}" for name, value in result["test"].items())
