@@ -72,7 +72,6 @@ class Experiment:
         keras.mixed_precision.set_dtype_policy(common.precision)
         self._compiles = partial(compiles, common.jit_compile, self.strategy)
         self.lock = RunLock(self.workdir)
-        self._has_told = False
 
     @property
     def workdir(self) -> Path:
@@ -133,7 +132,7 @@ class Experiment:
         return known or self.domain.sizes(self.data)
 
     def _keep_labels(self) -> None:
-        """Writes the labels of the data into the run's folder, once.
+        """Writes the labels of the data into the run's folder, once, and tells of the data then.
 
         Raises:
             UserError: if the labels differ from those with which the run began.
@@ -142,6 +141,7 @@ class Experiment:
         path = self.run.path("labels.txt")
         if not path.exists():
             self.run.write_text("labels.txt", text)
+            print(*self.domain.summary(self.settings, self.data), sep="\n")
         elif path.read_text(encoding="utf-8") != text:
             raise UserError(
                 f"{self.settings.common.dataset} has other classes or words than when the run in "
@@ -171,7 +171,6 @@ class Experiment:
         self._check_search()
         if not self._is_derived():
             self._refuse_a_training()
-            self._tell_of_data()
             search = self._make_search()
             search.run(self.run)
             self._derive(search)
@@ -202,17 +201,10 @@ class Experiment:
     def _check_training(self, arc: Arc | None) -> None:
         check_training(self.settings, self.domain, self.data, self.strategy, arc)
 
-    def _tell_of_data(self) -> None:
-        """Prints what is to be known of the data, if there are any, once."""
-        if not self._has_told and not self._is_rewarded_by_truth:
-            print(*self.domain.summary(self.settings, self.data), sep="\n")
-        self._has_told = True
-
     @locked
     def search(self) -> None:
         """Trains the shared weights and the controller."""
         self._check_search()
-        self._tell_of_data()
         self._make_search().run(self.run)
 
     @locked
@@ -242,7 +234,6 @@ class Experiment:
         """Trains one architecture from scratch; returns what `train/result.json` holds."""
         _, arc = self._arc()
         self._check_training(arc)
-        self._tell_of_data()
         training, network = self._make_training(arc, self.settings)
         result = training.run(self.run, str(arc), count_params(network))
         test = ", ".join(f"{name} {value:.4f}" for name, value in result["test"].items())
