@@ -97,7 +97,9 @@ def two_devices():
     return make_strategy("mirrored")
 
 
-def search(strategy=None, child=CHILD, config=SEARCH, jit_compile=False, **controller):
+def search(
+    strategy=None, child=CHILD, config=SEARCH, jit_compile=False, cost_of=None, **controller
+):
     """Makes a search, with the same initial weights at each call."""
     keras.utils.set_random_seed(1)
     strategy = strategy or tf.distribute.OneDeviceStrategy("CPU:0")
@@ -109,7 +111,7 @@ def search(strategy=None, child=CHILD, config=SEARCH, jit_compile=False, **contr
         supernet(tf.zeros([1, 4, 4, 1]), tf.zeros([8], tf.int32))
         trainer = ChildTrainer(supernet, supernet, task, child, jit_compile)
     weights = SharedWeights(trainer, task, config, rng, seed=3)
-    return Search(weights, algorithm, config, seed=3)
+    return Search(weights, algorithm, config, seed=3, cost_of=cost_of)
 
 
 def training(config, child=CHILD, strategy=None):

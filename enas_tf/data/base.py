@@ -1,7 +1,7 @@
 """Labelled images, and the batches made from them."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Literal, Protocol
@@ -12,7 +12,7 @@ import tensorflow as tf
 from enas_tf.core.config import option
 from enas_tf.core.errors import UserError
 from enas_tf.data.checks import check_splits
-from enas_tf.data.pixels import FileImages, Images, as_tensor, joined
+from enas_tf.data.pixels import Split, joined
 from enas_tf.data.shards import equal_slice
 
 # Bytes, where all images are gone through once.
@@ -55,45 +55,6 @@ class DataConfig:
         for name in ("pad", "cutout", "image_size"):
             if getattr(self, name) < 0:
                 raise UserError(f"data.{name} must not be negative, got {getattr(self, name)}")
-
-
-class Split:
-    """A part of a data set.
-
-    Args:
-        images: uint8 `(count, height, width, channels)`, an array or `FileImages`.
-        labels: int32 `(count,)`, positions in the data set's `class_names`.
-    """
-
-    def __init__(self, images: Images, labels: np.ndarray) -> None:
-        self.images = images
-        self.labels = labels
-
-    def __len__(self) -> int:
-        return len(self.images)
-
-    @cached_property
-    def _tensor(self) -> tf.Tensor:
-        """The images of an array as a tensor in the host's memory, where input pipelines run."""
-        tensor = as_tensor(self.images)
-        # Data sets are large: let the array share the tensor's memory instead of being a copy.
-        if not np.may_share_memory(self.images, np.asarray(tensor)):
-            self.images = np.asarray(tensor)
-        return tensor
-
-    def taker(self) -> Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor]]:
-        """Returns a function, for pipelines, from places, int32 `(n,)`, to images and labels."""
-        with tf.device("CPU:0"):
-            labels = tf.constant(self.labels)
-        if isinstance(self.images, FileImages):
-            take = self.images.take
-        else:
-            images = self._tensor
-
-            def take(places: tf.Tensor) -> tf.Tensor:
-                return tf.gather(images, places)
-
-        return lambda places: (take(places), tf.gather(labels, places))
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,4 +1,4 @@
-"""Where the pixels of a data set lie: in memory, or in a file of raw bytes.
+"""Where the pixels of a data set lie: in memory, or in a file of raw bytes; and its splits.
 
 Images are read once, one by one, into a store; what comes of it is a NumPy array, or `FileImages`,
 which behaves like one. Memory never holds the pixels twice.
@@ -7,7 +7,8 @@ which behaves like one. Memory never holds the pixels twice.
 import itertools
 import os
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -200,3 +201,42 @@ def joined(images: Images, more: Images) -> Images:
         size = images.nbytes + more.nbytes
         return owner[start : start + size].reshape((-1, *images.shape[1:]))
     return np.concatenate([images, more])
+
+
+class Split:
+    """A part of a data set.
+
+    Args:
+        images: uint8 `(count, height, width, channels)`, an array or `FileImages`.
+        labels: int32 `(count,)`, positions in the data set's `class_names`.
+    """
+
+    def __init__(self, images: Images, labels: np.ndarray) -> None:
+        self.images = images
+        self.labels = labels
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    @cached_property
+    def _tensor(self) -> tf.Tensor:
+        """The images of an array as a tensor in the host's memory, where input pipelines run."""
+        tensor = as_tensor(self.images)
+        # Data sets are large: let the array share the tensor's memory instead of being a copy.
+        if not np.may_share_memory(self.images, np.asarray(tensor)):
+            self.images = np.asarray(tensor)
+        return tensor
+
+    def taker(self) -> Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor]]:
+        """Returns a function, for pipelines, from places, int32 `(n,)`, to images and labels."""
+        with tf.device("CPU:0"):
+            labels = tf.constant(self.labels)
+        if isinstance(self.images, FileImages):
+            take = self.images.take
+        else:
+            images = self._tensor
+
+            def take(places: tf.Tensor) -> tf.Tensor:
+                return tf.gather(images, places)
+
+        return lambda places: (take(places), tf.gather(labels, places))

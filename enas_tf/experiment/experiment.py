@@ -1,7 +1,7 @@
 """A run from data to export: builds the parts of a recipe and runs its phases."""
 
 import hashlib
-from dataclasses import replace
+from dataclasses import asdict, replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
@@ -72,6 +72,7 @@ class Experiment:
         keras.mixed_precision.set_dtype_policy(common.precision)
         self._compiles = partial(compiles, common.jit_compile, self.strategy)
         self.lock = RunLock(self.workdir)
+        self._costs: dict[tuple[int, ...], dict[str, float]] = {}
 
     @property
     def workdir(self) -> Path:
@@ -178,7 +179,8 @@ class Experiment:
     def _is_derived(self) -> bool:
         """Returns whether an architecture was derived after the search was complete."""
         search = self.run.done_facts("search")
-        return search is not None and self.run.is_done("derive", **search)
+        config = asdict(self.settings.derive)
+        return search is not None and self.run.is_done("derive", **search, config=config)
 
     def _refuse_a_training(self) -> None:
         """Raises UserError if the folder holds a training that the search would not lead to."""
@@ -215,17 +217,10 @@ class Experiment:
     @locked
     def compare(self) -> dict:
         """Compares the trained controller with uniform draws; returns what `compare.json` holds."""
-        search, settings = self._searched(), self.settings
-        train = replace(settings.train, num_epochs=settings.compare.epochs, use_validation=False)
-        short = replace(settings, train=train)
-
-        def train_alone(arc: Arc, run: Run) -> dict:
-            training, _ = self._make_training(arc, short)
-            params = self.domain.count_cost(arc, short, self.domain.sizes(self.data)).params
-            return training.run(run, str(arc), params, tests=False)
-
-        searched, truth = search.searched(), self.truth
-        result = compare(searched, settings.compare, settings.derive, self.run, train_alone, truth)
+        searched, settings = self._searched().searched(), self.settings
+        train_alone = partial(self._train_alone, settings.compare.epochs)
+        configs = settings.compare, settings.derive
+        result = compare(searched, *configs, self.run, train_alone, self.truth)
         self._report()
         return result
 
@@ -317,7 +312,8 @@ class Experiment:
         keras.utils.set_random_seed(settings.common.seed)
         algorithm = make_algorithm(self.recipe.controller, settings.space, settings.controller)
         weights = self._no_weights() if self._is_rewarded_by_truth else self._shared_weights()
-        return Search(weights, algorithm, settings.search, settings.common.seed, self.truth)
+        seed = settings.common.seed
+        return Search(weights, algorithm, settings.search, seed, self.truth, self._cost_of)
 
     def _shared_weights(self) -> Weights:
         settings, config = self.settings, self.settings.search
@@ -347,14 +343,26 @@ class Experiment:
         return search
 
     def _derive(self, search: Search) -> Arc:
-        def params(arc: Arc) -> int:
-            return self.domain.count_cost(arc, self.settings, self._sizes).params
-
-        searched, config, truth = search.searched(), self.settings.derive, self.truth
-        best = derive(searched, config, self.run, params)
-        if truth:
-            report_truth(searched, best.tokens, config, self.run, truth)
+        searched, config = search.searched(), self.settings.derive
+        train_alone = partial(self._train_alone, config.finalist_epochs)
+        best = derive(searched, config, self.run, self._cost_of, train_alone)
+        if self.truth:
+            report_truth(searched, best.tokens, config, self.run, self.truth)
         return best
+
+    def _cost_of(self, tokens: tuple[int, ...]) -> dict[str, float]:
+        """Returns the costs of an architecture's final network, by their kinds."""
+        if tokens not in self._costs:
+            arc = self.settings.space.parse(tokens)
+            cost = self.domain.count_cost(arc, self.settings, self._sizes)
+            self._costs[tokens] = {"params": cost.params, "madds": cost.multiply_adds}
+        return self._costs[tokens]
+
+    def _train_alone(self, epochs: int, arc: Arc, run: Run) -> None:
+        """Trains an architecture for a few epochs, without validation and test data."""
+        train = replace(self.settings.train, num_epochs=epochs, use_validation=False)
+        training, _ = self._make_training(arc, replace(self.settings, train=train))
+        training.run(run, str(arc), self._cost_of(arc.tokens)["params"], tests=False)
 
     def _make_training(self, arc: Arc, settings: Settings) -> tuple[Training, keras.Model]:
         self._keep_labels()

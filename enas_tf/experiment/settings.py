@@ -171,7 +171,7 @@ class Settings:
 # Settings of a single command, which a run does not keep.
 _OF_ONE_COMMAND = ("workdir", "overwrite", "arc", "split", "format", "formats", "output", "seeds")
 
-_FREE = ("data_dir", "strategy", "logical_devices", "compare")
+_FREE = ("data_dir", "strategy", "logical_devices", "derive", "compare")
 _TRUTH = ("truth", "truth_column")
 
 
@@ -179,7 +179,7 @@ def free_settings(settings: Settings) -> tuple[str, ...]:
     """Names of settings, or of parts of them, that may change when a run goes on.
 
     They do not decide its results; a comparison changes nothing of a run, nor does a table of true
-    accuracies by which architectures are judged only.
+    accuracies by which architectures are judged only; and what is derived can be derived again.
     """
     return _FREE if settings.search.reward == "truth" else _FREE + _TRUTH
 

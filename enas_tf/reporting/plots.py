@@ -69,6 +69,12 @@ def training_plots(records: Sequence[Mapping]) -> str:
     return _side_by_side(_curves(records, _TRAINING_CURVES))
 
 
+def cost_plot(arcs: Sequence[Mapping]) -> str:
+    """Returns a plot of the parameters and rewards in `arcs.json`, as HTML."""
+    words = "Rewards and parameters of derived architectures"
+    return _side_by_side([_plot(words, "parameters", "reward", _draw_costs, arcs)])
+
+
 def confusion_plot(confusion: Sequence[Sequence[int]], names: Sequence[str]) -> str:
     """Returns a plot of how many images of each class are taken for each, as HTML."""
     return _side_by_side(
@@ -174,6 +180,15 @@ def _draw_ops(axes: Axes, result: Mapping) -> None:
         axes.barh(heights, shares, 0.38, color=fill, edgecolor="0.1", label=name)
     axes.set_yticks(heights - 0.2, list(counts))
     axes.invert_yaxis()
+
+
+def _draw_costs(axes: Axes, arcs: Sequence[Mapping]) -> None:
+    """Draws all architectures, and as a line those that no other one beats."""
+    axes.scatter(
+        [one["params"] for one in arcs], [one["reward"] for one in arcs], color="0.6", s=12
+    )
+    best = sorted((one["params"], one["reward"]) for one in arcs if one["front"])
+    axes.plot(*zip(*best, strict=True), color="0.1", marker="o", ms=4, label="not beaten")
 
 
 def _draw_confusion(axes: Axes, confusion: Sequence[Sequence[int]], names: Sequence[str]) -> None:

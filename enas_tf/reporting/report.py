@@ -11,6 +11,7 @@ from enas_tf.reporting.drawing import figure
 from enas_tf.reporting.plots import (
     comparison_plots,
     confusion_plot,
+    cost_plot,
     image,
     search_plots,
     training_plots,
@@ -162,11 +163,15 @@ def _ranking(arcs: Sequence[Mapping] | None, note: str) -> str:
     if not arcs:
         return ""
     shown = arcs[:_SHOWN_ARCS]
-    rows = [(n, f"{a['reward']:.4f}", f"{a['params']:,}", a["arc"]) for n, a in enumerate(shown, 1)]
+    rows = [
+        (n, f"{a['reward']:.4f}", f"{a['params']:,}", f"{a['madds']:,}", a["arc"])
+        for n, a in enumerate(shown, 1)
+    ]
     return _section(
         f"The best {len(shown)} of {len(arcs)} derived architectures",
         f"<p>{html.escape(note)}</p>",
-        _table(["", "reward", "parameters", "architecture"], rows),
+        _table(["", "reward", "parameters", "multiply-adds", "architecture"], rows),
+        cost_plot(arcs),
     )
 
 

@@ -12,7 +12,7 @@ import random
 import shutil
 import statistics
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 import numpy as np
@@ -20,9 +20,9 @@ import tensorflow as tf
 
 from enas_tf.core.config import option
 from enas_tf.core.errors import UserError
-from enas_tf.core.space import Arc, Space
+from enas_tf.core.space import Space
 from enas_tf.search.algorithm import Algorithm
-from enas_tf.search.derive import DeriveConfig
+from enas_tf.search.derive import DeriveConfig, TrainAlone
 from enas_tf.search.evaluator import KeptRewards
 from enas_tf.search.monitor import count_ops
 from enas_tf.search.sampling import draw_uniformly
@@ -39,9 +39,6 @@ from enas_tf.search.truth_report import truth_in_words, truth_of_sets
 from enas_tf.training.progress import format_duration
 from enas_tf.training.run_folder import Run
 from enas_tf.training.session import NotFinite
-
-TrainAlone = Callable[[Arc, Run], object]
-"""A function that trains an architecture from scratch and writes `train/result.json` to the run."""
 
 
 @dataclass(frozen=True)

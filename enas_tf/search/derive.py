@@ -3,17 +3,26 @@
 Reference: Pham et al. 2018, section 2.2.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
+import hashlib
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
 
 import tensorflow as tf
 
 from enas_tf.core.config import option
 from enas_tf.core.errors import UserError
 from enas_tf.core.space import Arc
+from enas_tf.search.cost_rewards import NAMES, CostOf, front
 from enas_tf.search.evaluator import KeptRewards
 from enas_tf.search.searched import Searched
+from enas_tf.training.progress import format_duration
 from enas_tf.training.run_folder import Run
+
+TrainAlone = Callable[[Arc, Run], object]
+"""A function that trains an architecture from scratch and writes `train/result.json` to the run."""
+
+# Of so many draws each, until there are enough.
+_BLOCKS = 10
 
 _ARCS, _BEST = "arcs.json", "arc.txt"
 
@@ -24,65 +33,160 @@ class DeriveConfig:
 
     num_samples: int = option(100, "distinct architectures to draw from the controller")
     num_batches: int = option(0, "validation batches to rank them on; 0: the whole split")
+    max_params: int = option(0, "rank only what has at most so many parameters; 0: any number")
+    max_madds: int = option(0, "rank only what has at most so many multiply-adds; 0: any number")
+    finalists: int = option(
+        1, "train so many of the best alone for a few epochs, and take the best of these"
+    )
+    finalist_epochs: int = option(3, "epochs of each of these trainings")
 
     def __post_init__(self) -> None:
         """Raises UserError for numbers with which no choice is possible."""
         if self.num_samples < 1:
             raise UserError(f"derive.num_samples must be at least 1, got {self.num_samples}")
-        if self.num_batches < 0:
-            raise UserError(f"derive.num_batches must not be negative, got {self.num_batches}")
+        for name in ("num_batches", "max_params", "max_madds"):
+            if getattr(self, name) < 0:
+                raise UserError(f"derive.{name} must not be negative, got {getattr(self, name)}")
+        if not 1 <= self.finalists <= self.num_samples:
+            raise UserError(
+                "derive.finalists must be between 1 and derive.num_samples, "
+                f"{self.num_samples}, got {self.finalists}"
+            )
+        if self.finalist_epochs < 1:
+            raise UserError(
+                f"derive.finalist_epochs must be at least 1, got {self.finalist_epochs}"
+            )
+
+    @property
+    def limits(self) -> dict[str, int]:
+        """The limits of what is ranked, by the kind of cost."""
+        limits = {"params": self.max_params, "madds": self.max_madds}
+        return {kind: limit for kind, limit in limits.items() if limit}
 
 
 def derive(
-    searched: Searched, config: DeriveConfig, run: Run, count_params: Callable[[Arc], int]
+    searched: Searched, config: DeriveConfig, run: Run, cost_of: CostOf, train_alone: TrainAlone
 ) -> Arc:
     """Draws architectures from a trained controller and ranks them on the same validation data.
 
     Writes all of them to `arcs.json`, best first, and the best one to `arc.txt`. Architectures that
-    an earlier call, which was killed, has rewarded are not rewarded again.
+    an earlier call, which was killed, has rewarded or trained are not rewarded or trained again.
 
     Args:
         searched: the search at its end.
-        config: number of architectures and of validation batches.
+        config: number of architectures and of validation batches; limits; finalists.
         run: the run that results are written to.
-        count_params: returns the number of weights of an architecture's final network.
+        cost_of: the costs of an architecture's final network.
+        train_alone: trains a finalist; must hold the validation split out.
 
     Returns:
         The best architecture.
+
+    Raises:
+        UserError: no architecture that was drawn is within the limits.
     """
-    space, arcs = searched.algorithm.space, draw_distinct(searched, config.num_samples)
+    space, arcs = searched.algorithm.space, draw_within(searched, config, cost_of)
     kept = KeptRewards(run, "search/derived.jsonl", searched.step)
     rewards = searched.evaluator.rewards_on_split(arcs, config.num_batches, kept, "derive")
     ranking = sorted(arcs, key=lambda text: -rewards[text])
-    records = [
-        {"arc": text, "reward": rewards[text], "params": count_params(space.parse(text))}
-        for text in ranking
-    ]
-    run.write_json(_ARCS, records)
-    run.write_text(_BEST, space.parse(ranking[0]).portable + "\n")
-    run.mark_done("derive", outputs=[_ARCS, _BEST], step=searched.step)
-    best, mean = rewards[ranking[0]], sum(rewards[text] for text in arcs) / len(arcs)
+    costs = {text: dict(cost_of(space.parse(text).tokens)) for text in ranking}
+    records = [{"arc": text, "reward": rewards[text], **costs[text]} for text in ranking]
+    best_at_their_cost = front(rewards, {text: costs[text]["params"] for text in ranking})
+    for record in records:
+        record["front"] = record["arc"] in best_at_their_cost
+    mean = sum(rewards[text] for text in arcs) / len(arcs)
     print(
-        f"derive: {len(arcs)} architectures, mean reward {mean:.4f}, best {best:.4f}. "
-        f"{searched.evaluator.note}"
+        f"derive: {len(arcs)} architectures, mean reward {mean:.4f}, best "
+        f"{rewards[ranking[0]]:.4f}. {searched.evaluator.note}"
     )
-    return space.parse(ranking[0])
+    if config.finalists > 1:
+        records = train_finalists(searched, config, run, records, train_alone)
+    run.write_json(_ARCS, records)
+    best = space.parse(records[0]["arc"])
+    run.write_text(_BEST, best.portable + "\n")
+    facts = {"step": searched.step, "config": asdict(config)}
+    run.mark_done("derive", outputs=[_ARCS, _BEST], **facts)
+    return best
 
 
-def draw_distinct(searched: Searched, wanted: int) -> dict[str, tf.Tensor]:
-    """Draws distinct architectures from the controller; returns their tokens by their text.
+def train_finalists(
+    searched: Searched,
+    config: DeriveConfig,
+    run: Run,
+    records: list[dict],
+    train_alone: TrainAlone,
+) -> list[dict]:
+    """Trains the best architectures alone for a few epochs; returns all, the best of these first.
 
-    There are fewer than `wanted`, with a warning, if the controller has settled on few.
+    Each of them gets `stand_alone_reward`, on validation data.
+    """
+    space, task = searched.algorithm.space, searched.evaluator.task
+    finalists, seconds = records[: config.finalists], 0.0
+    for place, record in enumerate(finalists, 1):
+        name = hashlib.sha256(f"{record['arc']} {config.finalist_epochs}".encode()).hexdigest()
+        folder = Run(run.path(f"derive/{searched.step}/{name[:12]}"))
+        print(f"derive: training finalist {place} of {len(finalists)}, {record['arc']}")
+        train_alone(space.parse(record["arc"]), folder)
+        result = folder.read_json("train/result.json")
+        record["stand_alone_reward"] = task.reward(result["best_valid"])
+        seconds += result["seconds"]
+    ranked = sorted(finalists, key=lambda record: -record["stand_alone_reward"])
+    best = ranked[0]
+    gained = best["stand_alone_reward"] - finalists[0]["stand_alone_reward"]
+    print(
+        f"derive: trained alone for {config.finalist_epochs} epochs, "
+        f"{format_duration(seconds)} in all, number {records.index(best) + 1} by shared weights "
+        f"is the best: {best['stand_alone_reward']:.4f}, {gained:+.4f} over number 1"
+    )
+    return ranked + records[config.finalists :]
+
+
+def draw_within(searched: Searched, config: DeriveConfig, cost_of: CostOf) -> dict[str, tf.Tensor]:
+    """Draws distinct architectures from the controller that cost no more than the limits.
+
+    Returns:
+        Their tokens by their text. There are fewer than `config.num_samples`, with a warning, if
+        the controller has settled on few or if few are within the limits.
+
+    Raises:
+        UserError: none of those that were drawn is within the limits.
     """
     found: dict[str, tf.Tensor] = {}
-    for block in range(10):
-        for tokens in searched.draw(wanted, block):
-            if len(found) < wanted:
-                found.setdefault(" ".join(map(str, tokens.numpy())), tokens)
-        if len(found) == wanted:
-            return found
-    print(
-        f"warning: {10 * wanted} draws gave only {len(found)} distinct architectures; the "
-        "controller has settled on them"
-    )
+    costs: list[Mapping[str, float]] = []
+    limits, seen = config.limits, set()
+    for block in range(_BLOCKS):
+        for tokens in searched.draw(config.num_samples, block):
+            text = " ".join(map(str, tokens.numpy()))
+            if text in seen or len(found) == config.num_samples:
+                continue
+            seen.add(text)
+            if limits:
+                costs.append(cost_of(tuple(tokens.numpy().tolist())))
+                if any(costs[-1][kind] > limit for kind, limit in limits.items()):
+                    continue
+            found[text] = tokens
+        if len(found) == config.num_samples:
+            break
+    if limits:
+        _tell_limits(limits, costs, len(found))
+    if len(found) < config.num_samples:
+        why = "few fit" if limits else "the controller has settled on them"
+        print(
+            f"warning: {_BLOCKS * config.num_samples} draws gave only {len(found)} distinct "
+            f"architectures; {why}"
+        )
     return found
+
+
+def _tell_limits(limits: Mapping[str, int], costs: list[Mapping[str, float]], fit: int) -> None:
+    wanted = " and ".join(f"{limit:,} {NAMES[kind]}" for kind, limit in limits.items())
+    if not fit:
+        smallest = " and ".join(
+            f"{min(one[kind] for one in costs):,.0f} {NAMES[kind]}" for kind in limits
+        )
+        raise UserError(
+            f"none of {len(costs)} architectures that the controller draws has at most {wanted}; "
+            f"the smallest have {smallest}: raise --derive.max_params or --derive.max_madds, make "
+            "the final network smaller by --train.out_filters, or search with --search.cost"
+        )
+    print(f"derive: {fit} of {len(costs)} distinct architectures have at most {wanted}")

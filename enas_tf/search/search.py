@@ -17,6 +17,7 @@ from enas_tf.layers.dropout import retry_offset
 from enas_tf.search import arcs_log
 from enas_tf.search.algorithm import Algorithm
 from enas_tf.search.controller import Draws
+from enas_tf.search.cost_rewards import CostEvaluator, CostKind, CostOf, CostReward
 from enas_tf.search.monitor import ControllerMonitor
 from enas_tf.search.sampling import SAMPLERS, draw_uniformly
 from enas_tf.search.searched import Searched
@@ -61,6 +62,20 @@ class SearchConfig:
         "uniform draws, or on fair ones if search.sampling says so",
     )
     reward_batches: int = option(1, "validation batches in each reward of the controller")
+    cost: CostKind = option(
+        "none",
+        "lower the reward of architectures whose final network costs more than cost_target: "
+        "params, its parameters; madds, its multiply-adds for one image or word",
+    )
+    cost_target: float = option(0.0, "the cost that an architecture should have, at most")
+    cost_weight: float = option(
+        -0.07, "how much costs count: the exponent of the soft form, the factor of the absolute"
+    )
+    cost_form: Literal["soft", "absolute"] = option(
+        "soft",
+        "soft: reward * (cost / target) ** weight above the target (MnasNet); absolute: reward + "
+        "weight * |cost / target - 1| (TuNAS)",
+    )
     reward: Literal["weights", "truth"] = option(
         "weights",
         "weights: architectures are rewarded with shared weights, which are trained; truth: by the "
@@ -75,11 +90,17 @@ class SearchConfig:
                 raise UserError(f"search.{name} must be at least 1, got {getattr(self, name)}")
         if self.max_steps < 0:
             raise UserError(f"search.max_steps must not be negative, got {self.max_steps}")
+        _ = self.cost_reward
         if not 0 <= self.warmup_epochs < self.num_epochs:
             raise UserError(
                 "search.warmup_epochs must be at least 0 and below search.num_epochs, "
                 f"{self.num_epochs}, got {self.warmup_epochs}"
             )
+
+    @property
+    def cost_reward(self) -> CostReward:
+        """How costs change rewards; raises UserError for numbers with which they cannot."""
+        return CostReward(self.cost, self.cost_target, self.cost_weight, self.cost_form)
 
     def check_replicas(self, count: int) -> None:
         """Raises UserError if `count` replicas cannot share the rewards of an update equally."""
@@ -123,6 +144,7 @@ class Search:
         config: the search's.
         seed: of all that is drawn.
         truth: true accuracies, to report those of what is drawn.
+        cost_of: of an architecture, needed where the search has a cost.
     """
 
     def __init__(
@@ -132,12 +154,15 @@ class Search:
         config: SearchConfig,
         seed: int,
         truth: Truth | None = None,
+        cost_of: CostOf | None = None,
     ) -> None:
         config.check_replicas(weights.replicas)
         self.weights = weights
         self.algorithm = algorithm
         self.config = config
         self.evaluator = weights.evaluator
+        if config.cost != "none":
+            self.evaluator = CostEvaluator(weights.evaluator, config.cost_reward, cost_of)
         self._truth = truth
         self._first_seed = self._seed = seed
         self._steps_done = 0

@@ -137,7 +137,10 @@ def run(tmp_path):
 def whole(tmp_path_factory):
     """A folder with all that verbs leave, and a report."""
     run = write_config(Run(tmp_path_factory.mktemp("whole")))
-    arcs = [{"arc": ARC, "reward": 0.5 - n / 100, "params": 1000 + n} for n in range(12)]
+    arcs = [
+        {"arc": ARC, "reward": 0.5 - n / 100, "params": 1000 + n, "madds": 70_000, "front": not n}
+        for n in range(12)
+    ]
     run.write_json("arcs.json", arcs)
     run.write_text("arc.txt", ARC + "\n")
     run.write_json("compare.json", comparison())
@@ -271,7 +274,8 @@ def test_a_browser_shows_it_on_wide_and_narrow_screens(whole, tmp_path):
 
 def test_holds_the_result_against_the_truth(tmp_path):
     run = write_config(Run(tmp_path), "truth", "a.csv")
-    run.write_json("arcs.json", [{"arc": ARC, "reward": 0.5, "params": 1000}])
+    of_arc = {"arc": ARC, "reward": 0.5, "params": 1000, "madds": 5, "front": True}
+    run.write_json("arcs.json", [of_arc])
     of = {"accuracy": 88.22, "rank": 1234, "of": 15625, "percentile": 92.1, "regret": 0.94}
     measures = {"tau": {"value": 0.41, "low": 0.3, "high": 0.52}}
     truth = {"source": "a.csv, test,", "derived": of, "random_search": None, "draws": 199}

@@ -15,8 +15,12 @@ from tests import tiny
 CONFIG = DeriveConfig(num_samples=6)
 
 
-def sum_of_tokens(arc):
-    return 1000 + sum(arc.tokens)
+def costs(tokens):
+    return {"params": 1000 + sum(tokens), "madds": 10 * tokens[0]}
+
+
+def refuse_to_train(arc, run):
+    raise AssertionError("trains")
 
 
 @pytest.fixture(scope="module")
@@ -32,8 +36,8 @@ def run(tmp_path):
     return Run(tmp_path)
 
 
-def derived(search, run, config=CONFIG):
-    best = derive(search.searched(), config, run, sum_of_tokens)
+def derived(search, run, config=CONFIG, train_alone=refuse_to_train):
+    best = derive(search.searched(), config, run, costs, train_alone)
     return best, json.loads(run.path("arcs.json").read_text())
 
 
@@ -56,12 +60,20 @@ def test_ranks_distinct_architectures_by_their_accuracy_on_all_validation_data(s
     valid = search.weights.task.data.splits["valid"]
     [(images, _)] = search.weights.task.eval_batches("valid", 24, (0, 1))
     for record in ranked:
-        assert set(record) == {"arc", "reward", "params"}
+        assert set(record) == {"arc", "reward", "params", "madds", "front"}
         arc = tiny.SPACE.parse(record["arc"])
         logits, _ = search.weights.trainer.child(images, np.array(arc.tokens, np.int32))
         accuracy = np.mean(np.argmax(logits, axis=-1) == valid.labels)
         assert record["reward"] == pytest.approx(accuracy)
         assert record["params"] == 1000 + sum(arc.tokens)
+        beaten = [
+            other
+            for other in ranked
+            if other["params"] <= record["params"]
+            and other["reward"] >= record["reward"]
+            and (other["params"], other["reward"]) != (record["params"], record["reward"])
+        ]
+        assert record["front"] is not bool(beaten)
     rewards = [record["reward"] for record in ranked]
     assert rewards == sorted(rewards, reverse=True) and rewards[0] > rewards[-1]
     assert run.path("arc.txt").read_text() == ranked[0]["arc"] + "\n"
@@ -157,9 +169,54 @@ def test_a_controller_that_has_settled_gives_what_it_has(search, run, monkeypatc
     assert "warning: 60 draws gave only 2 distinct architectures" in shown
 
 
+def test_only_what_is_within_the_limits_is_ranked(search, run, capsys):
+    _, everything = derived(search, run, replace(CONFIG, num_samples=40))
+    params = sorted(record["params"] for record in everything)
+    capsys.readouterr()
+    limited = replace(CONFIG, num_samples=8, max_params=params[12])
+    _, ranked = derived(search, run, limited)
+    assert len(ranked) == 8 and all(one["params"] <= params[12] for one in ranked)
+    shown = capsys.readouterr().out
+    assert f"distinct architectures have at most {params[12]:,} parameters\n" in shown
+    assert "derive: 8 of " in shown
+    told = r"none of \d+ .* has at most 900 parameters and 5 multiply-adds; the smallest have 1,0"
+    with pytest.raises(UserError, match=told):
+        derived(search, run, replace(CONFIG, max_params=900, max_madds=5))
+
+
+def test_finalists_are_trained_alone_and_the_best_of_them_is_taken(search, run, capsys):
+    trained = []
+
+    def train_alone(arc, folder):
+        if folder.path("train/result.json").exists():
+            return
+        trained.append(str(arc))
+        best = {"accuracy": [0.25, 0.75, 0.5][len(trained) - 1]}
+        folder.write_json("train/result.json", {"best_valid": best, "seconds": 61.0})
+
+    _, plain = derived(search, run)
+    best, ranked = derived(search, run, replace(CONFIG, finalists=3), train_alone)
+    assert trained == [record["arc"] for record in plain[:3]]
+    assert [record["arc"] for record in ranked[:3]] == [trained[n] for n in (1, 2, 0)]
+    assert [record.get("stand_alone_reward") for record in ranked[:4]] == [0.75, 0.5, 0.25, None]
+    assert ranked[3:] == plain[3:] and str(best) == trained[1]
+    assert run.path("arc.txt").read_text() == trained[1] + "\n"
+    shown = capsys.readouterr().out
+    assert (
+        "for 3 epochs, 3m 03s in all, number 2 by shared weights is the best: 0.7500, +0.5000"
+        in (shown)
+    )
+    # What is trained is not trained again, but for other epochs.
+    derived(search, run, replace(CONFIG, finalists=2), train_alone)
+    assert len(trained) == 3
+
+
 @pytest.mark.parametrize(
     ("numbers", "message"),
     [
+        ({"max_params": -1}, "derive.max_params must not be negative, got -1"),
+        ({"finalists": 0}, "derive.finalists must be between 1 and derive.num_samples, 100, got 0"),
+        ({"finalist_epochs": 0}, "derive.finalist_epochs must be at least 1, got 0"),
         ({"num_samples": 0}, "derive.num_samples must be at least 1, got 0"),
         ({"num_batches": -1}, "derive.num_batches must not be negative, got -1"),
     ],

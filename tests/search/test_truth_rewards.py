@@ -89,7 +89,7 @@ def test_a_killed_search_goes_on_to_the_same_end(tmp_path):
 def test_derives_the_truly_best_of_what_is_drawn(tmp_path, capsys):
     one = search()
     one.run(run := Run(tmp_path))
-    best = derive(one.searched(), DeriveConfig(num_samples=30), run, lambda arc: 0)
+    best = derive(one.searched(), DeriveConfig(num_samples=30), run, lambda _: {"params": 0}, None)
     drawn = [tuple(map(int, record["arc"].split())) for record in run.read_json("arcs.json")]
     assert TRUTH.accuracy(best.tokens) == max(map(TRUTH.accuracy, drawn))
     assert len(drawn) == 30 and "no shared weights were trained" in capsys.readouterr().out
