@@ -13,6 +13,17 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ["ENAS_TF_XLA_CACHE"] = ""
 
 
+def pytest_configure(config):
+    """Keeps the order below, which xdist would change to that of the numbers of tests."""
+    config.option.loadscopereorder = False
+
+
+def pytest_collection_modifyitems(items):
+    """Has the files that take longest begin first, so that processes end together."""
+    slow = ("launchers", "reference", "docs", "experiment")
+    items.sort(key=lambda item: not any(f"tests/{name}/" in item.nodeid for name in slow))
+
+
 @pytest.fixture(scope="session", autouse=True)
 def one_thread_and_two_logical_devices():
     """Has each op use one thread, and splits the CPU in two, for tests of distribution.

@@ -119,6 +119,10 @@ def _signatures(model: keras.Model, class_names: Sequence[str]) -> Signatures:
     height, width, channels = image_shape = model.input_shape[1:]
     labels = tf.constant(list(class_names))
 
+    images = tf.TensorSpec((None, height, width, channels), tf.uint8, name="image")
+
+    # One graph, which all signatures share: a trace takes seconds.
+    @tf.function(input_signature=[images])
     def serve(image: tf.Tensor) -> dict[str, tf.Tensor]:
         image = of_shape(image, (None, *image_shape), "image")
         probabilities = model(image, training=False)
@@ -165,9 +169,8 @@ def _signatures(model: keras.Model, class_names: Sequence[str]) -> Signatures:
         return {"classes": classes, "scores": scores}
 
     strings = tf.TensorSpec((None,), tf.string)
-    images = tf.TensorSpec((None, height, width, channels), tf.uint8, name="image")
     return {
-        "serving_default": tf.function(serve).get_concrete_function(images),
+        "serving_default": serve.get_concrete_function(),
         "serve_bytes": tf.function(serve_bytes).get_concrete_function(
             _named(strings, "image_bytes")
         ),

@@ -142,7 +142,7 @@ class ImageTask:
         """
         logits, aux_logits = outputs
         loss = self._mean_loss(logits, labels)
-        likeliest = tf.argmax(labels, axis=-1) if labels.shape.rank == 2 else labels
+        likeliest = tf.argmax(labels, axis=-1) if len(labels.shape) == 2 else labels
         metrics = {"loss": loss, "accuracy": tf.reduce_mean(_correct(logits, likeliest))}
         if aux_logits is None:
             return loss, metrics
@@ -152,9 +152,9 @@ class ImageTask:
     def _mean_loss(self, logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
         """Returns the mean cross-entropy, with class weights and label smoothing if there are."""
         smoothing = self._objective.label_smoothing
-        if labels.shape.rank == 1 and not smoothing and self._weights is None:
+        if len(labels.shape) == 1 and not smoothing and self._weights is None:
             return tf.reduce_mean(_cross_entropy(logits, labels))
-        shares = tf.one_hot(labels, logits.shape[-1]) if labels.shape.rank == 1 else labels
+        shares = tf.one_hot(labels, logits.shape[-1]) if len(labels.shape) == 1 else labels
         weights = 1.0 if self._weights is None else tf.linalg.matvec(shares, self._weights)
         shares = (1 - smoothing) * shares + smoothing / logits.shape[-1]
         losses = tf.nn.softmax_cross_entropy_with_logits(shares, logits)

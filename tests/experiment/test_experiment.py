@@ -96,9 +96,9 @@ def test_a_phase_is_done_only_with_its_marker(tmp_path, data, monkeypatch):
     marks = json.loads((tmp_path / "done.json").read_text())
     assert {phase: list(mark["facts"]) for phase, mark in marks.items()} == {
         "search": ["step"],
-        "derive": ["step"],
+        "derive": ["step", "config"],
         "train": ["arc"],
-        "export": ["result"],
+        "export": ["result", "formats"],
     }
     # All is done: nothing is made or written any more.
     monkeypatch.setattr(Experiment, "_make_search", None)

@@ -41,16 +41,20 @@ calls = np.load(inputs, allow_pickle=True)
 results = {}
 with tf.compat.v1.Session(graph=tf.Graph()) as session:
     graph = tf.compat.v1.saved_model.load(session, ["serve"], version)
-    for call in calls:
-        signature = graph.signature_def[call.split("/")[0]]
+    signatures = {}
+    for name, signature in graph.signature_def.items():
+        if name.startswith("__"):
+            continue
         [fed] = signature.inputs.values()
         options = config_pb2.CallableOptions(
             feed=[fed.name], fetch=[tensor.name for tensor in signature.outputs.values()]
         )
+        # Like a server, and unlike `session.run`, this checks no shapes.
+        signatures[name] = session._make_callable_from_options(options), [*signature.outputs]
+    for call in calls:
+        run, names = signatures[call.split("/")[0]]
         try:
-            # Like a server, and unlike `session.run`, this checks no shapes.
-            values = session._make_callable_from_options(options)(calls[call])
-            shown = dict(zip(signature.outputs, values))
+            shown = dict(zip(names, run(calls[call])))
         except tf.errors.OpError as error:
             shown = {"error": np.array(type(error).__name__), "message": np.array(error.message)}
         results |= {f"{call}/{name}": value for name, value in shown.items()}

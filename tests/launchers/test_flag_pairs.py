@@ -16,7 +16,7 @@ def test_any_two_values_of_two_flags_meet_in_a_row(launcher):
 
 
 # All rows take too long for every run of the tests; `python -m tests.flag_pairs` takes them.
-@pytest.mark.parametrize("launcher", ["cifar_micro", "ptb_rnn"])
+@pytest.mark.parametrize("launcher", ["cifar_macro", "ptb_rnn"])
 def test_pairs_of_flags_run_a_whole_pipeline(tmp_path, launcher):
     (*_, row) = rows_of(FLAGS[launcher])
     # XLA takes a minute for each program, but for the small ones of text.

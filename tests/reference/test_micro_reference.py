@@ -1,9 +1,6 @@
 """The micro space against the authors' code."""
 
-import warnings
-
 import pytest
-import tensorflow as tf
 
 from enas_tf.core.network_config import CellChildConfig
 from enas_tf.layers.dropout import StepRng
@@ -15,7 +12,6 @@ from enas_tf.search.controller import ControllerConfig
 from tests.reference import controllers
 from tests.reference.cases import VALUES, Case, NameMap, cases
 from tests.reference.children import ImageChild, check_evaluations, check_steps, image_options
-from tests.reference.kinks import KinkWarning
 from tests.reference.micro_names import controller_links, network_links, supernet_links
 
 
@@ -77,29 +73,6 @@ def test_reference_fixed_child_by_moving_averages(fixed_child, compare):
 
 def test_reference_fixed_child_steps(fixed_child, compare):
     check_steps(fixed_child, compare)
-
-
-def route(value, way):
-    """The value, with the gradient of the way."""
-    return way + tf.stop_gradient(value - way)
-
-
-def relu_with_shifted_kink(relu):
-    """The gradient steps from 0 to 1 at -2e-4 instead of 0."""
-    return lambda x, name=None: route(relu(x), x * tf.cast(x > -2e-4, x.dtype))
-
-
-def check_gradients_fail(child, compare):
-    with warnings.catch_warnings(), pytest.raises(AssertionError, match="grad"):
-        warnings.simplefilter("ignore", KinkWarning)
-        check_evaluations(child, compare)
-
-
-@pytest.mark.parametrize("folder", cases("micro_fixed_child")[:1])
-def test_reference_sides_of_kinks_do_not_hide_a_wrong_op(folder, compare, monkeypatch):
-    """Values are right and an op's gradient is wrong; no choice of sides makes up for it."""
-    monkeypatch.setattr(tf.nn, "relu", relu_with_shifted_kink(tf.nn.relu))
-    check_gradients_fail(build_fixed(folder), compare)
 
 
 @pytest.fixture(scope="module", params=cases("micro_controller"))

@@ -170,15 +170,15 @@ def test_a_controller_that_has_settled_gives_what_it_has(search, run, monkeypatc
 
 
 def test_only_what_is_within_the_limits_is_ranked(search, run, capsys):
-    _, everything = derived(search, run, replace(CONFIG, num_samples=40))
+    _, everything = derived(search, run, replace(CONFIG, num_samples=16))
     params = sorted(record["params"] for record in everything)
     capsys.readouterr()
-    limited = replace(CONFIG, num_samples=8, max_params=params[12])
+    limited = replace(CONFIG, num_samples=4, max_params=params[5])
     _, ranked = derived(search, run, limited)
-    assert len(ranked) == 8 and all(one["params"] <= params[12] for one in ranked)
+    assert len(ranked) == 4 and all(one["params"] <= params[5] for one in ranked)
     shown = capsys.readouterr().out
-    assert f"distinct architectures have at most {params[12]:,} parameters\n" in shown
-    assert "derive: 8 of " in shown
+    assert f"distinct architectures have at most {params[5]:,} parameters\n" in shown
+    assert "derive: 4 of " in shown
     told = r"none of \d+ .* has at most 900 parameters and 5 multiply-adds; the smallest have 1,0"
     with pytest.raises(UserError, match=told):
         derived(search, run, replace(CONFIG, max_params=900, max_madds=5))

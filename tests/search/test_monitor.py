@@ -62,7 +62,7 @@ def reported(monitor, epoch=0, arcs=(), rewards=(0.5, 0.7), uniform=(0.3, 0.3), 
         step=9,
         state={} if state is None else state,
         record=lambda phase, epoch, counts, **metrics: records.append((phase, counts, metrics)),
-        progress=SimpleNamespace(note=notes.append),
+        note=notes.append,
         metrics=SimpleNamespace(draw=lambda name, picture, step: drawn.append((name, step))),
     )
     monitor.report(session, epoch, arcs or arcs_of(50), rewards, uniform)

@@ -294,14 +294,13 @@ def test_in_the_warm_up_the_controller_rests(tmp_path):
     assert any(np.any(copies(searches[0])[n] != start[n]) for n in start if "controller" in n)
 
 
-@pytest.mark.parametrize("sampling", ["uniform", "fair"])
-def test_shared_weights_may_be_trained_on_draws_of_their_own(tmp_path, sampling):
-    search = tiny.search(config=replace(tiny.SEARCH, sampling=sampling))
+def test_shared_weights_may_be_trained_on_draws_of_their_own(tmp_path):
+    search = tiny.search(config=replace(tiny.SEARCH, sampling="fair"))
     given = trained_tokens(search)
     search.run(Run(tmp_path))
     for epoch in given:
         takes_turns = [set(column) == set(range(5)) for column in np.transpose(epoch)[1::2]]
-        assert all(takes_turns) is (sampling == "fair")
+        assert all(takes_turns)
     assert len(given) == 2 and not np.array_equal(*given)
 
 
