@@ -205,9 +205,9 @@ def _read_tfds_split(builder, name: str, keys: tuple[str, str], config: DataConf
 
     def decoded() -> Iterator[np.ndarray]:
         try:
-            for image, label in resized.prefetch(tf.data.AUTOTUNE).as_numpy_iterator():
-                labels.append(int(label))
-                yield image
+            for some, theirs in resized.batch(256).as_numpy_iterator():
+                labels.extend(theirs.tolist())
+                yield from some
         except tf.errors.OpError as error:
             raise UserError(
                 f"data set {builder.name!r} in {builder.data_dir} cannot be read "

@@ -20,7 +20,7 @@ LOG_EVERY = 50
 _CHECKPOINT_SECONDS = 600
 
 # What ends a run with a checkpoint: a request, and the end of the terminal.
-_STOPPING = (signal.SIGTERM, signal.SIGHUP)
+_STOPPING = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
 
 _TRY = (
     "; the last checkpoint is kept: try a lower learning rate or --child.grad_clip=5 in another "
