@@ -95,7 +95,8 @@ def largest(some, others):
     return max(np.abs(a - b).max() for a, b in zip(some, others, strict=True))
 
 
-@pytest.mark.parametrize("name", CASES)
+# The macro space's compiled steps are compared below.
+@pytest.mark.parametrize("name", [name for name in CASES if name != "macro"])
 def test_two_devices_train_shared_weights_like_one(name, record_property):
     recipe, space, child, sizes = CASES[name]
     settings = settings_of(recipe, space, child)
