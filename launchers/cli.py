@@ -139,8 +139,6 @@ def read_command(recipe: "Recipe", usage: str, argv: Sequence[str]) -> tuple["Se
         flags.add(prefix, {name: getattr(settings, part) for name, settings in presets.items()})
     verb = _verb(flags.parse(argv))
     preset = flags.config("").preset
-    if preset not in presets:
-        raise UserError(f"preset must be one of {', '.join(presets)}, got {preset}")
     given = {part: flags.config(prefix, preset) for part, prefix in prefixes.items()}
     settings = replace(presets[preset], **given)
     _refuse_overwrite(settings, verb)

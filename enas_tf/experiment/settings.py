@@ -24,11 +24,11 @@ class CommonConfig:
     """Flags of every verb."""
 
     workdir: str | None = option(None, "the run's folder; unset: runs/ and the launcher's name")
-    preset: str = option(
+    preset: Literal["paper", "paper_text", "tiny"] = option(
         "paper",
         "paper: the authors' settings, their mistakes fixed; paper_text: some of them as in the "
         "paper's text (docs/sources.md lists them); tiny: the whole pipeline in minutes on two CPU "
-        "cores; robust, of nasbench201: paper, with what makes rewards rank (docs/truth.md)",
+        "cores",
     )
     dataset: str = option(
         "cifar10",

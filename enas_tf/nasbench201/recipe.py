@@ -61,15 +61,6 @@ _PAPER_TEXT = replace(
     ),
 )
 
-# docs/truth.md says what each of these is worth.
-_ROBUST = replace(
-    _PAPER,
-    common=CommonConfig(preset="robust"),
-    child=replace(_PAPER.child, lr_max=0.1, lr_min=0.1),
-    controller=replace(_PAPER.controller, epsilon=1e-8),
-    search=replace(_PAPER.search, sampling="fair", warmup_epochs=100, reward_batches=4),
-)
-
 _TINY = replace(
     _PAPER,
     common=CommonConfig(preset="tiny", dataset="digits"),
@@ -97,6 +88,6 @@ NASBENCH201 = Recipe(
     name="nasbench201",
     domain=ImageDomain(Nasbench201Supernet, build, count_cost),
     controller=Nasbench201Controller,
-    presets={"paper": _PAPER, "paper_text": _PAPER_TEXT, "tiny": _TINY, "robust": _ROBUST},
+    presets={"paper": _PAPER, "paper_text": _PAPER_TEXT, "tiny": _TINY},
 )
 """Cells for images, each of whose accuracy is known."""
