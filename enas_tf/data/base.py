@@ -233,14 +233,11 @@ class ImageData:
             return images, labels
 
         def batch(step, places):
-            chosen, theirs = choose(step, places[0], seed)
+            chosen = choose(step, places[0], seed)
             if not mixup:
-                return chosen, theirs
-            others, others_labels = choose(step, places[1], ~seed)
-            share = _beta(mixup, (seed, -1 - step))
-            mixed = share * chosen + (1 - share) * others
-            shares = (tf.one_hot(of, self.num_classes) for of in (theirs, others_labels))
-            return mixed, tf.tensordot([share, 1 - share], tf.stack([*shares]), 1)
+                return chosen
+            others = choose(step, places[1], ~seed)
+            return _mixed(chosen, others, _beta(mixup, (seed, -1 - step)), self.num_classes)
 
         epochs = tf.data.Dataset.range(first_step // steps, (first_step + num_steps) // steps + 1)
         places = epochs.flat_map(order).skip(first_step % steps).take(num_steps)
@@ -337,6 +334,14 @@ def normalise(images: tf.Tensor, mean: np.ndarray, std: np.ndarray) -> tf.Tensor
     shift = np.tile(mean / std, width)
     rows = tf.cast(tf.reshape(images, (-1, width * channels)), tf.float32)
     return tf.reshape(rows * scale - shift, (-1, height, width, channels))
+
+
+def _mixed(batch: tuple, other: tuple, share: tf.Tensor, num_classes: int) -> tuple:
+    """Returns the mix of two batches, the first of which has a share; with the classes' shares."""
+    images, labels = zip(batch, other, strict=True)
+    first, second = (tf.one_hot(one, num_classes) for one in labels)
+    mix = share * images[0] + (1 - share) * images[1]
+    return mix, share * first + (1 - share) * second
 
 
 def _beta(parameter: float, seed) -> tf.Tensor:

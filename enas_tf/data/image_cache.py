@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -63,8 +64,10 @@ def keep(
         store.discard()
         raise
     if not in_memory:
-        description = {"shape": found.shape, "facts": facts()}
-        path.with_suffix(".json").write_text(json.dumps(description), encoding="utf-8")
+        # Whole or not at all: a run that is killed here leaves no half of it.
+        aside = path.with_suffix(f".{os.getpid()}.tmp")
+        aside.write_text(json.dumps({"shape": found.shape, "facts": facts()}), encoding="utf-8")
+        aside.replace(path.with_suffix(".json"))
     return found, facts()
 
 

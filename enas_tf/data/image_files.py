@@ -41,8 +41,13 @@ def upright_bytes(file: Path) -> bytes:
     from PIL import Image, ImageOps
 
     turned = io.BytesIO()
-    with Image.open(file) as image:
-        kind = image.format
-        options = {"JPEG": {"quality": 95, "subsampling": 0}, "WEBP": {"lossless": True}}
-        ImageOps.exif_transpose(image).save(turned, kind, **options.get(kind, {}))
+    options = {"JPEG": {"quality": 95, "subsampling": 0}, "WEBP": {"lossless": True}}
+    try:
+        with Image.open(file) as image:
+            # Phones write a JPEG with further pictures behind it.
+            kind = "JPEG" if image.format == "MPO" else image.format
+            ImageOps.exif_transpose(image).save(turned, kind, **options.get(kind, {}))
+    except (OSError, SyntaxError, ValueError):
+        # A broken image: whoever decodes it says so.
+        return file.read_bytes()
     return turned.getvalue()

@@ -136,7 +136,8 @@ def read_images(files: Sequence[Path], config: DataConfig) -> tuple[Images, np.n
             _tell_unreadable(reasons, skip=False)
 
     reasons: dict[str, str] = {}
-    key = [(str(file), file.stat().st_size, file.stat().st_mtime_ns) for file in files]
+    stats = map(Path.stat, files)
+    key = [(str(f), s.st_size, s.st_mtime_ns) for f, s in zip(files, stats, strict=True)]
     images, left_out = keep(decoded(), len(files), config, key, lambda: reasons)
     _tell_unreadable(left_out, skip=True)
     return images, np.array([str(file) not in left_out for file in files])

@@ -5,9 +5,11 @@ which behaves like one. Memory never holds the pixels twice.
 """
 
 import itertools
+import math
 import os
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from functools import cached_property
 from pathlib import Path
 
@@ -95,50 +97,49 @@ class PixelStore:
         if self._path is None:
             self._images[self._length] = image
         else:
-            self._write(image)
+            with self._telling_errors():
+                self._file.write(image.tobytes())
         self._length += 1
 
     def finish(self) -> "np.ndarray | FileImages":
         """Returns all images that were added; a file gets its name only now."""
         if self._path is None:
             return self._images[: self._length]
-        self._file.close()
-        os.replace(self._file.name, self._path)
+        with self._telling_errors():
+            self._file.close()
+            os.replace(self._file.name, self._path)
         return FileImages(self._path, self._shape, np.arange(self._length))
 
     def discard(self) -> None:
         """Removes what was written."""
         if self._path is not None:
-            self._file.close()
-            os.unlink(self._file.name)
+            # On a full disk closing fails too; the reason has been told.
+            with suppress(OSError):
+                self._file.close()
+            Path(self._file.name).unlink(missing_ok=True)
 
     def _begin(self, shape: tuple[int, int, int]) -> None:
         self._shape, self._length = shape, 0
         if self._path is None:
             self._images = aligned_empty((self._count, *shape))
-        else:
-            self._open(self._path)
-
-    def _open(self, path: Path) -> None:
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
+            return
+        with self._telling_errors():
+            self._path.parent.mkdir(parents=True, exist_ok=True)
             self._file = tempfile.NamedTemporaryFile(  # noqa: SIM115
-                dir=path.parent, prefix=".images.", delete=False
+                dir=self._path.parent, prefix=".images.", delete=False
             )
-        except OSError as error:
-            raise UserError(
-                f"cannot write {path} ({error.strerror}); name a folder for the images by "
-                "--data.cache_dir, or keep them in memory by --data.in_memory=true"
-            ) from error
 
-    def _write(self, image: np.ndarray) -> None:
+    @contextmanager
+    def _telling_errors(self) -> Iterator[None]:
+        """Turns write errors into a UserError with one clear line."""
         try:
-            self._file.write(image.tobytes())
+            yield
         except OSError as error:
-            size = self._count * image.nbytes / 2**30
+            size = self._count * math.prod(self._shape) / 2**30
             raise UserError(
-                f"cannot write {self._path} ({error.strerror}): the images need {size:.1f} GiB; "
-                "name another folder by --data.cache_dir"
+                f"cannot write {self._path} ({error.strerror}), where the images need {size:.1f} "
+                "GiB; name another folder by --data.cache_dir, or keep them in memory by "
+                "--data.in_memory=true"
             ) from error
 
     def _widen(self, channels: int) -> None:

@@ -1,6 +1,6 @@
 """The export of image classifiers."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import keras
@@ -118,7 +118,6 @@ def _warmup(data: ImageData) -> Requests:
 def _signatures(model: keras.Model, class_names: Sequence[str]) -> Signatures:
     height, width, channels = image_shape = model.input_shape[1:]
     labels = tf.constant(list(class_names))
-
     images = tf.TensorSpec((None, height, width, channels), tf.uint8, name="image")
 
     # One graph, which all signatures share: a trace takes seconds.
@@ -140,24 +139,14 @@ def _signatures(model: keras.Model, class_names: Sequence[str]) -> Signatures:
         return serve(tf.map_fn(decode, image_bytes, fn_output_signature=shape))
 
     def serve_bytes_each(image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
-        count = tf.size(image_bytes)
-        files = tf.data.Dataset.from_tensor_slices((tf.range(count), image_bytes))
-        found = files.map(
-            lambda row, file: (row, decode(file)), num_parallel_calls=tf.data.AUTOTUNE
-        ).ignore_errors()
-        # One more, so that there is a batch even where no file is an image.
-        nothing = tf.data.Dataset.from_tensors((count, tf.zeros(image_shape, tf.uint8)))
-        batch = found.concatenate(nothing).batch(tf.cast(count, tf.int64) + 1)
-        rows, images = (some[:-1] for some in batch.get_single_element())
-        rows = rows[:, tf.newaxis]
-        is_image = tf.scatter_nd(rows, tf.ones_like(rows[:, 0], tf.bool), [count])
-        results = serve(tf.scatter_nd(rows, images, [count, *image_shape]))
-        nothing = {"probabilities": 0.0, "class_id": -1, "label": ""}
-        for name, value in nothing.items():
-            mask = tf.reshape(is_image, [-1] + [1] * (results[name].shape.rank - 1))
-            value = tf.constant(value, results[name].dtype)
-            results[name] = tf.where(mask, results[name], value)
-        return results | {"error": tf.where(is_image, "", "this is no image that can be decoded")}
+        images, is_image = _decode_each(decode, image_bytes, image_shape)
+        found = serve(images)
+        return {
+            "probabilities": tf.where(is_image[:, tf.newaxis], found["probabilities"], 0.0),
+            "class_id": tf.where(is_image, found["class_id"], tf.constant(-1, tf.int64)),
+            "label": tf.where(is_image, found["label"], ""),
+            "error": tf.where(is_image, "", "this is no image that can be decoded"),
+        }
 
     def classify(inputs: tf.Tensor) -> dict[str, tf.Tensor]:
         features = {"image/encoded": tf.io.FixedLenFeature((), tf.string, default_value="")}
@@ -179,6 +168,33 @@ def _signatures(model: keras.Model, class_names: Sequence[str]) -> Signatures:
         ),
         "classify": tf.function(classify).get_concrete_function(_named(strings, "inputs")),
     }
+
+
+def _decode_each(
+    decode: Callable[[tf.Tensor], tf.Tensor], encoded: tf.Tensor, shape: tuple[int, int, int]
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Decodes files of which some may be no images.
+
+    Args:
+        decode: from the bytes of a file to an image of the shape, uint8.
+        encoded: the files, string `(n,)`.
+        shape: of an image.
+
+    Returns:
+        The images, `(n, *shape)`, zeros where there is none; and where there is one, bool `(n,)`.
+    """
+    count = tf.size(encoded)
+    files = tf.data.Dataset.from_tensor_slices((tf.range(count), encoded))
+    decoded = files.map(
+        lambda row, file: (row, decode(file)), num_parallel_calls=tf.data.AUTOTUNE
+    ).ignore_errors()
+    # One more, so that there is a batch even where no file is an image.
+    last = tf.data.Dataset.from_tensors((count, tf.zeros(shape, tf.uint8)))
+    batch = decoded.concatenate(last).batch(tf.cast(count, tf.int64) + 1)
+    rows, images = (some[:-1] for some in batch.get_single_element())
+    places = rows[:, tf.newaxis]
+    is_image = tf.scatter_nd(places, tf.ones_like(rows, tf.bool), [count])
+    return tf.scatter_nd(places, images, [count, *shape]), is_image
 
 
 def _named(spec: tf.TensorSpec, name: str) -> tf.TensorSpec:

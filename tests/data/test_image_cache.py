@@ -1,5 +1,7 @@
+import errno
 import subprocess
 import sys
+from functools import partialmethod
 
 import numpy as np
 import pytest
@@ -57,8 +59,25 @@ def test_errors_leave_no_half_files(tmp_path):
     assert list((tmp_path / "cache").iterdir()) == []
     (tmp_path / "file").write_text("")
     wrong = DataConfig(in_memory="false", cache_dir=str(tmp_path / "file"))
-    with pytest.raises(UserError, match=r"cannot write .*; name a folder .* --data\.cache_dir"):
+    with pytest.raises(UserError, match=r"cannot write .*; name another folder by --data"):
         keep(images(), 6, wrong, "some")
+
+
+def test_a_full_disk_is_told_in_one_line_and_leaves_no_half_file(tmp_path, monkeypatch):
+    class Full:
+        name = str(tmp_path / "half")
+
+        def write(self, _):
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+        close = partialmethod(write, b"")
+
+    (tmp_path / "half").write_bytes(b"some")
+    monkeypatch.setattr("enas_tf.data.pixels.tempfile.NamedTemporaryFile", lambda **_: Full())
+    config = DataConfig(in_memory="false", cache_dir=str(tmp_path))
+    with pytest.raises(UserError, match=r"\(No space left on device\), where the images need 0\.0"):
+        keep(iter(pictures(3)), 3, config, "some")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_folders_batches_are_the_same_from_a_file(tmp_path, capsys):
