@@ -44,7 +44,9 @@ class CommonConfig:
     )
     deterministic: bool = option(False, "repeat a run bit for bit; slower on GPUs")
     strategy: StrategyName = option(
-        "auto", "devices: auto takes all GPUs; one; mirrored: several; multiworker: by TF_CONFIG"
+        "auto",
+        "devices: auto takes all GPUs; one; mirrored: several; multiworker: those of a job's "
+        "processes, which TF_CONFIG or Slurm's variables name",
     )
     logical_devices: int = option(
         0, "split each GPU, or else the CPU, into this many devices, to try distribution"

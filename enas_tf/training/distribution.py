@@ -1,14 +1,14 @@
 """Devices: the strategies that spread work over them, and the distribution of batches."""
 
-import json
 import os
 import subprocess
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Literal
 
 import tensorflow as tf
 
 from enas_tf.core.errors import UserError
+from enas_tf.training.cluster import find_cluster
 
 StrategyName = Literal["auto", "one", "mirrored", "multiworker"]
 JitCompile = Literal["auto", "true", "false"]
@@ -27,13 +27,13 @@ def make_strategy(name: StrategyName, logical_devices: int = 0) -> tf.distribute
     Args:
         name: `auto` uses all GPUs, or all logical devices, if there are several, otherwise one
             device; `one` the first device; `mirrored` all devices of this machine; `multiworker`
-            those of all machines that TF_CONFIG names.
+            those of all processes that `find_cluster` finds.
         logical_devices: number of devices to split each GPU into, or the CPU if there is no GPU;
             0 leaves them whole.
 
     Raises:
         UserError: devices cannot be split, because TensorFlow has started or because nothing
-            reports a GPU's free memory; or TF_CONFIG names no cluster.
+            reports a GPU's free memory; or there is no cluster.
     """
     if not tf.config.list_physical_devices("GPU"):
         # TensorFlow would fuse batch norm and relu, which makes CPUs slower (docs/performance.md).
@@ -42,7 +42,7 @@ def make_strategy(name: StrategyName, logical_devices: int = 0) -> tf.distribute
         _split_devices(logical_devices)
     if name == "multiworker":
         # Before the next lines, which start TensorFlow's devices.
-        return _make_multiworker()
+        return tf.distribute.MultiWorkerMirroredStrategy(find_cluster())
     devices = tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")
     names = [device.name for device in devices]
     if name == "mirrored" or (name == "auto" and len(names) > 1):
@@ -118,30 +118,6 @@ def _free_gpu_mib() -> int:
             "--logical_devices splits a GPU by its free memory, which nvidia-smi does not report "
             "here; leave the flag out, or hide the GPUs by CUDA_VISIBLE_DEVICES=-1 to split the CPU"
         ) from error
-
-
-def _make_multiworker() -> tf.distribute.MultiWorkerMirroredStrategy:
-    text = os.environ.get("TF_CONFIG", "{}")
-    try:
-        config = json.loads(text)
-    except ValueError as error:
-        raise UserError(f"TF_CONFIG is not JSON ({error})") from error
-    if not _names_this_machine(config):
-        raise UserError(
-            "--strategy=multiworker needs the environment variable TF_CONFIG, which names all "
-            'machines and this one: {"cluster": {"worker": ["host1:port", "host2:port"]}, '
-            '"task": {"type": "worker", "index": 0}}, got ' + " ".join(text.split())[:200]
-        )
-    return tf.distribute.MultiWorkerMirroredStrategy()
-
-
-def _names_this_machine(config: Any) -> bool:
-    """Returns whether the content of TF_CONFIG names a task and the task's place in the cluster."""
-    try:
-        task = config["task"]
-        return int(task["index"]) in range(len(config["cluster"][task["type"]]))
-    except (LookupError, TypeError, ValueError):
-        return False
 
 
 def distribute(strategy: tf.distribute.Strategy, batches: ShardedBatches):

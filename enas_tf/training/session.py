@@ -19,8 +19,8 @@ LOG_EVERY = 50
 
 _CHECKPOINT_SECONDS = 600
 
-# What ends a run with a checkpoint: a request, and the end of the terminal.
-_STOPPING = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+STOPPING = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+"""The signals that end a run with a checkpoint: a request, and the end of the terminal."""
 
 _TRY = (
     "; the last checkpoint is kept: try a lower learning rate or --child.grad_clip=5 in another "
@@ -129,7 +129,7 @@ class Session:
         if self._schedule.max_rollbacks and not self.step:
             self.save()
         # What nohup has a process ignore stays ignored.
-        watched = [n for n in _STOPPING if signal.getsignal(n) is not signal.SIG_IGN]
+        watched = [n for n in STOPPING if signal.getsignal(n) is not signal.SIG_IGN]
         before = {number: signal.signal(number, self._ask_to_stop) for number in watched}
         try:
             while True:

@@ -2,6 +2,7 @@
 
 import atexit
 import shutil
+import signal
 import tempfile
 import zlib
 from pathlib import Path
@@ -10,6 +11,7 @@ import tensorflow as tf
 
 from enas_tf.core.errors import UserError
 from enas_tf.training.run_folder import Run
+from enas_tf.training.session import STOPPING
 
 WORKER_LOST = (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.DeadlineExceededError)
 """The errors that a collective operation raises if another process has ended."""
@@ -32,6 +34,10 @@ def scratch_copy(strategy: tf.distribute.Strategy, folder: Path) -> Run:
     itself. All processes but the chief must call this at the same point; there the chief must call
     `wait_for_copies`.
 
+    From here on the process ignores signals that ask it to stop, and ends when it loses the chief.
+    A scheduler sends them to all processes of a job, and the chief could not finish its step and
+    write a checkpoint if the others had left before it.
+
     Args:
         strategy: strategy of the job.
         folder: the chief's folder, on a file system that all machines see.
@@ -45,6 +51,8 @@ def scratch_copy(strategy: tf.distribute.Strategy, folder: Path) -> Run:
             f"{folder} is not the chief's folder; --workdir must be on a file system that all "
             "workers see"
         )
+    for number in STOPPING:
+        signal.signal(number, signal.SIG_IGN)
     scratch = Path(tempfile.mkdtemp(prefix="enas_tf_worker_"))
     atexit.register(shutil.rmtree, scratch, ignore_errors=True)
     shutil.copytree(folder, scratch, dirs_exist_ok=True, ignore=shutil.ignore_patterns("events.*"))

@@ -97,26 +97,6 @@ def test_a_gpu_is_not_split_without_nvidia_smi(cards, monkeypatch, tmp_path):
         make_strategy("one", logical_devices=2)
 
 
-@pytest.mark.parametrize(
-    "config",
-    [
-        "[]",
-        '{"cluster": []}',
-        '{"cluster": {"worker": ["a:1", "b:1"]}}',
-        '{"cluster": {"worker": ["a:1", "b:1"]}, "task": 0}',
-        '{"cluster": {"worker": ["a:1", "b:1"]}, "task": {"type": "worker"}}',
-        '{"cluster": {"worker": ["a:1", "b:1"]}, "task": {"type": "worker", "index": 2}}',
-        '{"cluster": {"worker": ["a:1", "b:1"]}, "task": {"type": "worker", "index": -1}}',
-        '{"cluster": {"worker": ["a:1", "b:1"]}, "task": {"type": "worker", "index": "one"}}',
-        '{"cluster": {"worker": ["a:1", "b:1"]}, "task": {"type": "chief", "index": 0}}',
-    ],
-)
-def test_a_cluster_without_this_machine_is_refused(config, monkeypatch):
-    monkeypatch.setenv("TF_CONFIG", config)
-    with pytest.raises(UserError, match="needs the environment variable TF_CONFIG, which names"):
-        make_strategy("multiworker")
-
-
 @pytest.mark.parametrize(("name", "devices", "replicas"), [("auto", 3, 3), ("one", 3, 1)])
 def test_splits_the_cpu_in_a_fresh_process(name, devices, replicas):
     code = (

@@ -1,13 +1,16 @@
 """Jobs of two processes on this machine, as a user starts them."""
 
 import json
+import shutil
 import socket
 import subprocess
+import time
 
 import numpy as np
 import pytest
 
 from tests.launching import ROOT, command, environment, launch
+from tests.slurm_jobs import ended, figures, start_job
 
 NO_DROPOUT = [
     f"--{config}.drop_{place}=0"
@@ -23,7 +26,7 @@ def free_address():
 
 
 def start_workers(arguments, folders):
-    """Starts a worker for each folder, which they take for the run's."""
+    """Starts a worker for each folder, which they take for the run's, by TF_CONFIG."""
     addresses = [free_address() for _ in folders]
     processes = []
     for index, folder in enumerate(folders):
@@ -41,14 +44,7 @@ def start_workers(arguments, folders):
                 text=True,
             )
         )
-    return [(*process.communicate(timeout=240), process.returncode) for process in processes]
-
-
-def numbers(folder, phase):
-    """Losses, perplexities and rewards of all records, in order."""
-    lines = (folder / phase / "metrics.jsonl").read_text().splitlines()
-    wanted = ("loss", "perplexity", "reward")
-    return [[json.loads(line).get(name, 0) for name in wanted] for line in lines]
+    return processes
 
 
 @pytest.fixture(scope="module")
@@ -61,44 +57,61 @@ def corpus(tmp_path_factory):
     return f"--dataset=text:{folder}"
 
 
-def test_two_workers_do_as_one_process(corpus, tmp_path):
-    alone = launch(corpus, *NO_DROPOUT, f"--workdir={tmp_path / 'alone'}", launcher="ptb_rnn")
-    assert alone.status == 0, alone.stderr
-    ended = start_workers([corpus, *NO_DROPOUT], [tmp_path / "together"] * 2)
-    for _, stderr, status in ended:
-        assert status == 0, stderr
+@pytest.fixture(scope="module")
+def alone(corpus, tmp_path_factory):
+    """The folder of a run of one process."""
+    folder = tmp_path_factory.mktemp("alone")
+    done = launch(corpus, *NO_DROPOUT, f"--workdir={folder}", launcher="ptb_rnn")
+    assert done.status == 0, done.stderr
+    return folder
+
+
+@pytest.fixture(scope="module")
+def stopped(corpus, tmp_path_factory):
+    """The folder of a Slurm job of two processes that was stopped in its search."""
+    folder = tmp_path_factory.mktemp("stopped") / "run"
+    job = start_job("ptb_rnn", [corpus, *NO_DROPOUT], folder, 2)
+    metrics = folder / "search/metrics.jsonl"
+    wait_until(lambda: metrics.exists() and metrics.stat().st_size, job)
+    for process in job:
+        process.terminate()
+    chief, other = ended(job)
+    assert chief.status == 143 and "the same command goes on from there" in chief.stderr
+    assert other.status == 2 and "another worker of this job has ended" in other.stderr
+    assert "Traceback" not in chief.stderr + other.stderr
+    return folder
+
+
+def wait_until(is_there, job):
+    """Waits, but not for a job that has failed."""
+    while not is_there() and all(process.poll() is None for process in job):
+        time.sleep(0.05)
+
+
+def test_a_stopped_job_of_two_processes_goes_on_and_does_as_one(stopped, alone, corpus, tmp_path):
+    folder = tmp_path / "together"
+    shutil.copytree(stopped, folder)
+    for worker in ended(start_job("ptb_rnn", [corpus, *NO_DROPOUT], folder, 2)):
+        assert worker.status == 0, worker.stderr
+        assert "resuming at step" in worker.stdout
     for phase in ("search", "train"):
-        ours, wanted = (numbers(tmp_path / name, phase) for name in ("together", "alone"))
-        np.testing.assert_allclose(ours, wanted, rtol=1e-5)
-    assert (tmp_path / "together/arc.txt").read_text() == (tmp_path / "alone/arc.txt").read_text()
+        np.testing.assert_allclose(figures(folder, phase), figures(alone, phase), rtol=1e-5)
+    assert (folder / "arc.txt").read_text() == (alone / "arc.txt").read_text()
     # One export, by the chief alone.
-    assert len(list(tmp_path.glob("together/export/ptb_rnn/[0-9]*"))) == 1
+    assert len(list(folder.glob("export/ptb_rnn/[0-9]*"))) == 1
+
+
+def test_a_job_goes_on_with_another_number_of_processes(stopped, alone, corpus, tmp_path):
+    folder = tmp_path / "fewer"
+    shutil.copytree(stopped, folder)
+    done = launch("search", corpus, *NO_DROPOUT, f"--workdir={folder}", launcher="ptb_rnn")
+    assert done.status == 0, done.stderr
+    assert "resuming at step" in done.stdout
+    np.testing.assert_allclose(figures(folder), figures(alone), rtol=1e-5)
 
 
 def test_workers_that_do_not_see_one_folder_are_told(corpus, tmp_path):
-    ended = start_workers([corpus], [tmp_path / "mine", tmp_path / "yours"])
-    assert ended[1][2] == 2
-    assert "yours is not the chief's folder; --workdir must be on a file system" in ended[1][1]
-    assert "Traceback" not in ended[0][1] + ended[1][1]
-    assert ended[0][2] == 2
-
-
-@pytest.mark.parametrize(
-    ("config", "line"),
-    [
-        (None, "needs the environment variable TF_CONFIG"),
-        ("{", "TF_CONFIG is not JSON"),
-        ("[]", "needs the environment variable TF_CONFIG"),
-    ],
-)
-def test_a_job_without_a_cluster_is_refused(tmp_path, config, line):
-    environment_of_one = environment() | ({"TF_CONFIG": config} if config else {})
-    done = subprocess.run(
-        command("search", "--strategy=multiworker", f"--workdir={tmp_path}", launcher="ptb_rnn"),
-        cwd=ROOT,
-        env=environment_of_one,
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 2
-    assert line in done.stderr and "Traceback" not in done.stderr
+    mine, yours = ended(start_workers([corpus], [tmp_path / "mine", tmp_path / "yours"]))
+    assert mine.status == yours.status == 2
+    assert "yours is not the chief's folder; --workdir must be on a file system" in yours.stderr
+    assert "Traceback" not in mine.stderr + yours.stderr
