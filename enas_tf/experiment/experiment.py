@@ -27,12 +27,12 @@ from enas_tf.search.truth import Truth, read_truth
 from enas_tf.search.truth_report import report_truth
 from enas_tf.search.truth_rewards import NoWeights, TruthEvaluator
 from enas_tf.search.weights import SharedWeights, Weights
-from enas_tf.tasks.base import Task
 from enas_tf.training.child_trainer import ChildTrainer
 from enas_tf.training.distribution import compiles, make_strategy
 from enas_tf.training.final_training import Training
 from enas_tf.training.run_folder import Run
 from enas_tf.training.run_lock import RunLock, locked
+from enas_tf.training.tracking import make_tracker
 from enas_tf.training.workers import is_chief, scratch_copy, wait_for_copies
 
 
@@ -71,7 +71,8 @@ class Experiment:
             tf.config.experimental.enable_op_determinism()
         keras.mixed_precision.set_dtype_policy(common.precision)
         self._compiles = partial(compiles, common.jit_compile, self.strategy)
-        self.lock = RunLock(self.workdir)
+        self._tracker = make_tracker(common.metrics_format, common.track)
+        self.lock = RunLock(self.workdir, self._tracker.end)
         self._costs: dict[tuple[int, ...], dict[str, float]] = {}
 
     @property
@@ -97,6 +98,8 @@ class Experiment:
         """
         if is_chief(self.strategy):
             self.lock.before_a_write()
+        if self.lock.is_held:
+            self._opened.tracker.begin(self._opened)
         return self._opened
 
     @cached_property
@@ -109,6 +112,7 @@ class Experiment:
         flags = flags_of(self.settings, self.recipe.presets, self.workdir)
         free = free_settings(self.settings)
         run = Run.open(self.workdir, config, flags, common.overwrite, free)
+        run.tracker = self._tracker
         if common.strategy == "multiworker":
             wait_for_copies(self.strategy, self.workdir)
         return run
@@ -252,12 +256,14 @@ class Experiment:
         training, network, arc = self._trained()
         card = {"result": self.run.read_json("train/result.json")}
         card |= self.run.read_json("config.json")
+        folder = self.run.path("export", self.recipe.name)
         version = self.domain.export(
-            network, training.task, self._export_folder, arc.portable, card, self._formats
+            network, training.task, folder, arc.portable, card, self._formats
         )
         output = str(version.relative_to(self.run.folder))
         facts = {"result": self._result_digest(), "formats": self._formats}
         self.run.mark_done("export", outputs=[output], **facts)
+        self.run.tracker.exported(version)
         print(f"export: {version}")
         self.domain.show(version, self.data)
         return version
@@ -279,10 +285,6 @@ class Experiment:
     def _formats(self) -> list[str]:
         """The formats to export."""
         return choose_formats(self.settings.common.formats, self.domain.formats)
-
-    @property
-    def _export_folder(self) -> Path:
-        return self.run.path("export", self.recipe.name)
 
     @cached_property
     def _given_arc(self) -> tuple[Space, Arc] | None:
@@ -327,11 +329,9 @@ class Experiment:
 
     def _no_weights(self) -> Weights:
         """Makes what stands for shared weights where a table rewards: it needs no data."""
-
-        def make_task() -> Task:
-            return self.domain.train_task(self.settings, self.data)
-
-        return NoWeights(TruthEvaluator(self.truth, make_task))
+        return NoWeights(
+            TruthEvaluator(self.truth, lambda: self.domain.train_task(self.settings, self.data))
+        )
 
     def _searched(self) -> Search:
         """Returns the search, restored from its newest checkpoint."""
@@ -380,9 +380,8 @@ class Experiment:
 
     def _report(self) -> None:
         """Writes `report.html` from what the run's folder holds so far."""
-        from enas_tf.reporting.report import (
-            write_report,  # imports matplotlib, so only to report
-        )
+        # Imports matplotlib, so only to report.
+        from enas_tf.reporting.report import write_report
 
         flags = flags_of(self.settings, self.recipe.presets, self.workdir)
         read = partial(read_arc, self.settings.space)

@@ -17,6 +17,7 @@ from enas_tf.search.derive import DeriveConfig
 from enas_tf.search.search import SearchConfig
 from enas_tf.training.distribution import JitCompile, StrategyName
 from enas_tf.training.final_training import ChildConfig, TrainConfig
+from enas_tf.training.trackers import MetricsFormat, TrackerName
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,16 @@ class CommonConfig:
     )
     jit_compile: JitCompile = option(
         "auto", "compile the steps of search and training with XLA; auto: the search's, on GPUs"
+    )
+    track: TrackerName = option(
+        "none",
+        "mlflow: keep settings, metrics, result and export in MLflow too, where MLflow's own "
+        "variables say: MLFLOW_TRACKING_URI, MLFLOW_EXPERIMENT_NAME",
+    )
+    metrics_format: MetricsFormat = option(
+        "text",
+        "katib: print each record's metrics also as phase-name=value, such as valid-accuracy=0.9, "
+        "which Katib's StdOut collector reads",
     )
     overwrite: bool = option(False, "remove the run that the workdir holds, and start afresh")
     arc: str | None = option(
@@ -173,7 +184,7 @@ class Settings:
 # Settings of a single command, which a run does not keep.
 _OF_ONE_COMMAND = ("workdir", "overwrite", "arc", "split", "format", "formats", "output", "seeds")
 
-_FREE = ("data_dir", "strategy", "logical_devices", "derive", "compare")
+_FREE = ("data_dir", "strategy", "logical_devices", "track", "metrics_format", "derive", "compare")
 _TRUTH = ("truth", "truth_column")
 
 

@@ -192,9 +192,8 @@ class Search:
             self._start,
             self.weights.max_rollbacks,
         )
-        session = Session(
-            run.path("search"), self.variables, schedule, self.weights.examples, "search"
-        )
+        folder, examples = run.path("search"), self.weights.examples
+        session = Session(folder, self.variables, schedule, examples, "search", run.tracker)
         try:
             session.run()
         finally:

@@ -237,7 +237,9 @@ class Training:
             self.epochs.start,
             self.task.max_rollbacks,
         )
-        session = Session(run.path("train"), self.variables, schedule, self.task.examples, "train")
+        run.tracker.architecture(arc)
+        folder, examples = run.path("train"), self.task.examples
+        session = Session(folder, self.variables, schedule, examples, "train", run.tracker)
         try:
             session.run()
             result = self._finish(session, run, arc, params, tests)
@@ -245,6 +247,8 @@ class Training:
             session.close()
         run.write_json(_RESULT, result)
         run.mark_done("train", outputs=[_RESULT], arc=arc)
+        run.tracker.saved(folder)
+        run.tracker.result(result)
         return result
 
     def evaluate(self, split: str) -> dict[str, float]:

@@ -16,17 +16,20 @@ from tensorboard.plugins.hparams import api as hparams
 
 from enas_tf import __version__
 from enas_tf.core.errors import UserError
+from enas_tf.training.trackers import Tracker
 
 _CONFIG = "config.json"
 _FLAGS = "flags.txt"
 _DONE = "done.json"
+MLFLOW = "mlflow.json"
+"""The file of `MlflowTracker` in a run's folder."""
 
 Phase = Literal["search", "derive", "train", "export"]
 """The phases of a run, in order; a phase that is done is skipped."""
 
 # What a run writes to its folder besides config.json.
 _CONTENTS = (_FLAGS, _DONE, "search", "train", "export", "labels.txt", "arcs.json", "arc.txt")
-_CONTENTS += ("truth.json", "compare", "compare.json", "report.html", "events.*")
+_CONTENTS += ("truth.json", "compare", "compare.json", "report.html", "events.*", MLFLOW)
 
 # The parts of config.json that may change when a run is resumed.
 _ENVIRONMENT = ("versions", "devices")
@@ -58,10 +61,16 @@ def raise_write_errors(path: Path) -> Iterator[None]:
 
 
 class Run:
-    """The folder of a run and the files in it; `Run.open` creates or reopens one."""
+    """The folder of a run and the files in it; `Run.open` creates or reopens one.
+
+    Attributes:
+        folder: path of the folder.
+        tracker: what follows the run elsewhere; nothing until it is set.
+    """
 
     def __init__(self, folder: Path | str) -> None:
         self.folder = Path(folder)
+        self.tracker = Tracker()
 
     @classmethod
     def open(
@@ -227,7 +236,7 @@ class Run:
         self, config: dict[str, Any], stored: dict[str, Any], free: Sequence[str]
     ) -> None:
         new, old = (
-            _dotted({name: value for name, value in one.items() if name not in free})
+            dotted({name: value for name, value in one.items() if name not in free})
             for one in (config, stored)
         )
         changes = [
@@ -265,7 +274,7 @@ def _write_hparams(folder: Path, config: dict[str, Any]) -> None:
 
     TensorBoard assigns the metrics of the phases to it, since their folders are in `folder`.
     """
-    values = {name: json.loads(text) for name, text in _dotted(config).items()}
+    values = {name: json.loads(text) for name, text in dotted(config).items()}
     # TensorBoard supports neither null nor lists.
     shown = {n: v if isinstance(v, bool | int | float | str) else str(v) for n, v in values.items()}
     with raise_write_errors(folder), tf.summary.create_file_writer(str(folder)).as_default():
@@ -279,12 +288,12 @@ def _plain(obj: Any) -> Any:
     return json.loads(text, parse_constant=lambda name: None)
 
 
-def _dotted(config: dict[str, Any], prefix: str = "") -> dict[str, str]:
+def dotted(config: dict[str, Any], prefix: str = "") -> dict[str, str]:
     """Flattens nested dicts into one, with dotted names and with values as JSON text."""
     fields: dict[str, str] = {}
     for name, value in config.items():
         if isinstance(value, dict):
-            fields |= _dotted(value, f"{prefix}{name}.")
+            fields |= dotted(value, f"{prefix}{name}.")
         else:
             fields[prefix + name] = json.dumps(value)
     return fields

@@ -30,20 +30,35 @@ class RunLock:
 
     Args:
         folder: of the run; need not exist.
+        at_end: called at the end of the outermost context, before the lock is freed, with the error
+            that ends it, if any.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        at_end: Callable[[BaseException | None], None] = lambda error: None,
+    ) -> None:
         self._folder = folder
+        self._at_end = at_end
         self._lock = filelock.FileLock(folder / _LOCK, timeout=0, thread_local=False)
         self._contexts = 0
 
     def __enter__(self) -> None:
         self._contexts += 1
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         self._contexts -= 1
         if not self._contexts:
-            self._lock.release()
+            try:
+                self._at_end(error)
+            finally:
+                self._lock.release()
+
+    @property
+    def is_held(self) -> bool:
+        """Whether this process holds the lock."""
+        return self._lock.is_locked
 
     def before_a_write(self) -> None:
         """Makes the folder and locks it, within a context; outside of all, does nothing.

@@ -13,6 +13,7 @@ from enas_tf.core.errors import Preempted, UserError
 from enas_tf.training.checkpoints import Checkpoints
 from enas_tf.training.metric_writer import Counts, Metrics
 from enas_tf.training.progress import Progress
+from enas_tf.training.trackers import Tracker
 
 LOG_EVERY = 50
 """Steps between two records of metrics."""
@@ -88,6 +89,7 @@ class Session:
         schedule: the work to do.
         examples: what is counted per second, such as `images`.
         label: name of the phase on the screen.
+        tracker: what follows the phase elsewhere; None: nothing.
     """
 
     def __init__(
@@ -97,12 +99,15 @@ class Session:
         schedule: Schedule,
         examples: str,
         label: str,
+        tracker: Tracker | None = None,
     ) -> None:
         self.step = 0
         self.total_steps = schedule.total_steps
         self.state: dict = {}
+        self._folder = folder
         self._schedule = schedule
         self._variables = variables
+        self._tracker = tracker or Tracker()
         self.checkpoints = Checkpoints(folder / "checkpoints", variables)
         self.metrics = Metrics(folder)
         self.progress = Progress(self.total_steps, examples, label)
@@ -228,6 +233,7 @@ class Session:
         self.metrics.write(phase, step=self.step, epoch=epoch, counts=counts, **metrics)
         shown = ", ".join(f"{name} {value:.4g}" for name, value in metrics.items())
         self.note(f"epoch {epoch} {phase}: {shown}")
+        self._tracker.record(phase, metrics, self.note)
         self._last_record = time.monotonic()
 
     def note(self, text: str) -> None:
@@ -289,6 +295,7 @@ class Session:
             "pending": [{n: float(v) for n, v in step.items()} for step in self._pending],
         }
         self.checkpoints.save(self.step, state)
+        self._tracker.saved(self._folder)
         self._last_checkpoint = self._last_record = time.monotonic()
 
     def close(self) -> None:
@@ -306,6 +313,7 @@ class Session:
         now[f"{self._examples}_per_second"] = self._pending_examples / seconds
         self._pending, self._pending_examples = [], 0
         self.metrics.write(phase, step=self.step, epoch=epoch, **means, **now)
+        self._tracker.record(phase, {**means, **now}, self.note)
         infinite = tf.where(~tf.math.is_finite(steps["loss"]))
         if len(infinite):
             step = self.step - len(steps["loss"]) + 1 + int(infinite[0, 0])
