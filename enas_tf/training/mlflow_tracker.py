@@ -28,8 +28,8 @@ _PARAMS, _METRICS = 100, 1000
 # Seconds without another try after one that failed.
 _PAUSE = 300
 
-# Unless the user has set them. MLflow's own patience with a server that does not answer would hold a
-# training up for minutes each time; and it would say at length that an image has no git.
+# Unless the user has set them. MLflow's own patience with a server that does not answer would hold
+# a training up for minutes each time; and it would say at length that an image has no git.
 _ENVIRONMENT = {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 ROOT = Path(__file__).parents[2]
-PAGES = ["README.md", "BUILD.md", "CONTRIBUTING.md"]
+PAGES = ["README.md", "BUILD.md", "CONTRIBUTING.md", "deploy/README.md"]
 PAGES += sorted(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md"))
 
 _BLOCK = re.compile(

@@ -40,6 +40,7 @@ NOT_RUN = {
     "docker": "no container engine is at hand",
     "echo": "feeds another command",
     "export": "names machines that do not exist",
+    "kubectl": "no cluster is at hand; tests/deploy checks what it is given",
     "git": "changes the checkout",
     "mv": "moves a version out of a model's folder; tests/launchers/test_serve.py asks a server",
     "pip": "downloads",
@@ -48,6 +49,7 @@ NOT_RUN = {
     "pytest": "runs these tests",
     "python3.11": "makes the environment that these tests run in",
     "ruff": "CI runs it",
+    "sbatch": "no cluster is at hand; tests/deploy runs the script that it is given",
     "tensorboard": "serves until it is stopped",
     "tensorflow_model_server": "no package index has it",
 }

@@ -7,10 +7,12 @@ import pytest
 
 from enas_tf.core.errors import UserError
 from enas_tf.data.base import ImageData, Split
+from enas_tf.experiment import experiment as experiments
 from enas_tf.experiment.experiment import Experiment
 from enas_tf.micro.recipe import CIFAR_MICRO
 from enas_tf.micro.space import MicroSpace
 from enas_tf.training.run_folder import Run
+from enas_tf.training.trackers import Tracker
 from tests import tiny
 
 SMALL = {
@@ -106,6 +108,38 @@ def test_a_phase_is_done_only_with_its_marker(tmp_path, data, monkeypatch):
     before = (tmp_path / "done.json").read_text()
     experiment(tmp_path, data).pipeline()
     assert (tmp_path / "done.json").read_text() == before
+
+
+class Recorder(Tracker):
+    """A tracker that keeps what it is told of the run."""
+
+    def __init__(self):
+        self.told = []
+
+    def begin(self, run):
+        self.told.append(("begin", run.folder))
+
+    def end(self, error):
+        self.told.append(("end", error))
+
+
+def test_a_tracker_follows_what_writes_the_run_and_nothing_else(
+    tmp_path, data, phases, monkeypatch
+):
+    recorder = Recorder()
+    monkeypatch.setattr(experiments, "make_tracker", lambda metrics_format, track: recorder)
+    one = experiment(tmp_path, data, arc=ARC)
+    one.pipeline()
+    first, *_, last = recorder.told
+    assert (first, last) == (("begin", tmp_path), ("end", None))
+    assert [name for name, _ in recorder.told].count("end") == 1
+    recorder.told.clear()
+    # What reads the folder begins nothing.
+    _ = one.run
+    assert recorder.told == []
+    with pytest.raises(UserError) as raised:
+        experiment(tmp_path, data).derive()
+    assert recorder.told == [("end", raised.value)]
 
 
 def test_what_was_derived_from_a_part_of_the_search_is_derived_anew(tmp_path, data, phases):

@@ -1,7 +1,9 @@
 """The launcher as a user calls it; what all launchers do is tested with cifar_micro."""
 
+import importlib.util
 import json
 import random
+import re
 import subprocess
 import sys
 
@@ -39,7 +41,8 @@ def table(tmp_path_factory):
 def told(tmp_path_factory, table):
     root = tmp_path_factory.mktemp("commands")
     by_truth = ["--search.reward=truth", "--space.num_nodes=3", f"--workdir={root}/truth"]
-    more = ["--derive.num_samples=8", "--search.reward_bn=moving"]
+    more = ["--derive.num_samples=8", "--search.reward_bn=moving", "--metrics_format=katib"]
+    more += ["--track=mlflow"] if importlib.util.find_spec("mlflow") else []
     commands = {
         "pipeline": [f"--workdir={root}/whole", *more],
         "describe": ["describe", f"--arc={BEST}"],
@@ -49,7 +52,10 @@ def told(tmp_path_factory, table):
         "not all": ["search", table, "--search.reward=truth", f"--workdir={root}/none"],
         "no column": ["search", table, *by_truth[:2], "--truth_column=x", f"--workdir={root}/none"],
     }
-    return launch_in_turn(root, commands, "nasbench201"), root
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
+        patch.setenv("MLFLOW_TRACKING_URI", f"{root}/mlruns")
+        return launch_in_turn(root, commands, "nasbench201"), root
 
 
 def test_the_pipeline_from_digits_to_an_export(told):
@@ -69,6 +75,41 @@ def test_the_pipeline_from_digits_to_an_export(told):
     assert loaded.returncode == 0, loaded.stderr
     accuracy = np.mean(np.array(json.loads(loaded.stdout)) == test.labels)
     assert accuracy == pytest.approx(result["test"]["accuracy"], abs=1 / len(test.labels))
+
+
+def test_katib_can_read_what_the_pipeline_prints(told):
+    results, root = told
+    found = dict(re.findall(r"^\S+Z ([\w-]+)=(\S+)$", results["pipeline"].stdout, re.MULTILINE))
+    result = json.loads((root / "whole/train/result.json").read_text())
+    assert float(found["test-accuracy"]) == result["test"]["accuracy"]
+    assert float(found["valid-accuracy"]) == result["final"]["valid"]["accuracy"]
+    assert {"child-loss", "controller-reward", "valid-gap", "train-loss"} < found.keys()
+    # Elsewhere there is none of it.
+    assert not re.search(r"^\S+Z ", results["search"].stdout, re.MULTILINE)
+
+
+def test_mlflow_has_the_pipelines_result_and_export(told, monkeypatch):
+    mlflow = pytest.importorskip(
+        "mlflow", reason="MLflow is not installed: the extra `test` has it"
+    )
+    monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
+    root = told[1]
+    client = mlflow.MlflowClient(f"{root}/mlruns")
+    (kept,) = client.search_runs(["0"])
+    assert kept.info.run_id == json.loads((root / "whole/mlflow.json").read_text())["run_id"]
+    assert kept.info.status == "FINISHED"
+    result = json.loads((root / "whole/train/result.json").read_text())
+    assert kept.data.tags["architecture"] == result["arc"]
+    assert kept.data.metrics["test/accuracy"] == result["test"]["accuracy"]
+    assert kept.data.params["derive.num_samples"] == "8" and kept.data.params["seed"] == "0"
+    lines = (root / "whole/search/metrics.jsonl").read_text().splitlines()
+    wanted = [(r["step"], r["loss"]) for r in map(json.loads, lines) if r["phase"] == "child"]
+    sent = client.get_metric_history(kept.info.run_id, "child/loss")
+    assert [(metric.step, metric.value) for metric in sent] == wanted
+    version = client.list_artifacts(kept.info.run_id, "export/nasbench201/1")
+    assert "export/nasbench201/1/saved_model.pb" in [file.path for file in version]
+    files = {file.path for file in client.list_artifacts(kept.info.run_id)}
+    assert {"report.html", "arcs.json", "arc.txt", "labels.txt", "train"} < files
 
 
 def test_a_search_by_the_truth_trains_the_controller_alone(told):
