@@ -51,8 +51,8 @@ class MlflowTracker(Tracker):
     have been sent of each phase, so that a resumed run sends each once. Only a kill in the moment
     between a request and the note of it leads to the same values twice.
 
-    What MLflow does not take in the middle of a run is warned of once, and sent later: by a try
-    every five minutes, at the end, and by the next command on the run.
+    What MLflow does not take in the middle of a run is warned of once, and sent at the end. Metrics
+    are tried every five minutes too, and again by the next command on the run.
 
     Raises:
         UserError: MLflow is not installed.
@@ -66,6 +66,8 @@ class MlflowTracker(Tracker):
         self._run: Run | None = None
         self._id = ""
         self._sent: dict[str, int] = {}
+        # What has failed and is done at the end, in order.
+        self._owed: list[Callable[[], object]] = []
         self._next_try = 0.0
         self._has_warned = False
 
@@ -94,7 +96,7 @@ class MlflowTracker(Tracker):
         self._run, self._id, self._sent = run, active.info.run_id, known["sent"]
         self._write_state()
         print(f"mlflow: run {self._id} of experiment {active.info.experiment_id}")
-        self._try(self._send_settings)
+        self._do(self._send_settings)
         self._try(self._send_done)
 
     def saved(self, folder: Path) -> None:
@@ -103,7 +105,7 @@ class MlflowTracker(Tracker):
 
     def architecture(self, arc: str) -> None:
         """Makes the architecture a tag."""
-        self._try(lambda: self._client.set_tag(self._id, "architecture", arc))
+        self._do(lambda: self._client.set_tag(self._id, "architecture", arc))
 
     def result(self, result: Mapping[str, Any]) -> None:
         """Makes metrics of the numbers in the result that no record holds."""
@@ -112,12 +114,12 @@ class MlflowTracker(Tracker):
         numbers |= {name: v for name, v in result.items() if isinstance(v, int | float)}
         now = round(1000 * time.time())
         found = [_metric(f"result/{name}", v, now, 0) for name, v in numbers.items() if _is_fit(v)]
-        self._try(lambda: self._client.log_batch(self._id, metrics=found))
+        self._do(lambda: self._client.log_batch(self._id, metrics=found))
 
     def exported(self, version: Path) -> None:
         """Keeps an exported version as an artifact."""
         place = f"export/{version.parent.name}/{version.name}"
-        self._try(lambda: self._client.log_artifacts(self._id, str(version), place))
+        self._do(lambda: self._client.log_artifacts(self._id, str(version), place))
 
     def end(self, error: BaseException | None) -> None:
         """Sends what is left, and gives the MLflow run its status."""
@@ -126,10 +128,10 @@ class MlflowTracker(Tracker):
         # The last chance of this process, so that no pause is made before it.
         self._next_try = 0.0
         if error is None:
-            self._try(self._send_done)
-            self._try(self._send_files)
+            for work in (*self._owed, self._send_done, self._send_files):
+                self._try(work)
         self._try(lambda: self._finish(error))
-        self._run = None
+        self._run, self._owed = None, []
 
     @property
     def _client(self) -> Any:
@@ -137,12 +139,18 @@ class MlflowTracker(Tracker):
 
         return mlflow.MlflowClient()
 
-    def _try(self, work: Callable[[], object]) -> None:
-        """Does what needs MLflow; where it fails, warns once and has a pause."""
+    def _do(self, work: Callable[[], object]) -> None:
+        """Does what needs MLflow, now or else at the end."""
+        if self._run is not None and not self._try(work):
+            self._owed.append(work)
+
+    def _try(self, work: Callable[[], object]) -> bool:
+        """Does what needs MLflow; returns whether it did. Warns once, pauses after a failure."""
         if self._run is None or time.monotonic() < self._next_try:
-            return
+            return False
         try:
             work()
+            return True
         # Whatever it is, it must not end a training of hours.
         except Exception as error:
             self._next_try = time.monotonic() + _PAUSE
@@ -150,10 +158,11 @@ class MlflowTracker(Tracker):
                 self._has_warned = True
                 print(
                     f"warning: MLflow does not take what this run sends: {one_line(error)}; the "
-                    "run goes on, and metrics are sent later",
+                    "run goes on, and what is missing is sent later",
                     file=sys.stderr,
                     flush=True,
                 )
+            return False
 
     def _send_settings(self) -> None:
         """Makes parameters of the settings with which the run began, so a resume may repeat it."""

@@ -155,6 +155,8 @@ def test_a_server_that_fails_is_warned_of_once_and_gets_all_later(tmp_path, monk
     monkeypatch.setattr(mlflow.MlflowClient, "log_batch", works)
     run.tracker.end(None)
     check_metrics(run)
+    assert kept(run).data.metrics["result/params"] == 77
+    assert kept(run).data.tags["architecture"] == ARC
     assert capsys.readouterr().err == ""
 
 
