@@ -53,9 +53,9 @@ def words_of(name):
 
 
 def slurm_words():
-    """The words of the launcher's command in the Slurm script, without srun and its options."""
+    """The words of the launcher's command in the Slurm script."""
     (words,) = [w for w in split_commands(SLURM.read_text()) if w[0] == "srun"]
-    return words[words.index("python") :]
+    return words
 
 
 def settings_of(words):
@@ -300,7 +300,7 @@ def test_the_slurm_script_queues_again_what_ran_out_of_time(tmp_path, status, as
     if asked:
         assert (tmp_path / "asked").read_text() == asked
     words = (tmp_path / "words").read_text().splitlines()
-    settings, _ = settings_of(words[words.index("python") :])
+    settings, _ = settings_of(["srun", *words])
     assert settings.common.workdir == "/shared/my runs/runs/cifar_micro"
     assert settings.common.data_dir == "/shared/my runs/data"
 

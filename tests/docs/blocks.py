@@ -80,7 +80,7 @@ def split_commands(text):
 def launcher_of(words):
     """The launcher that a command calls, and its arguments; None for other commands."""
     if words[0] == "srun":
-        return launcher_of(words[1:])
+        return launcher_of(words[words.index("python") :])
     words = [words[0].removeprefix(".venv/bin/"), *words[1:]]
     if re.fullmatch(r"python[\d.]*", words[0]) and words[1] == "-m":
         package, _, name = words[2].partition(".")
