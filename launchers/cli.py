@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import fields, replace
+from operator import methodcaller
 from typing import TYPE_CHECKING
 
 import enas_tf
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from enas_tf.experiment.experiment import Experiment
     from enas_tf.experiment.recipe import Recipe
     from enas_tf.experiment.settings import Settings
+    from enas_tf.training.run_folder import Phase
 
 VERBS: dict[str, Callable[["Experiment"], object]] = {
     "": lambda experiment: experiment.pipeline(),
@@ -30,11 +32,11 @@ VERBS: dict[str, Callable[["Experiment"], object]] = {
 }
 """The action of each verb; "" stands for no verb."""
 
-# The verbs that --seeds repeats. `search` derives as well, since a search alone gives no
-# architectures to compare.
-_REPEATED: dict[str, Callable[["Experiment"], object]] = {
-    "": VERBS[""],
-    "search": lambda experiment: experiment.search_and_derive(),
+# The verbs that --seeds repeats, each with its last phase. `search` derives as well, since a search
+# alone gives no architectures to compare.
+_REPEATED: dict[str, tuple[Callable[["Experiment"], object], "Phase"]] = {
+    "": (methodcaller("pipeline"), "export"),
+    "search": (methodcaller("search_and_derive"), "derive"),
 }
 
 _VERBS_HELP = """
@@ -143,6 +145,7 @@ def read_command(recipe: "Recipe", usage: str, argv: Sequence[str]) -> tuple["Se
     settings = replace(presets[preset], **given)
     _refuse_overwrite(settings, verb)
     _refuse_seeds(settings, verb)
+    _refuse_parallel(settings, verb)
     return settings, verb
 
 
@@ -159,7 +162,7 @@ def _run(recipe: "Recipe", settings: "Settings", verb: str) -> int:
 
     try:
         if settings.common.seeds > 1:
-            repeat(recipe, settings, _REPEATED[verb])
+            repeat(recipe, settings, *_REPEATED[verb])
         else:
             VERBS[verb](Experiment(recipe, settings))
     except WORKER_LOST as error:
@@ -195,4 +198,16 @@ def _refuse_seeds(settings: "Settings", verb: str) -> None:
         raise UserError(
             f"--seeds repeats a search, so it goes with the verb search or with none, not {verb}; "
             "leave it out, and name the folder of one seed by --workdir"
+        )
+
+
+def _refuse_parallel(settings: "Settings", verb: str) -> None:
+    common = settings.common
+    finalists = settings.derive.finalists > 1 and (
+        verb == "derive" or (not verb and not common.arc)
+    )
+    if common.parallel > 1 and common.seeds == 1 and verb != "compare" and not finalists:
+        raise UserError(
+            f"--parallel={common.parallel} has nothing to run at once here: it goes with --seeds, "
+            "with compare, and with a derivation by --derive.finalists"
         )

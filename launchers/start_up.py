@@ -1,39 +1,24 @@
 """How the launchers start TensorFlow: without its messages, and with what makes it quick."""
 
-import gc
 import importlib
 import os
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
+
+from enas_tf.core.quiet_imports import quiet_imports
 
 _CACHE_FLAG = "--tf_xla_persistent_cache_directory"
 _GEMM_FLAG = "--xla_gpu_enable_triton_gemm"
 
 
 def import_tensorflow_quietly() -> None:
-    """Imports TensorFlow without its start-up messages, which would bury a one-line error.
-
-    It also hides scikit-learn and matplotlib, which Keras would import for helpers that are not
-    used here, and which would take a third of the import's time.
-    """
+    """Imports TensorFlow without its start-up messages, which would bury a one-line error."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     _keep_compiled_programs()
     _compile_quickly()
-    # Some messages ignore the log level and come from C++, which writes to the file descriptor
-    # itself; so that is what is redirected, not `sys.stderr`.
-    sys.stderr.flush()
-    stderr = os.dup(2)
-    with open(os.devnull, "w") as nowhere:
-        os.dup2(nowhere.fileno(), 2)
-    try:
-        with _hidden("sklearn", "matplotlib"), _without_garbage_collection():
-            tensorflow = importlib.import_module("tensorflow")
-        tensorflow.get_logger().setLevel("ERROR")
-    finally:
-        os.dup2(stderr, 2)
-        os.close(stderr)
+    with quiet_imports():
+        tensorflow = importlib.import_module("tensorflow")
+    tensorflow.get_logger().setLevel("ERROR")
 
 
 def _keep_compiled_programs() -> None:
@@ -63,31 +48,3 @@ def _compile_quickly() -> None:
     flags = os.environ.get("XLA_FLAGS", "")
     if _GEMM_FLAG not in flags:
         os.environ["XLA_FLAGS"] = f"{flags} {_GEMM_FLAG}=false".strip()
-
-
-@contextmanager
-def _hidden(*packages: str) -> Iterator[None]:
-    """Makes packages look uninstalled within the context, unless they are imported already."""
-    hidden = [name for name in packages if name not in sys.modules]
-    # An import of a module whose entry is None raises ModuleNotFoundError.
-    sys.modules.update(dict.fromkeys(hidden))
-    try:
-        yield
-    finally:
-        for name in hidden:
-            del sys.modules[name]
-
-
-@contextmanager
-def _without_garbage_collection() -> Iterator[None]:
-    """Turns garbage collection off within the context.
-
-    For code that creates many lasting objects, such as an import: scanning them again and again
-    takes a second. Later collections leave these objects out as well.
-    """
-    gc.disable()
-    try:
-        yield
-    finally:
-        gc.freeze()
-        gc.enable()

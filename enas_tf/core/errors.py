@@ -10,6 +10,10 @@ class UserError(ValueError):
     """
 
 
+class NotFinite(UserError):
+    """Raised for a loss or a weight that is infinite or not a number."""
+
+
 class Preempted(Exception):
     """Raised after a signal asked the process to end; its work so far is in a checkpoint.
 

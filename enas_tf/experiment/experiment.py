@@ -1,6 +1,7 @@
 """A run from data to export: builds the parts of a recipe and runs its phases."""
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import asdict, replace
 from functools import cached_property, partial
 from pathlib import Path
@@ -11,8 +12,10 @@ import tensorflow as tf
 
 from enas_tf.core.errors import UserError
 from enas_tf.core.space import Arc, Space
+from enas_tf.experiment.alone import train_at_once, train_in_turn
 from enas_tf.experiment.architectures import given_arc, read_arc
 from enas_tf.experiment.describe import describe
+from enas_tf.experiment.domain import keep_labels
 from enas_tf.experiment.preflight import check_networks, check_search, check_training
 from enas_tf.experiment.recipe import Recipe
 from enas_tf.experiment.settings import Settings, flags_of, free_settings, run_config
@@ -32,6 +35,7 @@ from enas_tf.training.distribution import compiles, make_strategy
 from enas_tf.training.final_training import Training
 from enas_tf.training.run_folder import Run
 from enas_tf.training.run_lock import RunLock, locked
+from enas_tf.training.shares import leave_memory_to_others
 from enas_tf.training.tracking import make_tracker
 from enas_tf.training.workers import is_chief, scratch_copy, wait_for_copies
 
@@ -62,10 +66,13 @@ class Experiment:
             settings = settings.changed({"dataset": data.name})
             # Fills the cached property below, which would load a data set instead.
             self.data = data
+        self._given_data = data
         self.recipe = recipe
         self.domain = recipe.domain
         self.settings = settings
         common = settings.common
+        if common.parallel > 1:
+            leave_memory_to_others()
         self.strategy = strategy or make_strategy(common.strategy, common.logical_devices)
         if common.deterministic:
             tf.config.experimental.enable_op_determinism()
@@ -78,7 +85,7 @@ class Experiment:
     @property
     def workdir(self) -> Path:
         """The path of the run's folder."""
-        return Path(self.settings.common.workdir or Path("runs") / self.recipe.name)
+        return self.recipe.workdir(self.settings)
 
     @property
     def _folder(self) -> Path:
@@ -137,21 +144,7 @@ class Experiment:
         return known or self.domain.sizes(self.data)
 
     def _keep_labels(self) -> None:
-        """Writes the labels of the data into the run's folder, once, and tells of the data then.
-
-        Raises:
-            UserError: if the labels differ from those with which the run began.
-        """
-        text = "\n".join(self.domain.labels(self.data)) + "\n"
-        path = self.run.path("labels.txt")
-        if not path.exists():
-            self.run.write_text("labels.txt", text)
-            print(*self.domain.summary(self.settings, self.data), sep="\n")
-        elif path.read_text(encoding="utf-8") != text:
-            raise UserError(
-                f"{self.settings.common.dataset} has other classes or words than when the run in "
-                f"{self.workdir} began ({path}); use another --workdir for the new data"
-            )
+        keep_labels(self.run, self.domain, self.settings, self.data)
 
     @locked
     def pipeline(self) -> None:
@@ -221,10 +214,8 @@ class Experiment:
     @locked
     def compare(self) -> dict:
         """Compares the trained controller with uniform draws; returns what `compare.json` holds."""
-        searched, settings = self._searched().searched(), self.settings
-        train_alone = partial(self._train_alone, settings.compare.epochs)
-        configs = settings.compare, settings.derive
-        result = compare(searched, *configs, self.run, train_alone, self.truth)
+        configs, searched = (self.settings.compare, self.settings.derive), self._searched()
+        result = compare(searched.searched(), *configs, self.run, self._train_each, self.truth)
         self._report()
         return result
 
@@ -233,6 +224,7 @@ class Experiment:
         """Trains one architecture from scratch; returns what `train/result.json` holds."""
         _, arc = self._arc()
         self._check_training(arc)
+        self._keep_labels()
         training, network = self._make_training(arc, self.settings)
         result = training.run(self.run, str(arc), count_params(network))
         test = ", ".join(f"{name} {value:.4f}" for name, value in result["test"].items())
@@ -344,8 +336,7 @@ class Experiment:
 
     def _derive(self, search: Search) -> Arc:
         searched, config = search.searched(), self.settings.derive
-        train_alone = partial(self._train_alone, config.finalist_epochs)
-        best = derive(searched, config, self.run, self._cost_of, train_alone)
+        best = derive(searched, config, self.run, self._cost_of, self._train_each)
         if self.truth:
             report_truth(searched, best.tokens, config, self.run, self.truth)
         return best
@@ -358,14 +349,23 @@ class Experiment:
             self._costs[tokens] = {"params": cost.params, "madds": cost.multiply_adds}
         return self._costs[tokens]
 
-    def _train_alone(self, epochs: int, arc: Arc, run: Run) -> None:
-        """Trains an architecture for a few epochs, without validation and test data."""
+    def _train_each(self, runs: Mapping[str, Run], epochs: int, label: str) -> dict[str, str]:
+        """Trains architectures alone, as `TrainEach` says."""
+        self._keep_labels()
+        if (at_once := self.settings.common.parallel) == 1:
+            return train_in_turn(self, runs, epochs, label)
+        settings = self.settings.changed({"parallel": 1, "overwrite": False})
+        make = partial(Experiment, self.recipe, settings, self._given_data)
+        return train_at_once(make, runs, epochs, label, at_once)
+
+    def train_alone(self, arc: str, epochs: int, run: Run) -> None:
+        """Trains an architecture into a folder of its own, without validation and test data."""
         train = replace(self.settings.train, num_epochs=epochs, use_validation=False)
-        training, _ = self._make_training(arc, replace(self.settings, train=train))
-        training.run(run, str(arc), self._cost_of(arc.tokens)["params"], tests=False)
+        parsed = self.settings.space.parse(arc)
+        training, _ = self._make_training(parsed, replace(self.settings, train=train))
+        training.run(run, arc, self._cost_of(parsed.tokens)["params"], tests=False)
 
     def _make_training(self, arc: Arc, settings: Settings) -> tuple[Training, keras.Model]:
-        self._keep_labels()
         keras.utils.set_random_seed(settings.common.seed)
         config, task = settings.train, self.domain.train_task(settings, self.data)
         steps = task.steps_per_epoch(config.batch_size, config.max_steps) * config.num_epochs
@@ -393,6 +393,7 @@ class Experiment:
         if not Run(self._folder).is_done("train"):
             raise UserError(f"{self.workdir} holds no trained network; run the verb train first")
         run = self.run
+        self._keep_labels()
         arc = read_arc(self.settings.space, run.read_json("train/result.json")["arc"])[1]
         training, network = self._make_training(arc, self.settings)
         training.restore_best(run)

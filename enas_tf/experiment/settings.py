@@ -43,6 +43,17 @@ class CommonConfig:
         "for search (with its derivation) or no verb: repeat it with as many seeds, from seed on, "
         "each in a folder of its own, and report means and deviations",
     )
+    seed_index: str | None = option(
+        "auto",
+        "run only this one of --seeds, counted from 0; auto: in a Slurm array or an indexed "
+        "Kubernetes job the one with the task's number (SLURM_ARRAY_TASK_ID, "
+        "JOB_COMPLETION_INDEX), elsewhere all; none: all of them",
+    )
+    parallel: int = option(
+        1,
+        "run so many of --seeds, of compare's trainings or of derive.finalists at a time, as "
+        "processes of their own, each on an equal share of the GPUs and of the CPU's cores",
+    )
     deterministic: bool = option(False, "repeat a run bit for bit; slower on GPUs")
     strategy: StrategyName = option(
         "auto",
@@ -105,6 +116,29 @@ class CommonConfig:
             raise UserError(f"seed must be between 0 and {largest}, got {self.seed}")
         if self.logical_devices < 0:
             raise UserError(f"logical_devices must not be negative, got {self.logical_devices}")
+        self._check_index()
+        self._check_parallel()
+
+    def _check_index(self) -> None:
+        index = self.seed_index
+        if index in ("auto", None):
+            return
+        if not str(index).isdecimal():
+            raise UserError(f"seed_index must be auto, none or a whole number, got {index!r}")
+        if int(index) >= self.seeds:
+            raise UserError(f"seed_index must be below seeds, {self.seeds}, got {index}")
+
+    def _check_parallel(self) -> None:
+        if self.parallel < 1:
+            raise UserError(f"parallel must be at least 1, got {self.parallel}")
+        if self.parallel > 1 and self.strategy == "multiworker":
+            raise UserError(
+                "parallel splits one machine, and strategy=multiworker joins several: leave one out"
+            )
+        if self.parallel > 1 and self.logical_devices:
+            raise UserError(
+                "parallel and logical_devices both split the devices of a machine: leave one out"
+            )
 
 
 @dataclass(frozen=True)
@@ -182,7 +216,8 @@ class Settings:
 
 
 # Settings of a single command, which a run does not keep.
-_OF_ONE_COMMAND = ("workdir", "overwrite", "arc", "split", "format", "formats", "output", "seeds")
+_OF_ONE_COMMAND = ("workdir", "overwrite", "arc", "split", "format", "formats", "output")
+_OF_ONE_COMMAND += ("seeds", "seed_index", "parallel")
 
 _FREE = ("data_dir", "strategy", "logical_devices", "track", "metrics_format", "derive", "compare")
 _TRUTH = ("truth", "truth_column")

@@ -22,7 +22,7 @@ from enas_tf.core.config import option
 from enas_tf.core.errors import UserError
 from enas_tf.core.space import Space
 from enas_tf.search.algorithm import Algorithm
-from enas_tf.search.derive import DeriveConfig, TrainAlone
+from enas_tf.search.derive import DeriveConfig, TrainEach
 from enas_tf.search.evaluator import KeptRewards
 from enas_tf.search.monitor import count_ops
 from enas_tf.search.sampling import draw_uniformly
@@ -36,9 +36,8 @@ from enas_tf.search.statistics import (
 )
 from enas_tf.search.truth import Truth
 from enas_tf.search.truth_report import truth_in_words, truth_of_sets
-from enas_tf.training.progress import format_duration
+from enas_tf.tasks.base import Task
 from enas_tf.training.run_folder import Run
-from enas_tf.training.session import NotFinite
 
 
 @dataclass(frozen=True)
@@ -69,7 +68,7 @@ def compare(
     config: CompareConfig,
     derive_config: DeriveConfig,
     run: Run,
-    train_alone: TrainAlone,
+    train_each: TrainEach,
     truth: Truth | None = None,
 ) -> dict:
     """Compares a trained controller with chance.
@@ -82,7 +81,7 @@ def compare(
         config: how many architectures, and how long a training.
         derive_config: says on how much validation data architectures are rewarded.
         run: where the results go, and in `compare/` what they are made of.
-        train_alone: must hold the validation split out.
+        train_each: must hold the validation split out.
         truth: true accuracies of architectures.
 
     Returns:
@@ -113,7 +112,9 @@ def compare(
     print(f"compare: {difference_in_words(result)}")
     chosen = choose(*({text: known[text] for text in texts} for texts in sets), config.num_trained)
     _remove_others(run, {"epochs": config.epochs, "arcs": list(chosen)})
-    trained, failed = _train(chosen, known, searched, run, train_alone)
+    runs = {arc: Run(run.path(f"compare/arc_{n:02d}")) for n, arc in enumerate(chosen)}
+    errors = train_each(runs, config.epochs, "compare")
+    trained, failed = _records(chosen, known, searched.evaluator.task, runs, errors)
     result |= {"trained": trained, "failed": failed, "rank_correlation": rank_correlation(trained)}
     more = " ".join([ranks_in_words(result), *truth_in_words(result.get("truth"))])
     result["verdict"] = f"{difference_in_words(result)} {more}"
@@ -193,44 +194,26 @@ def _spread(rewards: Rewards, number: int) -> list[str]:
     return chosen
 
 
-def _train(
+def _records(
     chosen: Mapping[str, str],
     rewards: Rewards,
-    searched: Searched,
-    run: Run,
-    train_alone: TrainAlone,
+    task: Task,
+    runs: Mapping[str, Run],
+    errors: Mapping[str, str],
 ) -> tuple[list[dict], list[dict]]:
-    """Trains the chosen architectures that are not done yet, each in a folder of its own.
-
-    Returns:
-        The records of those that have been trained, and of those that failed.
-    """
-    space, task, trained, failed = searched.algorithm.space, searched.evaluator.task, [], []
-    for number, (text, origin) in enumerate(chosen.items()):
-        folder = Run(run.path(f"compare/arc_{number:02d}"))
+    """Returns the records of the architectures that have been trained, and of those that failed."""
+    trained, failed = [], []
+    for text, origin in chosen.items():
         record = {"arc": text, "from": origin, "reward": rewards[text]}
-        if not folder.is_done("train", arc=text):
-            print(f"compare: training {number + 1} of {len(chosen)}{_left(trained, len(chosen))}")
-            try:
-                train_alone(space.parse(text), folder)
-            except NotFinite as error:
-                print(f"warning: {error}; compare goes on without this architecture, {text}")
-                failed.append(record | {"error": str(error)})
-                continue
-        result = folder.read_json("train/result.json")
+        if text in errors:
+            failed.append(record | {"error": errors[text]})
+            continue
+        result = runs[text].read_json("train/result.json")
         record["stand_alone_reward"] = task.reward(result["best_valid"])
         trained.append(
             record | {name: result[name] for name in ("best_valid", "params", "seconds")}
         )
     return trained, failed
-
-
-def _left(trained: list[dict], number: int) -> str:
-    """Returns the time left in words, once there is a training to compute it from."""
-    if not trained:
-        return ""
-    mean = statistics.fmean(one["seconds"] for one in trained)
-    return f", {format_duration(mean * (number - len(trained)))} left"
 
 
 def _remove_others(run: Run, plan: dict) -> None:

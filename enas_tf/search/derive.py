@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 import tensorflow as tf
 
 from enas_tf.core.config import option
-from enas_tf.core.errors import UserError
+from enas_tf.core.errors import NotFinite, UserError
 from enas_tf.core.space import Arc
 from enas_tf.search.cost_rewards import NAMES, CostOf, front
 from enas_tf.search.evaluator import KeptRewards
@@ -18,8 +18,13 @@ from enas_tf.search.searched import Searched
 from enas_tf.training.progress import format_duration
 from enas_tf.training.run_folder import Run
 
-TrainAlone = Callable[[Arc, Run], object]
-"""A function that trains an architecture from scratch and writes `train/result.json` to the run."""
+TrainEach = Callable[[Mapping[str, Run], int, str], Mapping[str, str]]
+"""A function that trains architectures, each from scratch into a folder of its own.
+
+It takes their folders by their texts, a number of epochs, and the first word of the lines that it
+prints; writes `train/result.json` where it is missing; and returns the errors of those whose loss
+was not finite, by their texts.
+"""
 
 # Of so many draws each, until there are enough.
 _BLOCKS = 10
@@ -65,7 +70,7 @@ class DeriveConfig:
 
 
 def derive(
-    searched: Searched, config: DeriveConfig, run: Run, cost_of: CostOf, train_alone: TrainAlone
+    searched: Searched, config: DeriveConfig, run: Run, cost_of: CostOf, train_each: TrainEach
 ) -> Arc:
     """Draws architectures from a trained controller and ranks them on the same validation data.
 
@@ -77,7 +82,7 @@ def derive(
         config: number of architectures and of validation batches; limits; finalists.
         run: the run that results are written to.
         cost_of: the costs of an architecture's final network.
-        train_alone: trains a finalist; must hold the validation split out.
+        train_each: trains the finalists; must hold the validation split out.
 
     Returns:
         The best architecture.
@@ -100,7 +105,7 @@ def derive(
         f"{rewards[ranking[0]]:.4f}. {searched.evaluator.note}"
     )
     if config.finalists > 1:
-        records = train_finalists(searched, config, run, records, train_alone)
+        records = train_finalists(searched, config, run, records, train_each)
     run.write_json(_ARCS, records)
     best = space.parse(records[0]["arc"])
     run.write_text(_BEST, best.portable + "\n")
@@ -114,31 +119,40 @@ def train_finalists(
     config: DeriveConfig,
     run: Run,
     records: list[dict],
-    train_alone: TrainAlone,
+    train_each: TrainEach,
 ) -> list[dict]:
     """Trains the best architectures alone for a few epochs; returns all, the best of these first.
 
-    Each of them gets `stand_alone_reward`, on validation data.
+    Each of them gets `stand_alone_reward`, on validation data; those whose loss is not finite get
+    none, and stay with the others.
+
+    Raises:
+        NotFinite: this is so of all of them.
     """
-    space, task = searched.algorithm.space, searched.evaluator.task
-    finalists, seconds = records[: config.finalists], 0.0
-    for place, record in enumerate(finalists, 1):
-        name = hashlib.sha256(f"{record['arc']} {config.finalist_epochs}".encode()).hexdigest()
-        folder = Run(run.path(f"derive/{searched.step}/{name[:12]}"))
-        print(f"derive: training finalist {place} of {len(finalists)}, {record['arc']}")
-        train_alone(space.parse(record["arc"]), folder)
-        result = folder.read_json("train/result.json")
-        record["stand_alone_reward"] = task.reward(result["best_valid"])
+    finalists, runs = records[: config.finalists], {}
+    for text in (record["arc"] for record in finalists):
+        name = hashlib.sha256(f"{text} {config.finalist_epochs}".encode()).hexdigest()
+        runs[text] = Run(run.path(f"derive/{searched.step}/{name[:12]}"))
+    errors = train_each(runs, config.finalist_epochs, "derive")
+    trained = [record for record in finalists if record["arc"] not in errors]
+    if not trained:
+        raise NotFinite(f"no finalist could be trained: {next(iter(errors.values()))}")
+    seconds = 0.0
+    for record in trained:
+        result = runs[record["arc"]].read_json("train/result.json")
+        record["stand_alone_reward"] = searched.evaluator.task.reward(result["best_valid"])
         seconds += result["seconds"]
-    ranked = sorted(finalists, key=lambda record: -record["stand_alone_reward"])
-    best = ranked[0]
-    gained = best["stand_alone_reward"] - finalists[0]["stand_alone_reward"]
+    ranked = sorted(trained, key=lambda record: -record["stand_alone_reward"])
+    best, gained = ranked[0], ""
+    if finalists[0] in trained:
+        more = best["stand_alone_reward"] - finalists[0]["stand_alone_reward"]
+        gained = f", {more:+.4f} over number 1"
     print(
         f"derive: trained alone for {config.finalist_epochs} epochs, "
         f"{format_duration(seconds)} in all, number {records.index(best) + 1} by shared weights "
-        f"is the best: {best['stand_alone_reward']:.4f}, {gained:+.4f} over number 1"
+        f"is the best: {best['stand_alone_reward']:.4f}{gained}"
     )
-    return ranked + records[config.finalists :]
+    return ranked + [record for record in records if record not in ranked]
 
 
 def draw_within(searched: Searched, config: DeriveConfig, cost_of: CostOf) -> dict[str, tf.Tensor]:

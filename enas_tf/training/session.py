@@ -9,7 +9,7 @@ from pathlib import Path
 
 import tensorflow as tf
 
-from enas_tf.core.errors import Preempted, UserError
+from enas_tf.core.errors import NotFinite, Preempted
 from enas_tf.training.checkpoints import Checkpoints
 from enas_tf.training.metric_writer import Counts, Metrics
 from enas_tf.training.progress import Progress
@@ -27,10 +27,6 @@ _TRY = (
     "; the last checkpoint is kept: try a lower learning rate or --child.grad_clip=5 in another "
     "--workdir"
 )
-
-
-class NotFinite(UserError):
-    """Raised for a loss or a weight that is infinite or not a number."""
 
 
 @dataclass(frozen=True)

@@ -13,11 +13,15 @@ def repeated(finished_run, tmp_path_factory):
     """A folder in which the first of two seeds was done already, and what the commands did."""
     root = tmp_path_factory.mktemp("seeds")
     folder = root / "runs"
-    shutil.copytree(finished_run[0], folder / "seed_0")
+    for name in ("runs", "at once"):
+        shutil.copytree(finished_run[0], root / name / "seed_0")
     commands = {
         "search": ["search", f"--workdir={folder}", "--seeds=2"],
+        "at once": ["search", f"--workdir={root}/at once", "--seeds=2", "--parallel=2"],
         "derive": ["derive", f"--workdir={folder}", "--seeds=2"],
         "none": ["search", f"--workdir={folder}", "--seeds=0"],
+        "alone": ["train", f"--workdir={folder}", "--parallel=2"],
+        "nothing": ["derive", f"--workdir={root}/none", "--parallel=2", "--derive.finalists=2"],
     }
     return folder, launch_in_turn(root, commands)
 
@@ -49,11 +53,22 @@ def test_another_seed_is_another_search_and_what_is_done_stays(repeated, finishe
     assert texts[0] == (finished_run[0] / "search/arcs.jsonl").read_text() != texts[1]
 
 
+def test_at_once_gives_the_same_results_bit_for_bit(repeated):
+    folder, results = repeated
+    assert results["at once"].status == 0, results["at once"].stderr
+    assert "seeds: 2 to do, 2 at a time" in results["at once"].stdout
+    for name in ("seeds.json", "seed_1/arcs.json", "seed_1/search/arcs.jsonl"):
+        assert (folder.parent / "at once" / name).read_bytes() == (folder / name).read_bytes()
+    assert "epoch 1 valid: " in (folder.parent / "at once/seed_1/log.txt").read_text()
+
+
 @pytest.mark.parametrize(
     ("name", "message"),
     [
         ("derive", "--seeds repeats a search, so it goes with the verb search or with none, not d"),
         ("none", "seeds must be at least 1, got 0"),
+        ("alone", "--parallel=2 has nothing to run at once here: it goes with --seeds, with co"),
+        ("nothing", "holds no search; run the verb search first"),
     ],
 )
 def test_mistakes(repeated, name, message):

@@ -18,7 +18,6 @@ from enas_tf.search.derive import DeriveConfig
 from enas_tf.search.evaluator import Evaluator
 from enas_tf.search.statistics import difference_in_words, ranks_in_words
 from enas_tf.training.run_folder import Run
-from enas_tf.training.session import NotFinite
 from tests import tiny
 
 CONFIG = CompareConfig(num_samples=6, num_trained=4, epochs=2)
@@ -60,15 +59,22 @@ class Trainings:
     def __init__(self, killed_at=None, infinite_at=()):
         self.arcs, self.killed_at, self.infinite_at = [], killed_at, infinite_at
 
-    def __call__(self, arc, run):
-        if len(self.arcs) == self.killed_at:
-            raise tiny.Killed
-        self.arcs.append(str(arc))
-        if len(self.arcs) in self.infinite_at:
-            raise NotFinite("the train loss is not finite at step 3")
-        best = {"epoch": 1, "loss": 1.0, "accuracy": sum(arc.tokens) / 100}
-        run.write_json("train/result.json", {"best_valid": best, "params": 7, "seconds": 60.0})
-        run.mark_done("train", outputs=["train/result.json"], arc=str(arc))
+    def __call__(self, runs, epochs, label):
+        assert (epochs, label) in ((2, "compare"), (3, "compare"))
+        errors = {}
+        for text, run in runs.items():
+            if run.is_done("train", arc=text):
+                continue
+            if len(self.arcs) == self.killed_at:
+                raise tiny.Killed
+            self.arcs.append(text)
+            if len(self.arcs) in self.infinite_at:
+                errors[text] = "the train loss is not finite at step 3"
+                continue
+            best = {"epoch": 1, "loss": 1.0, "accuracy": sum(map(int, text.split())) / 100}
+            run.write_json("train/result.json", {"best_valid": best, "params": 7, "seconds": 60.0})
+            run.mark_done("train", outputs=["train/result.json"], arc=text)
+        return errors
 
 
 def compared(search, run, trainings, config=CONFIG):
@@ -109,7 +115,6 @@ def test_compares_both_sets_on_the_same_validation_data(search, tmp_path, capsys
     shown = capsys.readouterr().out
     assert result["verdict"] == difference_in_words(result) + " " + ranks_in_words(result)
     assert f"compare: {difference_in_words(result)}\n" in shown
-    assert "training 1 of 4\n" in shown and "training 2 of 4, 3m 00s left" in shown
 
 
 def test_goes_on_after_what_a_killed_call_has_done(search, tmp_path, rewarded):
@@ -128,13 +133,12 @@ def test_goes_on_after_what_a_killed_call_has_done(search, tmp_path, rewarded):
     assert len(rewarded) == 2 and not trainings.arcs
 
 
-def test_goes_on_where_a_loss_is_not_finite(search, tmp_path, capsys):
+def test_goes_on_where_a_loss_is_not_finite(search, tmp_path):
     result = compared(search, Run(tmp_path), trainings := Trainings(infinite_at=[2]))
     assert [one["arc"] for one in result["failed"]] == trainings.arcs[1:2]
     assert result["failed"][0]["error"] == "the train loss is not finite at step 3"
     assert [one["arc"] for one in result["trained"]] == trainings.arcs[:1] + trainings.arcs[2:]
     assert "Of 3 architectures trained from scratch" in result["verdict"]
-    assert "warning: the train loss is not finite at step 3; compare" in capsys.readouterr().out
     # They are tried again, and are then all that is left to do.
     result = compared(search, Run(tmp_path), trainings := Trainings(infinite_at=[1]))
     assert len(trainings.arcs) == 1 and len(result["failed"]) == 1

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from enas_tf.core.errors import UserError
+from enas_tf.core.errors import NotFinite, UserError
 from enas_tf.search.derive import DeriveConfig, derive
 from enas_tf.search.evaluator import Evaluator
 from enas_tf.tasks.base import REWARD_NOTE
@@ -19,7 +19,7 @@ def costs(tokens):
     return {"params": 1000 + sum(tokens), "madds": 10 * tokens[0]}
 
 
-def refuse_to_train(arc, run):
+def refuse_to_train(runs, epochs, label):
     raise AssertionError("trains")
 
 
@@ -36,8 +36,8 @@ def run(tmp_path):
     return Run(tmp_path)
 
 
-def derived(search, run, config=CONFIG, train_alone=refuse_to_train):
-    best = derive(search.searched(), config, run, costs, train_alone)
+def derived(search, run, config=CONFIG, train_each=refuse_to_train):
+    best = derive(search.searched(), config, run, costs, train_each)
     return best, json.loads(run.path("arcs.json").read_text())
 
 
@@ -187,15 +187,17 @@ def test_only_what_is_within_the_limits_is_ranked(search, run, capsys):
 def test_finalists_are_trained_alone_and_the_best_of_them_is_taken(search, run, capsys):
     trained = []
 
-    def train_alone(arc, folder):
-        if folder.path("train/result.json").exists():
-            return
-        trained.append(str(arc))
-        best = {"accuracy": [0.25, 0.75, 0.5][len(trained) - 1]}
-        folder.write_json("train/result.json", {"best_valid": best, "seconds": 61.0})
+    def train_each(runs, epochs, label):
+        assert (epochs, label) == (3, "derive")
+        for text, folder in runs.items():
+            if not folder.path("train/result.json").exists():
+                trained.append(text)
+                best = {"accuracy": [0.25, 0.75, 0.5][len(trained) - 1]}
+                folder.write_json("train/result.json", {"best_valid": best, "seconds": 61.0})
+        return {}
 
     _, plain = derived(search, run)
-    best, ranked = derived(search, run, replace(CONFIG, finalists=3), train_alone)
+    best, ranked = derived(search, run, replace(CONFIG, finalists=3), train_each)
     assert trained == [record["arc"] for record in plain[:3]]
     assert [record["arc"] for record in ranked[:3]] == [trained[n] for n in (1, 2, 0)]
     assert [record.get("stand_alone_reward") for record in ranked[:4]] == [0.75, 0.5, 0.25, None]
@@ -207,8 +209,26 @@ def test_finalists_are_trained_alone_and_the_best_of_them_is_taken(search, run, 
         in (shown)
     )
     # What is trained is not trained again, but for other epochs.
-    derived(search, run, replace(CONFIG, finalists=2), train_alone)
+    derived(search, run, replace(CONFIG, finalists=2), train_each)
     assert len(trained) == 3
+
+
+def test_a_finalist_whose_loss_is_not_finite_is_left_out(search, run, capsys):
+    def train_each(runs, epochs, label):
+        first, *others = runs
+        for text in others:
+            best = {"best_valid": {"accuracy": 0.5}, "seconds": 1.0}
+            runs[text].write_json("train/result.json", best)
+        return {first: "the train loss is not finite at step 3"}
+
+    _, plain = derived(search, run)
+    best, ranked = derived(search, run, replace(CONFIG, finalists=2), train_each)
+    assert str(best) == plain[1]["arc"]
+    assert [one["arc"] for one in ranked] == [plain[n]["arc"] for n in (1, 0, 2, 3, 4, 5)]
+    assert "number 2 by shared weights is the best: 0.5000\n" in capsys.readouterr().out
+    config = replace(CONFIG, finalists=2)
+    with pytest.raises(NotFinite, match="no finalist could be trained: infinite"):
+        derived(search, run, config, lambda runs, *_: dict.fromkeys(runs, "infinite"))
 
 
 @pytest.mark.parametrize(
