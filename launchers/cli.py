@@ -53,7 +53,7 @@ Verbs:
 
 All verbs share the flags below. The same command in the same --workdir resumes from the last
 checkpoint. Other verbs need the same flags too; the run keeps them in its folder, except --arc,
---seeds and what is of one command only:
+--seeds, --parallel and what is of one command only:
 
   evaluate --flagfile=runs/mine/flags.txt --split=valid
 """

@@ -110,7 +110,7 @@ def run_jobs(jobs: Sequence[Job], at_once: int, label: str) -> list[Failure]:
     if signal.SIGINT in caught:
         raise KeyboardInterrupt
     if caught:
-        raise Preempted(f"stopped with {pool.ended} of {len(jobs)} done", caught[0])
+        raise Preempted(f"stopped with {pool.done} of {len(jobs)} done", caught[0])
     return pool.failures
 
 
@@ -137,6 +137,7 @@ class _Process:
         self.job, self.share, self.begun = job, share, time.monotonic()
         self.newest = self._shown = ""
         self._begun_line = b""
+        work = pickle.dumps((job.make, job.work))
         with raise_write_errors(job.log):
             job.folder.mkdir(parents=True, exist_ok=True)
             log = job.log.open("ab")
@@ -147,7 +148,7 @@ class _Process:
         environment = dict(os.environ)
         share.set_in(environment)
         with log:
-            self._popen = subprocess.Popen(
+            self.popen = subprocess.Popen(
                 [sys.executable, "-c", _program(), job.name],
                 env=environment,
                 stdin=subprocess.PIPE,
@@ -157,9 +158,8 @@ class _Process:
         # A process that has ended already is seen by its status. Its input stays open: its end
         # tells the process that this one has ended.
         with suppress(BrokenPipeError):
-            work = pickle.dumps((job.make, job.work))
-            pickle.dump((share.cores, job.module, work), self._popen.stdin)
-            self._popen.stdin.flush()
+            pickle.dump((share.cores, job.module, work), self.popen.stdin)
+            self.popen.stdin.flush()
 
     @property
     def seconds(self) -> float:
@@ -168,12 +168,12 @@ class _Process:
 
     def poll(self) -> int | None:
         """Returns the exit status, None while it runs; shows warnings that it has printed."""
-        status = self._popen.poll()
+        status = self.popen.poll()
         # Read after the status was asked for, so that no last line is missed.
         *lines, self._begun_line = (self._begun_line + self._output.read()).split(b"\n")
         if status is not None:
             lines.append(self._begun_line)
-            self._popen.stdin.close()
+            self.popen.stdin.close()
             self._output.close()
         for line in (line.decode(errors="replace").strip() for line in lines):
             if line.startswith("warning:"):
@@ -187,14 +187,6 @@ class _Process:
         if self.newest != self._shown:
             print(f"{self.job.name}: {self.newest}", flush=True)
             self._shown = self.newest
-
-    def end(self, number: int) -> None:
-        """Sends a signal, if the process still runs."""
-        self._popen.send_signal(number)
-
-    def wait(self) -> None:
-        """Waits until the process has ended."""
-        self._popen.wait()
 
 
 class _Pool:
@@ -215,8 +207,8 @@ class _Pool:
         return bool(self._waiting or self._running)
 
     @property
-    def ended(self) -> int:
-        """The number of jobs that have ended well."""
+    def done(self) -> int:
+        """The number of jobs that are done."""
         return len(self._seconds)
 
     def start(self) -> None:
@@ -247,12 +239,12 @@ class _Pool:
             print(f"{self._label}: stopping {len(self._running)} processes", flush=True)
         try:
             for process in self._running:
-                process.end(signal.SIGTERM)
+                process.popen.terminate()
             for process in self._running:
-                process.wait()
+                process.popen.wait()
         finally:
             for process in self._running:
-                process.end(signal.SIGKILL)
+                process.popen.kill()
 
     def _tell_end(self, process: _Process, status: int) -> None:
         name, took = process.job.name, format_duration(process.seconds)
@@ -268,7 +260,7 @@ class _Pool:
             print(f"{name}: done after {took}", flush=True)
         if self.busy:
             failed = f", {len(self.failures)} failed" if self.failures else ""
-            print(f"{self._label}: {self.ended} of {self._count} done{failed}{self._left()}")
+            print(f"{self._label}: {self.done} of {self._count} done{failed}{self._left()}")
             sys.stdout.flush()
 
     def _left(self) -> str:
@@ -277,8 +269,8 @@ class _Pool:
             return ""
         # A job that takes longer than the mean so far says itself how long.
         mean = statistics.fmean(self._seconds)
-        done = sum(min(process.seconds, mean) for process in self._running)
-        left = (mean * (len(self._waiting) + len(self._running)) - done) / self._at_once
+        worked = sum(min(process.seconds, mean) for process in self._running)
+        left = (mean * (len(self._waiting) + len(self._running)) - worked) / self._at_once
         return f", {format_duration(left)} left" if left >= 1 else ""
 
 

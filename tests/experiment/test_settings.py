@@ -72,6 +72,14 @@ def test_flags_say_what_was_changed():
         ({"seed": -1}, "seed must be between 0 and 4294967295, got -1"),
         ({"seed": 2**32}, "seed must be between 0 and 4294967295, got 4294967296"),
         ({"seed": 2**32 - 2, "seeds": 3}, "seed must be between 0 and 4294967293, got"),
+        ({"seed_index": "first"}, "seed_index must be auto, none or a whole number, got 'first'"),
+        ({"seed_index": 3, "seeds": 3}, "seed_index must be below seeds, 3, got 3"),
+        ({"parallel": 0}, "parallel must be at least 1, got 0"),
+        (
+            {"parallel": 2, "strategy": "multiworker"},
+            "parallel splits one machine, and strategy=mu",
+        ),
+        ({"parallel": 2, "logical_devices": 2}, "parallel and logical_devices both split"),
     ],
 )
 def test_wrong_names_and_values_are_told(values, message):
