@@ -1,18 +1,17 @@
 """Measures the time and the memory of a case."""
 
-import platform
-import re
 import resource
 import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from statistics import median
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
+
+from enas_tf.training.distribution import device_name
 
 WARM_UP = 3
 """The number of steps before those that count; the first one traces the functions it calls."""
@@ -114,21 +113,3 @@ def peak_gpu_mb() -> dict[str, float]:
     if not tf.config.list_physical_devices("GPU"):
         return {}
     return {"peak_gpu_mb": tf.config.experimental.get_memory_info("GPU:0")["peak"] / 1024**2}
-
-
-def device_name() -> str:
-    """Returns the name of the first GPU, or of the CPU if there is no GPU."""
-    gpus = tf.config.list_physical_devices("GPU")
-    if gpus:
-        return tf.config.experimental.get_device_details(gpus[0]).get("device_name", gpus[0].name)
-    return cpu_name()
-
-
-def cpu_name(info: Path = Path("/proc/cpuinfo")) -> str:
-    """Returns the CPU's model, or its architecture if the system does not report the model.
-
-    Args:
-        info: the file in which Linux describes the CPU.
-    """
-    found = info.exists() and re.search(r"^model name\s*:\s*(.+)$", info.read_text(), re.MULTILINE)
-    return found[1] if found else platform.processor() or platform.machine()

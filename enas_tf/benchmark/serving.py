@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from enas_tf.benchmark.measuring import WARM_UP, device_name, peak_rss_mb
+from enas_tf.benchmark.measuring import WARM_UP, peak_rss_mb
+from enas_tf.training.distribution import device_name
 
 _BATCHES = (1, 8, 64)
 _SEQUENCE_LENGTH = 35

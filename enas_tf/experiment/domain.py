@@ -1,5 +1,6 @@
 """The interface between an experiment and a kind of data."""
 
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -11,6 +12,7 @@ from enas_tf.core.space import Arc
 from enas_tf.experiment.settings import Settings
 from enas_tf.layers.cost import Cost
 from enas_tf.layers.dropout import StepRng
+from enas_tf.layers.listing import Block
 from enas_tf.tasks.base import Task
 from enas_tf.training.child_trainer import Forward
 from enas_tf.training.run_folder import Run
@@ -64,6 +66,13 @@ class Domain(Protocol):
 
         Raises:
             UserError: if no such network can be built.
+        """
+
+    def list_blocks(self, arc: Arc, settings: Settings, sizes: tuple) -> Counter[Block]:
+        """Lists the blocks that an architecture's final network runs, without building it.
+
+        Raises:
+            UserError: if no such network can be built, or it is not made of blocks.
         """
 
     def example(self, sizes: tuple) -> str:

@@ -14,11 +14,13 @@ from enas_tf.core.errors import UserError
 from enas_tf.core.space import Arc, Space
 from enas_tf.experiment.alone import train_at_once, train_in_turn
 from enas_tf.experiment.architectures import given_arc, read_arc
+from enas_tf.experiment.costs import Costs
 from enas_tf.experiment.describe import describe
 from enas_tf.experiment.domain import keep_labels
 from enas_tf.experiment.preflight import check_networks, check_search, check_training
 from enas_tf.experiment.recipe import Recipe
 from enas_tf.experiment.settings import Settings, flags_of, free_settings, run_config
+from enas_tf.experiment.timing import Clock
 from enas_tf.export.exporters import choose_formats
 from enas_tf.layers.cost import count_params
 from enas_tf.layers.dropout import StepRng
@@ -80,7 +82,7 @@ class Experiment:
         self._compiles = partial(compiles, common.jit_compile, self.strategy)
         self._tracker = make_tracker(common.metrics_format, common.track)
         self.lock = RunLock(self.workdir, self._tracker.end)
-        self._costs: dict[tuple[int, ...], dict[str, float]] = {}
+        self.costs = Costs(settings, self.domain, lambda: self._sizes)
 
     @property
     def workdir(self) -> Path:
@@ -302,12 +304,15 @@ class Experiment:
         settings = self.settings
         if not self._is_rewarded_by_truth:
             self._keep_labels()
+        if settings.needs_latency:
+            clock = Clock(settings.search.latency_batch, self._compiles(final=True))
+            self.costs.measure_latencies(self.run, clock)
         # Whatever this process has made before, the weights start the same.
         keras.utils.set_random_seed(settings.common.seed)
         algorithm = make_algorithm(self.recipe.controller, settings.space, settings.controller)
         weights = self._no_weights() if self._is_rewarded_by_truth else self._shared_weights()
         seed = settings.common.seed
-        return Search(weights, algorithm, settings.search, seed, self.truth, self._cost_of)
+        return Search(weights, algorithm, settings.search, seed, self.truth, self.costs)
 
     def _shared_weights(self) -> Weights:
         settings, config = self.settings, self.settings.search
@@ -336,18 +341,10 @@ class Experiment:
 
     def _derive(self, search: Search) -> Arc:
         searched, config = search.searched(), self.settings.derive
-        best = derive(searched, config, self.run, self._cost_of, self._train_each)
+        best = derive(searched, config, self.run, self.costs, self._train_each)
         if self.truth:
             report_truth(searched, best.tokens, config, self.run, self.truth)
         return best
-
-    def _cost_of(self, tokens: tuple[int, ...]) -> dict[str, float]:
-        """Returns the costs of an architecture's final network, by their kinds."""
-        if tokens not in self._costs:
-            arc = self.settings.space.parse(tokens)
-            cost = self.domain.count_cost(arc, self.settings, self._sizes)
-            self._costs[tokens] = {"params": cost.params, "madds": cost.multiply_adds}
-        return self._costs[tokens]
 
     def _train_each(self, runs: Mapping[str, Run], epochs: int, label: str) -> dict[str, str]:
         """Trains architectures alone, as `TrainEach` says."""
@@ -363,7 +360,7 @@ class Experiment:
         train = replace(self.settings.train, num_epochs=epochs, use_validation=False)
         parsed = self.settings.space.parse(arc)
         training, _ = self._make_training(parsed, replace(self.settings, train=train))
-        training.run(run, arc, self._cost_of(parsed.tokens)["params"], tests=False)
+        training.run(run, arc, self.costs(parsed.tokens)["params"], tests=False)
 
     def _make_training(self, arc: Arc, settings: Settings) -> tuple[Training, keras.Model]:
         keras.utils.set_random_seed(settings.common.seed)

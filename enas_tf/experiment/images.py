@@ -1,5 +1,6 @@
 """The domain of image classification."""
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from enas_tf.experiment.settings import Settings
 from enas_tf.export.images import export_images, predict
 from enas_tf.layers.cost import Cost
 from enas_tf.layers.dropout import StepRng
+from enas_tf.layers.listing import Block, ListingBlocks
 from enas_tf.tasks.images import ImageTask, NetworkForward, Objective
 
 _SHOWN_IMAGES = 3
@@ -32,7 +34,7 @@ class ImageDomain:
         build_network: a callable that builds a final network from an architecture, a child
             configuration, the image shape, the number of classes and an rng.
         count_cost: a callable that counts the cost of that network from the same arguments
-            without the rng, without building it.
+            without the rng, without building it; a last argument gives the blocks that count.
     """
 
     formats = ("saved_model", "tflite")
@@ -114,6 +116,12 @@ class ImageDomain:
     def count_cost(self, arc: Arc, settings: Settings, sizes: Sizes) -> Cost:
         """Counts the cost for one image, without the auxiliary head."""
         return self._count_cost(arc, settings.train.child(settings.child), *sizes)
+
+    def list_blocks(self, arc: Arc, settings: Settings, sizes: Sizes) -> Counter[Block]:
+        """Lists the blocks that the final network runs for one batch outside training."""
+        blocks = ListingBlocks()
+        self._count_cost(arc, settings.train.child(settings.child), *sizes, blocks)
+        return blocks.found
 
     def example(self, sizes: Sizes) -> str:
         """Returns a phrase for one image of the data's size."""

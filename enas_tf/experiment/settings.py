@@ -174,6 +174,16 @@ class Settings:
             raise UserError(
                 "search.reward=truth needs a table of true accuracies: give its file by --truth"
             )
+        if self.needs_latency and self.common.strategy == "multiworker":
+            raise UserError(
+                "latencies are measured by a single process, and --strategy=multiworker has "
+                "several: use another strategy, or search.cost=madds and derive.max_madds"
+            )
+
+    @property
+    def needs_latency(self) -> bool:
+        """Whether latencies are among the costs of architectures."""
+        return self.search.cost == "latency" or self.derive.max_latency_ms > 0
 
     def changed(self, values: Mapping[str, Any]) -> "Settings":
         """Returns a copy of the settings with some values changed.

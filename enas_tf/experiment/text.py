@@ -1,10 +1,12 @@
 """The domain of language modelling."""
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import keras
 
+from enas_tf.core.errors import UserError
 from enas_tf.core.space import Arc
 from enas_tf.data.corpora import load_text
 from enas_tf.data.text import TextData
@@ -12,6 +14,7 @@ from enas_tf.experiment.settings import Settings
 from enas_tf.export.text import export_text, next_words
 from enas_tf.layers.cost import Cost
 from enas_tf.layers.dropout import StepRng
+from enas_tf.layers.listing import Block
 from enas_tf.tasks.language import LanguageTask
 from enas_tf.training.child_trainer import Forward
 
@@ -114,6 +117,13 @@ class TextDomain:
     def count_cost(self, arc: Arc, settings: Settings, sizes: Sizes) -> Cost:
         """Counts the cost for one word; the softmax shares the embedding, which counts once."""
         return self._count_cost(arc, settings.train.child(settings.child), *sizes)
+
+    def list_blocks(self, arc: Arc, settings: Settings, sizes: Sizes) -> Counter[Block]:
+        """Raises UserError: a language model is not made of blocks."""
+        raise UserError(
+            "latencies are of networks for images: all cells of one size do the same products, so "
+            "leave search.cost=latency and derive.max_latency_ms out"
+        )
 
     def example(self, sizes: Sizes) -> str:
         """Returns a phrase for one word of the vocabulary."""

@@ -136,15 +136,18 @@ class Cost(NamedTuple):
 
 
 def count(
-    assemble: Callable[[Counted, CountingBlocks], object], image_shape: tuple[int, int, int]
+    assemble: Callable[[Counted, CountingBlocks], object],
+    image_shape: tuple[int, int, int],
+    blocks: CountingBlocks | None = None,
 ) -> Cost:
     """Counts the cost of a network made of blocks.
 
     Args:
         assemble: builds the network, given images and blocks.
         image_shape: `(height, width, channels)` of the images.
+        blocks: what counts; None makes `CountingBlocks`.
     """
-    blocks = CountingBlocks()
+    blocks = blocks or CountingBlocks()
     assemble(Counted((None, *image_shape)), blocks)
     return Cost(blocks.params, blocks.multiply_adds)
 

@@ -11,7 +11,7 @@ from enas_tf.core.config import option
 from enas_tf.core.errors import UserError
 from enas_tf.core.network_config import ImageChildConfig
 from enas_tf.layers.blocks import Blocks, Images, KerasBlocks
-from enas_tf.layers.cost import Cost, count
+from enas_tf.layers.cost import Cost, CountingBlocks, count
 from enas_tf.layers.dropout import StepRng
 from enas_tf.layers.stem import assemble_stem
 from enas_tf.macro.ops import MacroOp
@@ -70,9 +70,16 @@ def build(
 
 
 def count_cost(
-    arc: MacroArc, config: MacroChildConfig, image_shape: tuple[int, int, int], num_classes: int
+    arc: MacroArc,
+    config: MacroChildConfig,
+    image_shape: tuple[int, int, int],
+    num_classes: int,
+    blocks: CountingBlocks | None = None,
 ) -> Cost:
     """Counts the cost of the network that `build` returns, without building it.
+
+    Args:
+        blocks: what counts; see `enas_tf.layers.cost.count`. The other arguments are `build`'s.
 
     Raises:
         UserError: as for `build`.
@@ -81,7 +88,7 @@ def count_cost(
     def assemble(images: Images, blocks: Blocks) -> tuple:
         return _assemble(arc, config, images, num_classes, blocks)
 
-    return count(assemble, image_shape)
+    return count(assemble, image_shape, blocks)
 
 
 def _assemble(

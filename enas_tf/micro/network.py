@@ -9,7 +9,7 @@ import keras
 
 from enas_tf.core.network_config import CellChildConfig
 from enas_tf.layers.blocks import Blocks, Images, KerasBlocks
-from enas_tf.layers.cost import Cost, count
+from enas_tf.layers.cost import Cost, CountingBlocks, count
 from enas_tf.layers.dropout import StepRng
 from enas_tf.layers.stem import assemble_stem
 from enas_tf.micro.ops import MicroOp
@@ -42,14 +42,22 @@ def build(
 
 
 def count_cost(
-    arc: MicroArc, config: CellChildConfig, image_shape: tuple[int, int, int], num_classes: int
+    arc: MicroArc,
+    config: CellChildConfig,
+    image_shape: tuple[int, int, int],
+    num_classes: int,
+    blocks: CountingBlocks | None = None,
 ) -> Cost:
-    """Counts the cost of the network that `build` returns, without building it."""
+    """Counts the cost of the network that `build` returns, without building it.
+
+    Args:
+        blocks: what counts; see `enas_tf.layers.cost.count`. The other arguments are `build`'s.
+    """
 
     def assemble(images: Images, blocks: Blocks) -> list:
         return _assemble(arc, config, images, num_classes, blocks)
 
-    return count(assemble, image_shape)
+    return count(assemble, image_shape, blocks)
 
 
 def _assemble(

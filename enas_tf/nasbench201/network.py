@@ -12,7 +12,7 @@ from enas_tf.core.config import option
 from enas_tf.core.errors import UserError
 from enas_tf.core.network_config import ImageChildConfig
 from enas_tf.layers.blocks import Blocks, Images, KerasBlocks
-from enas_tf.layers.cost import Cost, count
+from enas_tf.layers.cost import Cost, CountingBlocks, count
 from enas_tf.layers.dropout import StepRng
 from enas_tf.layers.stem import assemble_stem
 from enas_tf.nasbench201.space import Nasbench201Arc
@@ -95,16 +95,20 @@ def count_cost(
     config: Nasbench201ChildConfig,
     image_shape: tuple[int, int, int],
     num_classes: int,
+    blocks: CountingBlocks | None = None,
 ) -> Cost:
     """Counts what `build`'s network costs, without building it.
 
     As in the benchmark, a convolution counts even where its output reaches nothing but zeros.
+
+    Args:
+        blocks: what counts; see `enas_tf.layers.cost.count`. The other arguments are `build`'s.
     """
 
     def assemble(images: Images, blocks: Blocks) -> list:
         return _assemble(arc, config, images, num_classes, blocks)
 
-    return count(assemble, image_shape)
+    return count(assemble, image_shape, blocks)
 
 
 def _assemble(

@@ -70,9 +70,12 @@ def training_plots(records: Sequence[Mapping]) -> str:
 
 
 def cost_plot(arcs: Sequence[Mapping]) -> str:
-    """Returns a plot of the parameters and rewards in `arcs.json`, as HTML."""
-    words = "Rewards and parameters of derived architectures"
-    return _side_by_side([_plot(words, "parameters", "reward", _draw_costs, arcs)])
+    """Returns a plot of costs and rewards in `arcs.json`, as HTML: of latencies, or parameters."""
+    cost, axis, what = "params", "parameters", "parameters"
+    if "latency_ms" in arcs[0]:
+        cost, axis, what = "latency_ms", "latency, ms", "latencies"
+    words = f"Rewards and {what} of derived architectures"
+    return _side_by_side([_plot(words, axis, "reward", _draw_costs, arcs, cost)])
 
 
 def confusion_plot(confusion: Sequence[Sequence[int]], names: Sequence[str]) -> str:
@@ -182,12 +185,10 @@ def _draw_ops(axes: Axes, result: Mapping) -> None:
     axes.invert_yaxis()
 
 
-def _draw_costs(axes: Axes, arcs: Sequence[Mapping]) -> None:
+def _draw_costs(axes: Axes, arcs: Sequence[Mapping], cost: str) -> None:
     """Draws all architectures, and as a line those that no other one beats."""
-    axes.scatter(
-        [one["params"] for one in arcs], [one["reward"] for one in arcs], color="0.6", s=12
-    )
-    best = sorted((one["params"], one["reward"]) for one in arcs if one["front"])
+    axes.scatter([one[cost] for one in arcs], [one["reward"] for one in arcs], color="0.6", s=12)
+    best = sorted((one[cost], one["reward"]) for one in arcs if one["front"])
     axes.plot(*zip(*best, strict=True), color="0.1", marker="o", ms=4, label="not beaten")
 
 

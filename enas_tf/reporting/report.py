@@ -162,15 +162,23 @@ def _reward_note(config: Mapping) -> str:
 def _ranking(arcs: Sequence[Mapping] | None, note: str) -> str:
     if not arcs:
         return ""
-    shown = arcs[:_SHOWN_ARCS]
+    shown, has_latency = arcs[:_SHOWN_ARCS], "latency_ms" in arcs[0]
     rows = [
-        (n, f"{a['reward']:.4f}", f"{a['params']:,}", f"{a['madds']:,}", a["arc"])
+        (
+            n,
+            f"{a['reward']:.4f}",
+            f"{a['params']:,}",
+            f"{a['madds']:,}",
+            *([f"{a['latency_ms']:.3g}"] if has_latency else []),
+            a["arc"],
+        )
         for n, a in enumerate(shown, 1)
     ]
+    costs = ["parameters", "multiply-adds", *(["latency, ms"] if has_latency else [])]
     return _section(
         f"The best {len(shown)} of {len(arcs)} derived architectures",
         f"<p>{html.escape(note)}</p>",
-        _table(["", "reward", "parameters", "multiply-adds", "architecture"], rows),
+        _table(["", "reward", *costs, "architecture"], rows),
         cost_plot(arcs),
     )
 

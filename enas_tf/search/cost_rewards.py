@@ -15,13 +15,23 @@ import tensorflow as tf
 from enas_tf.core.errors import UserError
 from enas_tf.search.evaluator import KeptRewards, Rewarder
 
-CostKind = Literal["none", "params", "madds"]
+CostKind = Literal["none", "params", "madds", "latency"]
 
-NAMES = {"params": "parameters", "madds": "multiply-adds"}
-"""What the kinds of costs count, in words."""
+LATENCY = "latency_ms"
+
+NAMES = {"params": "parameters", "madds": "multiply-adds", LATENCY: "ms of latency"}
+"""The costs of a network, and what they count, in words."""
 
 CostOf = Callable[[tuple[int, ...]], Mapping[str, float]]
-"""From an architecture's tokens to the costs of its final network by their kinds."""
+"""From an architecture's tokens to the costs of its final network, by the names in `NAMES`.
+
+Latencies are among them only where the settings ask for them.
+"""
+
+
+def in_words(name: str, cost: float) -> str:
+    """Returns a cost with what it counts, such as `1,000 parameters`."""
+    return f"{cost:.3g} {NAMES[name]}" if name == LATENCY else f"{cost:,.0f} {NAMES[name]}"
 
 
 @dataclass(frozen=True)
@@ -49,6 +59,11 @@ class CostReward:
         if not (math.isfinite(self.weight) and self.weight < 0):
             raise UserError(f"search.cost_weight must be below 0, got {self.weight:g}")
 
+    @property
+    def name(self) -> str:
+        """The cost's name in `NAMES`."""
+        return LATENCY if self.kind == "latency" else self.kind
+
     def __call__(self, reward: float, cost: float) -> float:
         """Returns the reward of an architecture that has a cost."""
         ratio = cost / self.target
@@ -71,8 +86,8 @@ class CostEvaluator:
         self._reward = reward
         self._cost_of = cost_of
         self.note = (
-            f"{evaluator.note} They are lower where there are more than {reward.target:,.0f} "
-            f"{NAMES[reward.kind]} (--search.cost)."
+            f"{evaluator.note} They are lower where there are more than "
+            f"{in_words(reward.name, reward.target)} (--search.cost)."
         )
 
     @property
@@ -101,7 +116,7 @@ class CostEvaluator:
         }
 
     def _changed(self, reward: float, tokens: tuple[int, ...]) -> float:
-        return self._reward(reward, self._cost_of(tokens)[self._reward.kind])
+        return self._reward(reward, self._cost_of(tokens)[self._reward.name])
 
 
 def front(rewards: Mapping[str, float], costs: Mapping[str, float]) -> set[str]:

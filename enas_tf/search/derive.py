@@ -12,7 +12,7 @@ import tensorflow as tf
 from enas_tf.core.config import option
 from enas_tf.core.errors import NotFinite, UserError
 from enas_tf.core.space import Arc
-from enas_tf.search.cost_rewards import NAMES, CostOf, front
+from enas_tf.search.cost_rewards import LATENCY, CostOf, front, in_words
 from enas_tf.search.evaluator import KeptRewards
 from enas_tf.search.searched import Searched
 from enas_tf.training.progress import format_duration
@@ -40,6 +40,11 @@ class DeriveConfig:
     num_batches: int = option(0, "validation batches to rank them on; 0: the whole split")
     max_params: int = option(0, "rank only what has at most so many parameters; 0: any number")
     max_madds: int = option(0, "rank only what has at most so many multiply-adds; 0: any number")
+    max_latency_ms: float = option(
+        0.0,
+        "rank only what takes at most so many milliseconds for search.latency_batch images on this "
+        "device, by a table that is measured once; 0: any time",
+    )
     finalists: int = option(
         1, "train so many of the best alone for a few epochs, and take the best of these"
     )
@@ -49,8 +54,8 @@ class DeriveConfig:
         """Raises UserError for numbers with which no choice is possible."""
         if self.num_samples < 1:
             raise UserError(f"derive.num_samples must be at least 1, got {self.num_samples}")
-        for name in ("num_batches", "max_params", "max_madds"):
-            if getattr(self, name) < 0:
+        for name in ("num_batches", "max_params", "max_madds", "max_latency_ms"):
+            if not getattr(self, name) >= 0:
                 raise UserError(f"derive.{name} must not be negative, got {getattr(self, name)}")
         if not 1 <= self.finalists <= self.num_samples:
             raise UserError(
@@ -63,10 +68,10 @@ class DeriveConfig:
             )
 
     @property
-    def limits(self) -> dict[str, int]:
-        """The limits of what is ranked, by the kind of cost."""
-        limits = {"params": self.max_params, "madds": self.max_madds}
-        return {kind: limit for kind, limit in limits.items() if limit}
+    def limits(self) -> dict[str, float]:
+        """The limits of what is ranked, by the names of the costs."""
+        limits = {"params": self.max_params, "madds": self.max_madds, LATENCY: self.max_latency_ms}
+        return {name: limit for name, limit in limits.items() if limit}
 
 
 def derive(
@@ -96,7 +101,8 @@ def derive(
     ranking = sorted(arcs, key=lambda text: -rewards[text])
     costs = {text: dict(cost_of(space.parse(text).tokens)) for text in ranking}
     records = [{"arc": text, "reward": rewards[text], **costs[text]} for text in ranking]
-    best_at_their_cost = front(rewards, {text: costs[text]["params"] for text in ranking})
+    axis = LATENCY if LATENCY in costs[ranking[0]] else "params"
+    best_at_their_cost = front(rewards, {text: costs[text][axis] for text in ranking})
     for record in records:
         record["front"] = record["arc"] in best_at_their_cost
     mean = sum(rewards[text] for text in arcs) / len(arcs)
@@ -176,7 +182,7 @@ def draw_within(searched: Searched, config: DeriveConfig, cost_of: CostOf) -> di
             seen.add(text)
             if limits:
                 costs.append(cost_of(tuple(tokens.numpy().tolist())))
-                if any(costs[-1][kind] > limit for kind, limit in limits.items()):
+                if any(costs[-1][name] > limit for name, limit in limits.items()):
                     continue
             found[text] = tokens
         if len(found) == config.num_samples:
@@ -192,15 +198,15 @@ def draw_within(searched: Searched, config: DeriveConfig, cost_of: CostOf) -> di
     return found
 
 
-def _tell_limits(limits: Mapping[str, int], costs: list[Mapping[str, float]], fit: int) -> None:
-    wanted = " and ".join(f"{limit:,} {NAMES[kind]}" for kind, limit in limits.items())
+def _tell_limits(limits: Mapping[str, float], costs: list[Mapping[str, float]], fit: int) -> None:
+    wanted = " and ".join(in_words(name, limit) for name, limit in limits.items())
     if not fit:
-        smallest = " and ".join(
-            f"{min(one[kind] for one in costs):,.0f} {NAMES[kind]}" for kind in limits
-        )
+        least = {name: min(one[name] for one in costs) for name in limits}
+        smallest = " and ".join(in_words(name, cost) for name, cost in least.items())
+        flags = " or ".join(f"--derive.max_{name}" for name in limits)
         raise UserError(
             f"none of {len(costs)} architectures that the controller draws has at most {wanted}; "
-            f"the smallest have {smallest}: raise --derive.max_params or --derive.max_madds, make "
-            "the final network smaller by --train.out_filters, or search with --search.cost"
+            f"the smallest have {smallest}: raise {flags}, make the final network smaller by "
+            "--train.out_filters, or search with --search.cost"
         )
     print(f"derive: {fit} of {len(costs)} distinct architectures have at most {wanted}")

@@ -65,8 +65,10 @@ class SearchConfig:
     cost: CostKind = option(
         "none",
         "lower the reward of architectures whose final network costs more than cost_target: "
-        "params, its parameters; madds, its multiply-adds for one image or word",
+        "params, its parameters; madds, its multiply-adds for one image or word; latency, its "
+        "milliseconds for latency_batch images on this device, by a table that is measured first",
     )
+    latency_batch: int = option(1, "images in a batch where latencies are measured")
     cost_target: float = option(0.0, "the cost that an architecture should have, at most")
     cost_weight: float = option(
         -0.07, "how much costs count: the exponent of the soft form, the factor of the absolute"
@@ -85,7 +87,7 @@ class SearchConfig:
     def __post_init__(self) -> None:
         """Raises UserError for numbers with which no search is possible."""
         positive = "num_epochs", "batch_size", "updates_per_epoch", "arcs_per_update"
-        for name in (*positive, "reward_batches"):
+        for name in (*positive, "reward_batches", "latency_batch"):
             if getattr(self, name) < 1:
                 raise UserError(f"search.{name} must be at least 1, got {getattr(self, name)}")
         if self.max_steps < 0:

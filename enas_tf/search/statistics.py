@@ -58,6 +58,16 @@ def rank_correlation(trained: list[dict]) -> dict[str, float]:
     return {"tau": float(found.statistic), "p_value": float(found.pvalue)}
 
 
+def spearman(first: Sequence[float], second: Sequence[float]) -> float:
+    """Computes Spearman's rank correlation; NaN if all numbers of one kind are equal."""
+    from scipy import stats
+
+    # Of equal numbers scipy warns.
+    if len(set(first)) < 2 or len(set(second)) < 2:
+        return math.nan
+    return float(stats.spearmanr(first, second).statistic)
+
+
 def difference_in_words(result: Mapping) -> str:
     """Describes what rewards with shared weights say about the controller, with uncertainty."""
     gap, controller, uniform = (result[n] for n in ("difference", "controller", "uniform"))

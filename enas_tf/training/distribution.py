@@ -1,8 +1,11 @@
 """Devices: the strategies that spread work over them, and the distribution of batches."""
 
 import os
+import platform
+import re
 import subprocess
 from collections.abc import Callable
+from pathlib import Path
 from typing import Literal
 
 import tensorflow as tf
@@ -80,6 +83,24 @@ def compiles(
     if jit_compile == "auto":
         return on_gpu(strategy) and not final
     return jit_compile == "true"
+
+
+def device_name() -> str:
+    """Returns the name of the first GPU, or of the CPU if there is no GPU."""
+    gpus = tf.config.list_physical_devices("GPU")
+    if gpus:
+        return tf.config.experimental.get_device_details(gpus[0]).get("device_name", gpus[0].name)
+    return cpu_name()
+
+
+def cpu_name(info: Path = Path("/proc/cpuinfo")) -> str:
+    """Returns the CPU's model, or its architecture if the system does not report the model.
+
+    Args:
+        info: the file in which Linux describes the CPU.
+    """
+    found = info.exists() and re.search(r"^model name\s*:\s*(.+)$", info.read_text(), re.MULTILINE)
+    return found[1] if found else platform.processor() or platform.machine()
 
 
 def _split_devices(count: int) -> None:

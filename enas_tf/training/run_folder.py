@@ -30,6 +30,7 @@ Phase = Literal["search", "derive", "train", "export"]
 # What a run writes to its folder besides config.json.
 _CONTENTS = (_FLAGS, _DONE, "search", "train", "export", "labels.txt", "arcs.json", "arc.txt")
 _CONTENTS += ("truth.json", "compare", "compare.json", "report.html", "events.*", MLFLOW)
+_CONTENTS += ("latency.json",)
 
 # The parts of config.json that may change when a run is resumed.
 _ENVIRONMENT = ("versions", "devices")

@@ -1,0 +1,67 @@
+import random
+
+import pytest
+
+from enas_tf.experiment import timing
+from enas_tf.experiment.costs import Costs
+from enas_tf.experiment.timing import Clock
+from enas_tf.layers.listing import Block
+from enas_tf.macro.recipe import CIFAR_MACRO
+from enas_tf.micro.recipe import CIFAR_MICRO
+from enas_tf.nasbench201.recipe import NASBENCH201
+from enas_tf.training.run_folder import Run
+
+
+def test_takes_the_fastest_call_of_each_and_subtracts_an_empty_one(monkeypatch, capsys):
+    now, delays = [0.0], {"empty": [0.5], "small": [0.9, 0.66], "none": [0.4]}
+
+    def call_of(name):
+        def call():
+            left = delays[name]
+            now[0] += left.pop(0) if left[1:] else left[0]
+
+        return call
+
+    blocks = [Block(name, ((4, 4, 2),), ()) for name in ("small", "none")]
+    monkeypatch.setattr(Block, "build", lambda block: block.kind)
+    monkeypatch.setattr(
+        Clock,
+        "_call",
+        lambda self, model, shapes, copies: call_of(model if isinstance(model, str) else "empty"),
+    )
+    monkeypatch.setattr(timing.time, "perf_counter", lambda: now[0])
+    # In milliseconds, of eight copies; what takes no time is not negative.
+    assert Clock(1, False).time_blocks(blocks) == pytest.approx([20.0, 0.0])
+    assert "latency: timing: epoch 0, step 32/32" in capsys.readouterr().out
+
+
+def test_more_images_and_wider_kernels_take_longer(monkeypatch):
+    monkeypatch.setattr(timing, "_ROUNDS", 2)
+    conv = ("filters", 16), ("kernel_size", 5)
+    blocks = [Block("relu", ((8, 8, 4),), ()), Block("conv", ((32, 32, 16),), conv)]
+    small, large = Clock(1, False).time_blocks(blocks)
+    assert 0 <= small < large
+    assert Clock(16, False).time_blocks(blocks[1:])[0] > 2 * large
+
+
+@pytest.mark.parametrize(
+    ("recipe", "values"),
+    [
+        (CIFAR_MACRO, {"space.num_layers": 3, "space.ops": "2"}),
+        (CIFAR_MICRO, {"space.num_nodes": 1, "space.ops": "identity,max_pool_3x3"}),
+        (NASBENCH201, {"space.num_nodes": 2, "space.ops": "3"}),
+    ],
+    ids=lambda value: getattr(value, "name", None),
+)
+def test_measures_the_networks_of_a_space(recipe, values, monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(timing, "_ROUNDS", 1)
+    monkeypatch.setattr(timing, "_SECONDS", 0)
+    settings = recipe.presets["tiny"].changed(values | {"train.out_filters": 2})
+    costs = Costs(settings, recipe.domain, lambda: ((8, 8, 1), 10))
+    costs.measure_latencies(Run(tmp_path), Clock(1, False), num_checked=2)
+    table = Run(tmp_path).read_json("latency.json")
+    pairs = [(one["sum_ms"], one["network_ms"]) for one in table["check"]["networks"]]
+    assert len(pairs) == 2 and all(ms > 0 for pair in pairs for ms in pair)
+    cost = costs(settings.space.random(random.Random(5)).tokens)
+    assert 0 < cost["latency_ms"] < 1000
+    assert "latency: measured " in capsys.readouterr().out
