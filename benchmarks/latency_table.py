@@ -1,6 +1,7 @@
 """How well a table of blocks' latencies ranks whole networks on this device.
 
-    python -m benchmarks.latency_table CIFAR_MICRO --networks=30 --output=FOLDER [flags]
+    python -m benchmarks.latency_table CIFAR_MICRO --networks=30 --output=FOLDER [--threads=1] \
+        [flags]
 
 Measures the table of a space as a search with `--search.cost=latency` does, builds the networks of
 uniform draws and times them too. Prints their rank correlation with the table, and for comparison
@@ -14,6 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import keras
+import tensorflow as tf
 
 import enas_tf
 from enas_tf.experiment.costs import Costs
@@ -33,7 +35,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("recipe", help="CIFAR_MACRO, CIFAR_MICRO or NASBENCH201")
     parser.add_argument("--networks", type=int, default=30)
     parser.add_argument("--output", type=Path, required=True)
+    parser.add_argument("--threads", type=int, default=0, help="of each op and between ops; 0: all")
     given, flags = parser.parse_known_args(arguments)
+    tf.config.threading.set_intra_op_parallelism_threads(given.threads)
+    tf.config.threading.set_inter_op_parallelism_threads(given.threads)
     recipe = getattr(enas_tf, given.recipe)
     settings, _ = read_command(recipe, __doc__, [given.recipe, *flags])
     common = settings.common

@@ -169,7 +169,7 @@ def _ranking(arcs: Sequence[Mapping] | None, note: str) -> str:
             f"{a['reward']:.4f}",
             f"{a['params']:,}",
             f"{a['madds']:,}",
-            *([f"{a['latency_ms']:.3g}"] if has_latency else []),
+            *([f"{a['latency_ms']:,.2f}"] if has_latency else []),
             a["arc"],
         )
         for n, a in enumerate(shown, 1)

@@ -31,7 +31,8 @@ Latencies are among them only where the settings ask for them.
 
 def in_words(name: str, cost: float) -> str:
     """Returns a cost with what it counts, such as `1,000 parameters`."""
-    return f"{cost:.3g} {NAMES[name]}" if name == LATENCY else f"{cost:,.0f} {NAMES[name]}"
+    digits = 2 if name == LATENCY else 0
+    return f"{cost:,.{digits}f} {NAMES[name]}"
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from enas_tf.search.derive import DeriveConfig
 from enas_tf.search.evaluator import KeptRewards
 from enas_tf.search.sampling import draw_uniformly
 from enas_tf.search.searched import Searched
-from enas_tf.search.statistics import Rewards, difference
+from enas_tf.search.statistics import Rewards, difference, spearman
 from enas_tf.search.truth import Truth
 from enas_tf.training.run_folder import Run
 
@@ -219,6 +219,6 @@ def _measures(rewards: np.ndarray, accuracies: np.ndarray) -> tuple[float, float
     chosen = set(np.argsort(-rewards, kind="stable")[:tenth])
     return (
         float(stats.kendalltau(rewards, accuracies).statistic),
-        float(stats.spearmanr(rewards, accuracies).statistic),
+        spearman(rewards, accuracies),
         len(best & chosen) / tenth,
     )

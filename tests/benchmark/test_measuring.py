@@ -1,10 +1,10 @@
-import platform
 import time
 
 import pytest
 import tensorflow as tf
 
-from enas_tf.benchmark.measuring import WARM_UP, Work, cpu_name, device_name, measure, peak_gpu_mb
+from enas_tf.benchmark.measuring import WARM_UP, Work, measure, peak_gpu_mb
+from enas_tf.training.distribution import device_name
 
 
 def test_takes_medians_of_the_steps_behind_the_warm_up():
@@ -72,12 +72,5 @@ def test_names_the_gpu_and_tells_its_memory(a_gpu):
     assert device_name() == "/physical_device:GPU:0"
 
 
-def test_names_the_cpu_without_a_gpu(tmp_path):
-    info = tmp_path / "cpuinfo"
-    info.write_text("processor\t: 0\nmodel name\t: Some CPU @ 3 GHz\nflags\t: a b\n")
-    assert cpu_name(info) == "Some CPU @ 3 GHz"
-    info.write_text("processor\t: 0\nCPU part\t: 0xd40\n")
-    fallback = platform.processor() or platform.machine()
-    assert cpu_name(info) == cpu_name(tmp_path / "none") == fallback
-    assert device_name() == cpu_name()
+def test_tells_no_memory_without_a_gpu():
     assert peak_gpu_mb() == {}

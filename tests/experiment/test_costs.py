@@ -27,7 +27,7 @@ class FakeClock:
         return [1.0] * len(blocks)
 
     def time_networks(self, networks, count):
-        self.networks += len(list(networks))
+        self.networks += count
         return [1.0] * count
 
 

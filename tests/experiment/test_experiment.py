@@ -1,6 +1,7 @@
 """What a run does with what it finds in its folder, and what a mistake leaves there."""
 
 import json
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -270,3 +271,53 @@ def test_a_derived_architecture_of_named_ops_names_them_in_its_file(tmp_path, da
     # Elsewhere it is not read as another architecture.
     with pytest.raises(UserError, match=r"needs --space.ops=max pool 3x3,identity"):
         experiment(tmp_path / "other", data, arc=str(tmp_path / "arc.txt")).describe()
+
+
+class FakeClock:
+    """A block takes a microsecond for each channel of its inputs; networks take 1, 2, ... ms."""
+
+    measured: ClassVar[list] = []
+
+    def __init__(self, batch, compiled):
+        self.batch, self.compiled = batch, compiled
+
+    def time_blocks(self, blocks):
+        self.measured += blocks
+        return [sum(shape[-1] for shape in block.shapes) / 1000 for block in blocks]
+
+    def time_networks(self, networks, count):
+        return [1 + n for n in range(count)]
+
+
+def test_a_search_by_latency_measures_once_and_derives_within_limits(
+    tmp_path, data, phases, monkeypatch, capsys
+):
+    monkeypatch.setattr(experiments, "Clock", FakeClock)
+    cost = {"search.cost": "latency", "search.cost_target": 0.1, "search.latency_batch": 4}
+    experiment(tmp_path, data, **cost).pipeline()
+    table = json.loads((tmp_path / "latency.json").read_text())
+    assert table["measured_on"]["batch"] == 4 and not table["measured_on"]["compiled"]
+    assert len(table["blocks_ms"]) == len(FakeClock.measured)
+    arcs = json.loads((tmp_path / "arcs.json").read_text())
+    times = [one["latency_ms"] for one in arcs]
+    assert len(arcs) == 3 and all(ms > 0 for ms in times)
+    # Other limits derive from the same search, with the same numbers.
+    FakeClock.measured.clear()
+    capsys.readouterr()
+    limit = {"derive.max_latency_ms": max(times), "derive.num_samples": 2}
+    experiment(tmp_path, data, **cost, **limit).derive()
+    again = json.loads((tmp_path / "arcs.json").read_text())
+    known = {one["arc"]: one["latency_ms"] for one in arcs}
+    assert all(one["latency_ms"] == known.get(one["arc"], one["latency_ms"]) for one in again)
+    assert f"have at most {max(times):.2f} ms of latency" in capsys.readouterr().out
+    assert FakeClock.measured == []
+    table["measured_on"]["device"] = "An abacus"
+    (tmp_path / "latency.json").write_text(json.dumps(table))
+    with pytest.raises(UserError, match="was measured with device An abacus, and not "):
+        experiment(tmp_path, data, **cost).derive()
+
+
+def test_nothing_is_measured_unless_it_is_asked_for(tmp_path, data, phases, monkeypatch):
+    monkeypatch.setattr(experiments, "Clock", None)
+    experiment(tmp_path, data, **{"search.num_epochs": 1}).search()
+    assert not (tmp_path / "latency.json").exists()

@@ -67,6 +67,10 @@ def test_flags_say_what_was_changed():
         ({"child.momentum": 1.0}, "child.momentum must be at least 0 and below 1, got 1.0"),
         ({"controller.beta_1": 1.0}, "controller.beta_1 must be at least 0 and below 1, got 1.0"),
         ({"search.reward": "truth"}, "search.reward=truth needs a table .* its file by --truth"),
+        (
+            {"strategy": "multiworker", "derive.max_latency_ms": 2.0},
+            "latencies are measured by a single process, and --strategy=multiworker has several",
+        ),
         ({"search.cutout": -5}, "search.cutout must not be negative, got -5"),
         ({"logical_devices": -2}, "logical_devices must not be negative, got -2"),
         ({"seed": -1}, "seed must be between 0 and 4294967295, got -1"),

@@ -273,6 +273,15 @@ def test_a_browser_shows_it_on_wide_and_narrow_screens(whole, tmp_path):
     assert 330 <= found[1280]["plot"] <= 1280 / 2
 
 
+def test_shows_latencies_where_they_are_the_cost(run):
+    costs = {"params": 1000, "madds": 5, "latency_ms": 2.3456}
+    run.write_json("arcs.json", [{"arc": ARC, "reward": 0.5, **costs, "front": True}])
+    page = Page(text_of(write(run)))
+    assert "plot: Rewards and latencies of derived architectures" in page.images()
+    words = " ".join(page.words)
+    assert "multiply-adds latency, ms architecture" in words and "1,000 5 2.35 " in words
+
+
 def test_holds_the_result_against_the_truth(tmp_path):
     run = write_config(Run(tmp_path), "truth", "a.csv")
     of_arc = {"arc": ARC, "reward": 0.5, "params": 1000, "madds": 5, "front": True}

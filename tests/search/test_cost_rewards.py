@@ -29,6 +29,8 @@ def test_the_absolute_form_draws_costs_to_the_target():
     [
         ({"cost": "params"}, "search.cost=params needs search.cost_target, over 0, got 0"),
         ({"cost": "madds", "cost_target": -5.0}, "over 0, got -5"),
+        ({"cost": "latency"}, "search.cost=latency needs search.cost_target, over 0, got 0"),
+        ({"latency_batch": 0}, "search.latency_batch must be at least 1, got 0"),
         ({"cost_weight": 0.5}, "search.cost_weight must be below 0, got 0.5"),
     ],
 )
@@ -38,7 +40,7 @@ def test_wrong_numbers(wrong, told):
 
 
 def costs(tokens):
-    return {"params": 100 * (1 + tokens[1]), "madds": 1}
+    return {"params": 100 * (1 + tokens[1]), "madds": 1, "latency_ms": 0.5 * (1 + tokens[1])}
 
 
 def test_rewards_are_those_of_the_shared_weights_less_costs(tmp_path):
@@ -56,6 +58,9 @@ def test_rewards_are_those_of_the_shared_weights_less_costs(tmp_path):
     first, second = kept.rewards.values()
     assert [*found.values()] == pytest.approx([first, second / 3])
     assert "more than 100 parameters" in evaluator.note and evaluator.task is plain.task
+    evaluator = CostEvaluator(plain, CostReward("latency", 0.5, -1.0, "soft"), costs)
+    assert evaluator.rewards(tokens, evaluator.shuffled_batches(3, 0, 2)) == pytest.approx(after)
+    assert "more than 0.50 ms of latency (--search.cost)" in evaluator.note
 
 
 def test_a_search_with_a_cost_rewards_what_costs_less(tmp_path):

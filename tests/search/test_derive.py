@@ -19,6 +19,10 @@ def costs(tokens):
     return {"params": 1000 + sum(tokens), "madds": 10 * tokens[0]}
 
 
+def latencies(tokens):
+    return {"params": 9, "madds": 9, "latency_ms": 0.5 + sum(tokens)}
+
+
 def refuse_to_train(runs, epochs, label):
     raise AssertionError("trains")
 
@@ -184,6 +188,26 @@ def test_only_what_is_within_the_limits_is_ranked(search, run, capsys):
         derived(search, run, replace(CONFIG, max_params=900, max_madds=5))
 
 
+def test_limits_of_latency_are_told_in_milliseconds(search, run, capsys):
+    def derived_by_latency(**values):
+        derive(search.searched(), replace(CONFIG, **values), run, latencies, refuse_to_train)
+        return json.loads(run.path("arcs.json").read_text())
+
+    everything = derived_by_latency(num_samples=16)
+    # What is as good and faster beats an architecture, whatever its parameters.
+    fastest = min(everything, key=lambda one: (one["latency_ms"], -one["reward"]))
+    assert fastest["front"] and sum(one["front"] for one in everything) < 16
+    times = sorted(one["latency_ms"] for one in everything)
+    ranked = derived_by_latency(num_samples=4, max_latency_ms=times[5])
+    assert len(ranked) == 4 and all(one["latency_ms"] <= times[5] for one in ranked)
+    assert f"have at most {times[5]:.2f} ms of latency\n" in capsys.readouterr().out
+    told = (
+        r"at most 0.40 ms of latency; the smallest have \d+.50 ms of latency: raise --derive.max_l"
+    )
+    with pytest.raises(UserError, match=told):
+        derived_by_latency(max_latency_ms=0.4)
+
+
 def test_finalists_are_trained_alone_and_the_best_of_them_is_taken(search, run, capsys):
     trained = []
 
@@ -235,6 +259,7 @@ def test_a_finalist_whose_loss_is_not_finite_is_left_out(search, run, capsys):
     ("numbers", "message"),
     [
         ({"max_params": -1}, "derive.max_params must not be negative, got -1"),
+        ({"max_latency_ms": -0.5}, "derive.max_latency_ms must not be negative, got -0.5"),
         ({"finalists": 0}, "derive.finalists must be between 1 and derive.num_samples, 100, got 0"),
         ({"finalist_epochs": 0}, "derive.finalist_epochs must be at least 1, got 0"),
         ({"num_samples": 0}, "derive.num_samples must be at least 1, got 0"),

@@ -1,4 +1,5 @@
 import json
+import platform
 import subprocess
 import sys
 from pathlib import Path
@@ -7,7 +8,14 @@ import pytest
 import tensorflow as tf
 
 from enas_tf.core.errors import UserError
-from enas_tf.training.distribution import compiles, distribute, make_strategy, on_gpu
+from enas_tf.training.distribution import (
+    compiles,
+    cpu_name,
+    device_name,
+    distribute,
+    make_strategy,
+    on_gpu,
+)
 from tests import tiny
 
 
@@ -143,3 +151,13 @@ def test_steps_are_compiled_on_gpus_or_where_that_is_asked_for(device):
 
 def test_without_a_strategy_of_ours_a_cpu_alone_is_no_gpu():
     assert not on_gpu(tf.distribute.get_strategy())
+
+
+def test_names_the_cpu_without_a_gpu(tmp_path):
+    info = tmp_path / "cpuinfo"
+    info.write_text("processor\t: 0\nmodel name\t: Some CPU @ 3 GHz\nflags\t: a b\n")
+    assert cpu_name(info) == "Some CPU @ 3 GHz"
+    info.write_text("processor\t: 0\nCPU part\t: 0xd40\n")
+    fallback = platform.processor() or platform.machine()
+    assert cpu_name(info) == cpu_name(tmp_path / "none") == fallback
+    assert device_name() == cpu_name()
