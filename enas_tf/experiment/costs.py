@@ -8,8 +8,9 @@ import keras
 
 from enas_tf.core.space import Arc
 from enas_tf.experiment.domain import Domain
-from enas_tf.experiment.latency import Clock, LatencyTable
+from enas_tf.experiment.latency import LatencyTable
 from enas_tf.experiment.settings import Settings
+from enas_tf.experiment.timing import Clock
 from enas_tf.layers.dropout import StepRng
 from enas_tf.layers.listing import Block
 from enas_tf.search.cost_rewards import LATENCY

@@ -7,12 +7,13 @@ Architecture Search", 2019, section 3.2.
 import statistics
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, Protocol
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
 
 import keras
 
 from enas_tf.core.errors import UserError
+from enas_tf.experiment.timing import Clock
 from enas_tf.layers.listing import Block
 from enas_tf.search.statistics import spearman
 from enas_tf.training.progress import format_duration
@@ -22,24 +23,6 @@ FILE = "latency.json"
 
 # A table that ranks networks less well than this comes with a warning.
 _GOOD = 0.9
-
-
-class Clock(Protocol):
-    """Times forward passes in milliseconds; see `enas_tf.experiment.timing.Clock`.
-
-    Attributes:
-        batch: number of images in a pass.
-        compiled: whether XLA compiles a pass.
-    """
-
-    batch: int
-    compiled: bool
-
-    def time_blocks(self, blocks: Sequence[Block]) -> list[float]:
-        """Returns what each block adds to a forward pass."""
-
-    def time_networks(self, networks: Iterable[keras.Model], count: int) -> list[float]:
-        """Returns the time of a forward pass of each network."""
 
 
 class LatencyTable:

@@ -18,6 +18,9 @@ _COPIES = 8
 # takes at least so many calls and seconds.
 _ROUNDS, _CALLS, _SECONDS = 16, 3, 0.02
 
+# In milliseconds: by chance, a call of a block that takes next to nothing may be the faster one.
+_LEAST = 1e-5
+
 Call = Callable[[], object]
 """Runs a forward pass and waits for its end."""
 
@@ -39,7 +42,7 @@ class Clock:
         empty = self._call(lambda inputs, training: inputs[0], [(1, 1, 1)], _COPIES)
         calls = (self._call(block.build(), block.shapes, _COPIES) for block in blocks)
         overhead, *times = _time([empty], calls, len(blocks), "blocks")
-        return [max(0.0, one - overhead) / _COPIES for one in times]
+        return [max(_LEAST, (one - overhead) / _COPIES) for one in times]
 
     def time_networks(self, networks: Iterable[keras.Model], count: int) -> list[float]:
         """Returns the milliseconds of a whole forward pass of each network; shows progress.

@@ -39,7 +39,7 @@ def costs_of(recipe, values):
 @pytest.mark.parametrize(
     ("recipe", "values"),
     [
-        (CIFAR_MACRO, {"space.num_layers": 4, "space.ops": "2"}),
+        (CIFAR_MACRO, {"space.num_layers": 3, "space.ops": "3"}),
         (CIFAR_MICRO, {"space.num_nodes": 1, "space.ops": "2"}),
         (NASBENCH201, {"space.num_nodes": 3}),
     ],
@@ -57,7 +57,8 @@ def test_the_table_has_every_block_of_the_space(recipe, values, tmp_path):
 
 
 def test_latencies_are_among_the_costs_once_they_are_measured(tmp_path):
-    settings, costs = costs_of(CIFAR_MICRO, {"space.num_nodes": 1})
+    values = {"space.num_nodes": 1, "space.ops": "3"}
+    settings, costs = costs_of(CIFAR_MICRO, values)
     tokens = settings.space.parse("0 0 1 0 0 1 1 2").tokens
     before = costs(tokens)
     assert set(before) == {"params", "madds"}
@@ -73,7 +74,7 @@ def test_latencies_are_among_the_costs_once_they_are_measured(tmp_path):
     blocks = CIFAR_MICRO.domain.list_blocks(settings.space.parse(tokens), settings, SIZES)
     expected = sum(blocks.values()) * table["check"]["ratio"]
     assert costs(tokens) == before | {"latency_ms": pytest.approx(expected)}
-    again = costs_of(CIFAR_MICRO, {"space.num_nodes": 1})[1]
+    again = costs_of(CIFAR_MICRO, values)[1]
     other = FakeClock()
     again.measure_latencies(Run(tmp_path), other, num_checked=2)
     assert (other.blocks, other.networks) == ([], 0) and again(tokens) == costs(tokens)

@@ -50,6 +50,12 @@ def test_tells_what_two_replicas_cannot_share(loaded, values, message):
         check(settings, loaded, tiny.two_devices())
 
 
+def test_tells_that_language_models_have_no_latencies():
+    settings = settings_of(PTB_RNN, **{"derive.max_latency_ms": 2.0})
+    with pytest.raises(UserError, match=r"latencies are of networks for images: .*max_latency_ms"):
+        check_networks(settings, PTB_RNN.domain, (100,))
+
+
 def test_tells_of_ops_that_the_final_network_lacks():
     recipe = CIFAR_MACRO
     settings = settings_of(recipe, **{"child.authors_macro": True})

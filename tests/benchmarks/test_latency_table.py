@@ -1,0 +1,34 @@
+import pytest
+
+from benchmarks import latency_table
+
+
+class FakeClock:
+    """Each block takes a millisecond; each network takes longer than the one before it."""
+
+    def __init__(self, batch, compiled):
+        assert (batch, compiled) == (2, False)
+        self.batch, self.compiled = batch, compiled
+
+    def time_blocks(self, blocks):
+        return [1.0] * len(blocks)
+
+    def time_networks(self, networks, count):
+        return [float(n) for n in range(1, 1 + count)]
+
+
+def test_tells_how_the_table_ranks_networks(monkeypatch, tmp_path):
+    monkeypatch.setattr(latency_table, "Clock", FakeClock)
+    flags = ["--preset=tiny", "--dataset=cifar10", "--search.latency_batch=2"]
+    command = ["NASBENCH201", f"--output={tmp_path}", "--networks=4", *flags]
+    line = latency_table.measure(*latency_table.read(command))
+    assert line.startswith("4 networks of 1.00 to 4.00 ms; Spearman's rho with the table ")
+    # What is there is read.
+    monkeypatch.setattr(FakeClock, "time_blocks", None)
+    assert latency_table.measure(*latency_table.read(command)) == line
+
+
+def test_a_wrong_recipe_is_refused(tmp_path, capsys):
+    with pytest.raises(SystemExit):
+        latency_table.read(["PTB_RNN", f"--output={tmp_path}"])
+    assert "invalid choice: 'PTB_RNN'" in capsys.readouterr().err
