@@ -1,7 +1,7 @@
 """How well a table of blocks' latencies ranks whole networks on this device.
 
     python -m benchmarks.latency_table CIFAR_MICRO --networks=30 --output=FOLDER [--threads=1] \
-        [flags]
+        [--cpu_time] [flags]
 
 Measures the table of a space as a search with `--search.cost=latency` does, then times the whole
 networks of uniform draws. Prints how well the table ranks them, and for comparison how well their
@@ -10,6 +10,7 @@ The flags are those of the recipe's launcher; with `--dataset=cifar10` no data a
 """
 
 import argparse
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -36,6 +37,9 @@ def read(arguments: Sequence[str] | None) -> tuple[argparse.Namespace, Settings]
     parser.add_argument("--networks", type=int, default=30)
     parser.add_argument("--output", type=Path, required=True)
     parser.add_argument("--threads", type=int, default=0, help="of each op and between ops; 0: all")
+    parser.add_argument(
+        "--cpu_time", action="store_true", help="CPU seconds, for a machine that is busy"
+    )
     given, flags = parser.parse_known_args(arguments)
     settings, _ = read_command(getattr(enas_tf, given.recipe), __doc__, [given.recipe, *flags])
     return given, settings
@@ -48,7 +52,9 @@ def measure(given: argparse.Namespace, settings: Settings) -> str:
     keras.mixed_precision.set_dtype_policy(common.precision)
     sizes = domain.known_sizes(settings) or domain.sizes(domain.load(settings))
     run, costs = Run(given.output), Costs(settings, domain, lambda: sizes)
-    clock = Clock(settings.search.latency_batch, compiles(common.jit_compile, strategy, final=True))
+    compiled = compiles(common.jit_compile, strategy, final=True)
+    now = time.process_time if given.cpu_time else time.perf_counter
+    clock = Clock(settings.search.latency_batch, compiled, now)
     costs.measure_latencies(run, clock, given.networks)
     check = run.read_json(FILE)["check"]
     times = [one["network_ms"] for one in check["networks"]]

@@ -31,17 +31,21 @@ class Clock:
     Args:
         batch: number of images in a pass.
         compiled: whether XLA compiles a pass.
+        now: returns the time in seconds.
     """
 
-    def __init__(self, batch: int, compiled: bool) -> None:
+    def __init__(
+        self, batch: int, compiled: bool, now: Callable[[], float] = time.perf_counter
+    ) -> None:
         self.batch = batch
         self.compiled = compiled
+        self._now = now
 
     def time_blocks(self, blocks: Sequence[Block]) -> list[float]:
         """Returns the milliseconds that each block adds to a forward pass; shows progress."""
         empty = self._call(lambda inputs, training: inputs[0], [(1, 1, 1)], _COPIES)
         calls = (self._call(block.build(), block.shapes, _COPIES) for block in blocks)
-        overhead, *times = _time([empty], calls, len(blocks), "blocks")
+        overhead, *times = self._time([empty], calls, len(blocks), "blocks")
         return [max(_LEAST, (one - overhead) / _COPIES) for one in times]
 
     def time_networks(self, networks: Iterable[keras.Model], count: int) -> list[float]:
@@ -52,7 +56,7 @@ class Clock:
             count: how many they are.
         """
         calls = (self._call(network, [network.input_shape[1:]], 1) for network in networks)
-        return _time([], calls, count, "networks")
+        return self._time([], calls, count, "networks")
 
     def _call(
         self,
@@ -91,31 +95,29 @@ class Clock:
         call()
         return call
 
+    def _time(self, first: list[Call], calls: Iterable[Call], count: int, what: str) -> list[float]:
+        """Returns the milliseconds of the fastest of many calls, for each.
 
-def _time(first: list[Call], calls: Iterable[Call], count: int, what: str) -> list[float]:
-    """Returns the milliseconds of the fastest of many calls, for each.
+        What else a machine does can only make a call slower.
+        """
+        made = list(first)
+        with Progress(count, what, "latency: building") as progress:
+            for step, call in enumerate(calls, 1):
+                made.append(call)
+                progress.update(step, epoch=0, num_examples=1)
+        best = [float("inf")] * len(made)
+        with Progress(_ROUNDS * count, what, "latency: timing") as progress:
+            for number in range(_ROUNDS):
+                for place, call in enumerate(made):
+                    best[place] = min(best[place], self._fastest(call))
+                progress.update((number + 1) * count, epoch=0, num_examples=count)
+        return [1000 * seconds for seconds in best]
 
-    What else a machine does can only make a call slower.
-    """
-    made = list(first)
-    with Progress(count, what, "latency: building") as progress:
-        for step, call in enumerate(calls, 1):
-            made.append(call)
-            progress.update(step, epoch=0, num_examples=1)
-    best = [float("inf")] * len(made)
-    with Progress(_ROUNDS * count, what, "latency: timing") as progress:
-        for number in range(_ROUNDS):
-            for place, call in enumerate(made):
-                best[place] = min(best[place], _fastest(call))
-            progress.update((number + 1) * count, epoch=0, num_examples=count)
-    return [1000 * seconds for seconds in best]
-
-
-def _fastest(call: Call) -> float:
-    """Returns the seconds of the fastest of some calls."""
-    seconds: list[float] = []
-    while len(seconds) < _CALLS or sum(seconds) < _SECONDS:
-        begin = time.perf_counter()
-        call()
-        seconds.append(time.perf_counter() - begin)
-    return min(seconds)
+    def _fastest(self, call: Call) -> float:
+        """Returns the seconds of the fastest of some calls."""
+        seconds: list[float] = []
+        while len(seconds) < _CALLS or sum(seconds) < _SECONDS:
+            begin = self._now()
+            call()
+            seconds.append(self._now() - begin)
+        return min(seconds)

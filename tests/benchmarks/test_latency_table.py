@@ -1,3 +1,5 @@
+import time
+
 import pytest
 
 from benchmarks import latency_table
@@ -6,8 +8,8 @@ from benchmarks import latency_table
 class FakeClock:
     """Each block takes a millisecond; each network takes longer than the one before it."""
 
-    def __init__(self, batch, compiled):
-        assert (batch, compiled) == (2, False)
+    def __init__(self, batch, compiled, now):
+        assert (batch, compiled, now) == (2, False, time.process_time)
         self.batch, self.compiled = batch, compiled
 
     def time_blocks(self, blocks):
@@ -20,7 +22,7 @@ class FakeClock:
 def test_tells_how_the_table_ranks_networks(monkeypatch, tmp_path):
     monkeypatch.setattr(latency_table, "Clock", FakeClock)
     flags = ["--preset=tiny", "--dataset=cifar10", "--search.latency_batch=2"]
-    command = ["NASBENCH201", f"--output={tmp_path}", "--networks=4", *flags]
+    command = ["NASBENCH201", f"--output={tmp_path}", "--networks=4", "--cpu_time", *flags]
     line = latency_table.measure(*latency_table.read(command))
     assert line.startswith("4 networks of 1.00 to 4.00 ms; Spearman's rho with the table ")
     # What is there is read.
