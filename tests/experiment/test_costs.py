@@ -57,9 +57,9 @@ def test_the_table_has_every_block_of_the_space(recipe, values, tmp_path):
 
 
 def test_latencies_are_among_the_costs_once_they_are_measured(tmp_path):
-    values = {"space.num_nodes": 1, "space.ops": "3"}
-    settings, costs = costs_of(CIFAR_MICRO, values)
-    tokens = settings.space.parse("0 0 1 0 0 1 1 2").tokens
+    values = {"space.num_layers": 3, "space.ops": "3"}
+    settings, costs = costs_of(CIFAR_MACRO, values)
+    tokens = settings.space.parse("0 1 1 2 0 1").tokens
     before = costs(tokens)
     assert set(before) == {"params", "madds"}
     clock = FakeClock()
@@ -71,10 +71,10 @@ def test_latencies_are_among_the_costs_once_they_are_measured(tmp_path):
         "precision": "float32",
         "compiled": False,
     }
-    blocks = CIFAR_MICRO.domain.list_blocks(settings.space.parse(tokens), settings, SIZES)
+    blocks = CIFAR_MACRO.domain.list_blocks(settings.space.parse(tokens), settings, SIZES)
     expected = sum(blocks.values()) * table["check"]["ratio"]
     assert costs(tokens) == before | {"latency_ms": pytest.approx(expected)}
-    again = costs_of(CIFAR_MICRO, values)[1]
+    again = costs_of(CIFAR_MACRO, values)[1]
     other = FakeClock()
     again.measure_latencies(Run(tmp_path), other, num_checked=2)
     assert (other.blocks, other.networks) == ([], 0) and again(tokens) == costs(tokens)

@@ -93,6 +93,8 @@ def test_a_phase_is_done_only_with_its_marker(tmp_path, data, monkeypatch):
     assert (tmp_path / "arcs.json").read_text() == arcs
     again = json.loads((tmp_path / "train/result.json").read_text())
     assert again | {"seconds": 0} == result | {"seconds": 0}
+    # Nobody asked for latencies.
+    assert not (tmp_path / "latency.json").exists()
     # One architecture derived once, rewarded once; the version before the marker stays.
     assert len((tmp_path / "search/derived.jsonl").read_text().splitlines()) == 3
     assert (tmp_path / "export/cifar_micro/2/saved_model.pb").exists()
@@ -294,6 +296,7 @@ def test_a_search_by_latency_measures_once_and_derives_within_limits(
 ):
     monkeypatch.setattr(experiments, "Clock", FakeClock)
     cost = {"search.cost": "latency", "search.cost_target": 0.1, "search.latency_batch": 4}
+    cost |= {"search.num_epochs": 1}
     experiment(tmp_path, data, **cost).pipeline()
     table = json.loads((tmp_path / "latency.json").read_text())
     assert table["measured_on"]["batch"] == 4 and not table["measured_on"]["compiled"]
@@ -315,9 +318,3 @@ def test_a_search_by_latency_measures_once_and_derives_within_limits(
     (tmp_path / "latency.json").write_text(json.dumps(table))
     with pytest.raises(UserError, match="was measured with device An abacus, and not "):
         experiment(tmp_path, data, **cost).derive()
-
-
-def test_nothing_is_measured_unless_it_is_asked_for(tmp_path, data, phases, monkeypatch):
-    monkeypatch.setattr(experiments, "Clock", None)
-    experiment(tmp_path, data, **{"search.num_epochs": 1}).search()
-    assert not (tmp_path / "latency.json").exists()
