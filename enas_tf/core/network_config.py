@@ -1,5 +1,6 @@
 """Configs of child networks, for both the shared weights and the training from scratch."""
 
+import itertools
 import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
@@ -19,11 +20,14 @@ StemKind = Literal["cifar", "imagenet"]
 class ImageChildConfig:
     """The child network of images, and how its weights are trained."""
 
+    width_option: ClassVar[str] = "out_filters"
+
     out_filters: int = option(20, "channels of the first layers, even; doubled at a reduction")
     stem: StemKind = option(
         "cifar",
         "what comes before the first searched layer: cifar, a convolution 3x3, as the authors have "
         "it; imagenet, for large images, three of stride 2, which leave an eighth of each side",
+        is_size=True,
     )
     keep_prob: float = option(0.9, "dropout before the classifier keeps this much")
     drop_path_keep_prob: float = option(
@@ -109,6 +113,16 @@ class CellChildConfig(ImageChildConfig):
         return third, 2 * third + 1
 
     @property
+    def places(self) -> list[tuple[int, int]]:
+        """For each layer how many reductions have begun, and its place since, from 0."""
+        starts = (0, *self.reductions, self.num_layers + 2)
+        return [
+            (stage, layer - start)
+            for stage, (start, end) in enumerate(itertools.pairwise(starts))
+            for layer in range(start, end)
+        ]
+
+    @property
     def aux_layer(self) -> int:
         """The layer whose output the auxiliary classifier reads."""
         return self.reductions[-1] + 1
@@ -122,13 +136,16 @@ class RnnChildConfig:
     child.py and fixed_lib.py.
     """
 
+    width_option: ClassVar[str] = "hidden_size"
     momentum: ClassVar[float] = 0.0
     # The network computes its own weight decay, which does not cover all weights.
     l2: ClassVar[float] = 0.0
 
     hidden_size: int = option(200, "width of the embedding, of the state and of every node")
     output: Literal["all", "loose_ends"] = option(
-        "all", "whose mean the cell gives: all nodes but the first, or the loose ends (the paper)"
+        "all",
+        "whose mean the cell gives: all nodes but the first, or the loose ends (the paper)",
+        is_size=True,
     )
     drop_word: float = option(0.1, "drop rate of whole words in the input embedding")
     drop_embedding: float = option(0.2, "drop rate of the embedded words' channels")

@@ -3,6 +3,7 @@
 from functools import partial
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from enas_tf.layers.conv import ConvNorm
@@ -48,6 +49,11 @@ class AuxHead(keras.layers.Layer):
         self.dense = self.add_weight(
             shape=(768, self.num_classes), initializer=he_normal(768), name="dense"
         )
+
+    def final_weights(self) -> dict[str, np.ndarray]:
+        """Returns the weights by their paths in a final network, whose head is of this class."""
+        paths = {"aux_head" + v.path.rpartition("aux_head")[2]: v for v in self.variables}
+        return {path: variable.numpy() for path, variable in paths.items()}
 
     def call(self, x: tf.Tensor) -> tf.Tensor:
         """Returns logits, `(batch, num_classes)`, float32."""

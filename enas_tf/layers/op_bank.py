@@ -4,6 +4,7 @@ import keras
 import tensorflow as tf
 
 from enas_tf.layers.choice import Weights
+from enas_tf.layers.final_weights import Named
 from enas_tf.layers.initializers import he_normal
 from enas_tf.layers.norm import MovingAverages, Statistics
 from enas_tf.layers.shared_op import SharedOp
@@ -56,6 +57,18 @@ class OpBank(keras.layers.Layer):
         """
         averages = self.averages.read() if self.moving and not training else ()
         return *map(tf.convert_to_tensor, self.bank.values()), *averages
+
+    def final_weights(self, row: int, name: str) -> Named:
+        """Returns one set by the paths that final networks have for its weights.
+
+        Args:
+            row: the number of the set.
+            name: of the op in the final network.
+        """
+        weights = dict(self.bank)
+        if self.moving:
+            weights |= {"mean": self.averages.mean, "variance": self.averages.variance}
+        return self.op.final_weights(name, {kind: w.numpy()[row] for kind, w in weights.items()})
 
     def update(self, rows: tf.Tensor, used: tf.Tensor, statistics: Statistics) -> None:
         """Updates the moving averages of the sets that were used with a batch's statistics.

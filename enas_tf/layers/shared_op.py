@@ -11,9 +11,10 @@ from etils import epy
 
 # Spaces are plain Python but read the names of ops, so TensorFlow loads only when an op first runs.
 with epy.lazy_imports():
+    import numpy as np
     import tensorflow as tf
 
-    from enas_tf.layers import norm
+    from enas_tf.layers import final_weights, norm
 
 
 class Kernel(NamedTuple):
@@ -105,3 +106,19 @@ class SharedOp(ABC):
             tape.watch(given)
             output, *_ = self.run(*given)
         return tape.gradient(output, given, grad)
+
+    def final_weights(self, name: str, weights: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Returns one set of weights by the paths that final networks have for them.
+
+        By default those of one convolution, separable or not, with its batch norm. An op that
+        `layers` builds from other blocks should override this; of weights with other names or
+        shapes, a final network takes none.
+
+        Args:
+            name: what `layers` is given.
+            weights: the kernels by the names of `kernel_shapes`; of batch norms `scale`, `offset`
+                and, if there are moving averages, `mean` and `variance`, each `(norms, channels)`.
+        """
+        of_norm = ("scale", "offset", "mean", "variance")
+        one = {kind: w[0] if kind in of_norm else w for kind, w in weights.items()}
+        return final_weights.conv_weights(name, one)

@@ -8,6 +8,7 @@ import tensorflow as tf
 from enas_tf.core.network_config import StemKind
 from enas_tf.layers.blocks import Blocks, Images
 from enas_tf.layers.conv import ConvNorm
+from enas_tf.layers.final_weights import Named, conv_norm_weights
 from enas_tf.layers.norm import BatchNorm
 
 _HALVINGS = {"cifar": 0, "imagenet": 3}
@@ -54,6 +55,16 @@ def shared_stem(kind: StemKind, filters: int, norm: Callable[..., BatchNorm]) ->
     if kind == "cifar":
         return ConvNorm(filters, 3, relu=False, norm=norm, name="stem")
     return Stem(filters, norm, name="stem")
+
+
+def stem_weights(stem: ConvNorm | Stem) -> Named:
+    """Returns a supernet's stem by the paths that final networks have for its weights."""
+    if isinstance(stem, ConvNorm):
+        return conv_norm_weights("stem", stem)
+    named = {}
+    for number, conv in enumerate(stem.convs, 1):
+        named |= conv_norm_weights(f"stem_{number}", conv)
+    return named
 
 
 def stem_output(kind: StemKind, image_shape: tuple, filters: int) -> tuple:

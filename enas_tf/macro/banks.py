@@ -15,6 +15,7 @@ import tensorflow as tf
 from enas_tf.layers import choice
 from enas_tf.layers.choice import Weights, take_rows
 from enas_tf.layers.conv import halve
+from enas_tf.layers.final_weights import Named, conv_weights
 from enas_tf.layers.graph_function import graph_function
 from enas_tf.layers.initializers import he_normal
 from enas_tf.layers.kernels import pointwise_conv
@@ -140,6 +141,21 @@ class LayerBanks(keras.layers.Layer):
             for layer in range(self.num_layers)
         ]
         return [LayerWeights(*weights) for weights in zip(*own, averages, ops, strict=True)]
+
+    def final_weights(self, layer: int, op: int, name: str) -> Named:
+        """Returns the weights of a layer's op by the paths that final networks have for them.
+
+        Args:
+            layer: number of the layer.
+            op: number of the op.
+            name: of the layer in the final network.
+        """
+        project = {"kernel": self.kernel, "scale": self.scale, "offset": self.offset}
+        if self.moving:
+            project |= {"mean": self.averages.mean, "variance": self.averages.variance}
+        project = {kind: weight.numpy()[layer, op] for kind, weight in project.items()}
+        named = conv_weights(f"{name}_project", project)
+        return named | self.banks[op].final_weights(layer, f"{name}_op")
 
     def update(self, chosen: tf.Tensor, statistics: list[LayerStatistics]) -> None:
         """Updates the moving averages.

@@ -30,6 +30,7 @@ class MacroChildConfig(ImageChildConfig):
         "final network as in the authors' code: ops 1 and 3 are plain convolutions too, there are "
         "no pools, and all earlier layers are reduced at a pool, whether or not they are joined "
         "to a later one",
+        is_size=True,
     )
 
 

@@ -25,9 +25,10 @@ if TYPE_CHECKING:
 
 # The space reads names here, and is plain Python: TensorFlow loads when an op first runs.
 with epy.lazy_imports():
+    import numpy as np
     import tensorflow as tf
 
-    from enas_tf.layers import kernels, norm
+    from enas_tf.layers import final_weights, kernels, norm
 
 EPSILON = 1e-3
 """Epsilon of the ops' batch norms; everywhere else the authors' code uses another one."""
@@ -187,6 +188,13 @@ class ExcitedConv(Conv):
             grad, x, (kernel, scale, offset), Kept([convolved], reserves)
         )
         return [grad_x, grad_kernel, *grad_excitation, *grad_norm]
+
+    def final_weights(self, name: str, weights: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Returns the weights of the convolution and of both layers of the excitation."""
+        return super().final_weights(name, weights) | {
+            f"{name}_relu/kernel": final_weights.as_kernel(weights["squeeze"]),
+            f"{name}_sigmoid/kernel": final_weights.as_kernel(weights["excite"]),
+        }
 
     def layers(self, blocks: Blocks, x: Images, channels: int, name: str) -> Images:
         """Builds the convolution, the batch norm and the excitation."""

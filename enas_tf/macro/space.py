@@ -83,7 +83,7 @@ class MacroSpace(TableSpace):
     forms = FORMS
 
     num_layers: int = option(12, "layers of the network")
-    op_set: str = option(str(OPS.default), OPS.help, flag="ops")
+    op_set: str = option(str(OPS.default), OPS.help, flag="ops", is_size=True)
 
     @property
     def pools(self) -> tuple[int, int]:

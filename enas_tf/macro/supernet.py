@@ -12,12 +12,13 @@ import tensorflow as tf
 from enas_tf.core.network_config import ImageChildConfig
 from enas_tf.layers.aux_head import AuxHead
 from enas_tf.layers.dropout import Dropout, DropPath, StepRng
+from enas_tf.layers.final_weights import Named
 from enas_tf.layers.initializers import he_normal
 from enas_tf.layers.norm import BatchNorm, MovingAverages, normalize
-from enas_tf.layers.stem import shared_stem, stem_output
+from enas_tf.layers.stem import shared_stem, stem_output, stem_weights
 from enas_tf.macro.banks import LayerBanks, ReductionBank, layer_function
 from enas_tf.macro.entries import make_entries
-from enas_tf.macro.space import MacroSpace
+from enas_tf.macro.space import MacroArc, MacroSpace
 
 
 class MacroSupernet(keras.Model):
@@ -128,6 +129,22 @@ class MacroSupernet(keras.Model):
         features = tf.reduce_mean(joined.all[-1], [1, 2])
         features = self.dropout(features, training=training)
         return tf.cast(tf.matmul(features, self.classifier), tf.float32), aux_logits
+
+    def final_weights(self, arc: MacroArc, config: ImageChildConfig) -> Named:
+        """Returns the shared weights that a final network has too, by its variables' paths.
+
+        These are the stem and each layer's op with the 1x1 convolution before it. The final
+        network joins skips by 1x1 convolutions in place of sums, and doubles the channels at each
+        pool, so that its other weights have no equals here.
+
+        Args:
+            arc: the architecture of the final network.
+            config: sizes of the final network.
+        """
+        named = stem_weights(self.stem)
+        for number, layer in enumerate(arc.layers[: self.space.num_layers]):
+            named |= self.layer_banks.final_weights(number, layer.op, f"layer_{number}")
+        return named
 
     def _skip_norms(self, by_averages: bool) -> list[Callable]:
         """Returns the batch norm after the sum of each layer and its skips, but for the first."""

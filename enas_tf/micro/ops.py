@@ -24,9 +24,10 @@ if TYPE_CHECKING:
 
 # The space reads names here, and is plain Python: TensorFlow loads when an op first runs.
 with epy.lazy_imports():
+    import numpy as np
     import tensorflow as tf
 
-    from enas_tf.layers import kernels
+    from enas_tf.layers import final_weights, kernels
     from enas_tf.micro import separable
 
 
@@ -87,6 +88,12 @@ class SeparableConv(MicroOp):
         _, (first, last), _ = separable.separable_conv(x, *weights)
         halves = first, last._replace(mixed=mixed, reserve=reserve)
         return separable.separable_gradients(grad, halves, *weights)
+
+    def final_weights(self, name: str, weights: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Returns the weights of both halves, over which all of them have a leading axis."""
+        first, last = ({kind: w[half] for kind, w in weights.items()} for half in range(2))
+        conv_weights = final_weights.conv_weights
+        return conv_weights(f"{name}_1", first) | conv_weights(f"{name}_2", last)
 
     def layers(
         self, blocks: Blocks, x: Images, channels: int, name: str, stride: int = 1

@@ -12,6 +12,7 @@ import tensorflow as tf
 
 from enas_tf.layers.choice import Weights, take_rows
 from enas_tf.layers.dropout import DropPath
+from enas_tf.layers.final_weights import Named
 from enas_tf.layers.graph_function import graph_function
 from enas_tf.layers.initializers import he_normal
 from enas_tf.layers.kernels import pointwise_conv
@@ -19,7 +20,7 @@ from enas_tf.layers.norm import MovingAverages, Statistics, normalize
 from enas_tf.layers.op_bank import OpBank
 from enas_tf.micro.nodes import loose_ends, run_nodes
 from enas_tf.micro.ops import MicroOp
-from enas_tf.micro.space import MicroSpace
+from enas_tf.micro.space import Cell, MicroSpace
 
 
 def edge_factors(ops: tuple[MicroOp, ...], chosen: tf.Tensor, masks: tf.Tensor) -> tf.Tensor:
@@ -141,6 +142,19 @@ class SharedCell(keras.layers.Layer):
         self.offset = self.add_weight(name="offset", initializer="zeros", **options)
         if self.moving:
             self.averages = MovingAverages((self.channels,), name="averages")
+
+    def final_weights(self, cell: Cell, name: str) -> Named:
+        """Returns the weights of the ops that a cell has, by the paths of final networks.
+
+        Args:
+            cell: the cell.
+            name: of the layer in the final network.
+        """
+        named, edges = {}, [edge for node in cell for edge in node.inputs]
+        for number, ((index, op), first) in enumerate(zip(edges, self.first_row, strict=False)):
+            node, side = number // 2 + 2, number % 2 + 1
+            named |= self.banks[op].final_weights(first + index, f"{name}_node_{node}_{side}")
+        return named
 
     def call(
         self, inputs: tuple[tf.Tensor, tf.Tensor], tokens: tf.Tensor, training: bool = False

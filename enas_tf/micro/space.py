@@ -101,7 +101,7 @@ class MicroSpace(TableSpace):
     forms = FORMS
 
     num_nodes: int = option(5, "nodes in each cell, its two inputs not counted")
-    op_set: str = option(str(OPS.default), OPS.help, flag="ops")
+    op_set: str = option(str(OPS.default), OPS.help, flag="ops", is_size=True)
 
     @property
     def entries(self) -> tuple[str, ...]:

@@ -12,11 +12,12 @@ from enas_tf.core.network_config import CellChildConfig
 from enas_tf.layers.aux_head import AuxHead
 from enas_tf.layers.conv import ConvNorm, FactorizedReduction
 from enas_tf.layers.dropout import Dropout, DropPath, StepRng
+from enas_tf.layers.final_weights import Named, conv_norm_weights
 from enas_tf.layers.initializers import he_normal
 from enas_tf.layers.norm import BatchNorm
-from enas_tf.layers.stem import shared_stem, stem_output
+from enas_tf.layers.stem import shared_stem, stem_output, stem_weights
 from enas_tf.micro.shared_cell import SharedCell
-from enas_tf.micro.space import MicroSpace
+from enas_tf.micro.space import MicroArc, MicroSpace
 
 
 class SharedLayer(keras.layers.Layer):
@@ -64,6 +65,17 @@ class SharedLayer(keras.layers.Layer):
             return None
         layer.build(shape)
         return layer
+
+    def final_weights(self, arc: MicroArc, name: str) -> Named:
+        """Returns the weights that a layer of a final network has too; `name` is the layer's."""
+        if self.is_reduction:
+            # A final network's inputs keep their size until the ops' strides.
+            return self.cell.final_weights(arc.reduction, name)
+        named = self.cell.final_weights(arc.normal, name)
+        for number, layer in enumerate((self.calibrate_0, self.calibrate_1)):
+            if layer:
+                named |= conv_norm_weights(f"{name}_calibrate_{number}", layer)
+        return named
 
     def call(
         self, inputs: tuple[tf.Tensor, tf.Tensor], tokens: tf.Tensor, training: bool = False
@@ -138,6 +150,23 @@ class MicroSupernet(keras.Model):
             shape=(channels, self.num_classes), initializer=he_normal(channels), name="classifier"
         )
         self.built = True
+
+    def final_weights(self, arc: MicroArc, config: CellChildConfig) -> Named:
+        """Returns the shared weights that a final network has too, by its variables' paths.
+
+        These are the stem, and the ops of each cell at the same place between two reductions, with
+        the convolutions before the first cells. The final network's cells end without a 1x1
+        convolution and have strides, so that its other weights have no equals here.
+
+        Args:
+            arc: the architecture of the final network.
+            config: sizes of the final network.
+        """
+        named, own = stem_weights(self.stem), dict(zip(self.config.places, self.cells, strict=True))
+        for number, place in enumerate(config.places):
+            if place in own:
+                named |= own[place].final_weights(arc, f"layer_{number}")
+        return named
 
     def call(
         self, images: tf.Tensor, tokens: tf.Tensor, training: bool = False

@@ -59,7 +59,7 @@ class Nasbench201ChildConfig(ImageChildConfig):
 class Nasbench201TrainConfig(ImageTrainConfig):
     """The final training; the benchmark's network is as large as the search's."""
 
-    num_cells: int = option(5, "as child.num_cells, of the final network")
+    num_cells: int = option(5, "as child.num_cells, of the final network", is_size=True)
 
     def _final(self, child: Nasbench201ChildConfig) -> Nasbench201ChildConfig:
         return replace(super()._final(child), num_cells=self.num_cells)

@@ -9,11 +9,12 @@ import tensorflow as tf
 
 from enas_tf.layers.choice import Weights, run_op
 from enas_tf.layers.dropout import DropPath
+from enas_tf.layers.final_weights import Named
 from enas_tf.layers.graph_function import graph_function
 from enas_tf.layers.norm import Statistics
 from enas_tf.layers.op_bank import OpBank
 from enas_tf.nasbench201.ops import Nasbench201Op
-from enas_tf.nasbench201.space import Nasbench201Space
+from enas_tf.nasbench201.space import Nasbench201Arc, Nasbench201Space
 
 
 @functools.cache
@@ -115,6 +116,25 @@ class SharedStage(keras.layers.Layer):
         if update_averages:
             self._update_averages(tokens, statistics)
         return outputs[1], outputs[-1]
+
+    def final_weights(self, arc: Nasbench201Arc, name: str) -> Named:
+        """Returns an architecture's weights by the paths that final networks have for them.
+
+        Args:
+            arc: the architecture.
+            name: of the stage in the final network.
+        """
+        edges = [
+            (node, source, op)
+            for node, ops in enumerate(arc.nodes, 1)
+            for source, op in enumerate(ops)
+        ]
+        named = {}
+        for cell in range(len(self.drop_paths)):
+            for edge, (node, source, op) in enumerate(edges, cell * self.num_edges):
+                path = f"{name}_cell_{cell}_node_{node}_from_{source}"
+                named |= self.banks[op].final_weights(edge, path)
+        return named
 
     def _by_cells(self, weights: tf.Tensor) -> list[tf.Tensor]:
         """Returns for each cell a bank's sets of its edges, `(edges, ...)`."""

@@ -104,7 +104,7 @@ class Nasbench201Space(TableSpace):
     forms = (Form("benchmark", _read_benchmark_text, lambda arc: arc.benchmark_text),)
 
     num_nodes: int = option(4, "nodes of the cell, of which the first is its input")
-    op_set: str = option(str(OPS.default), OPS.help, flag="ops")
+    op_set: str = option(str(OPS.default), OPS.help, flag="ops", is_size=True)
 
     @property
     def entries(self) -> tuple[str, ...]:

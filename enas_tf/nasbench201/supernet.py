@@ -11,13 +11,19 @@ import tensorflow as tf
 from enas_tf.layers.aux_head import AuxHead
 from enas_tf.layers.conv import ConvNorm
 from enas_tf.layers.dropout import Dropout, DropPath, StepRng
+from enas_tf.layers.final_weights import (
+    Named,
+    as_kernel,
+    conv_norm_weights,
+    norm_weights,
+)
 from enas_tf.layers.initializers import he_normal
 from enas_tf.layers.kernels import pointwise_conv
 from enas_tf.layers.norm import BatchNorm
-from enas_tf.layers.stem import shared_stem, stem_output
+from enas_tf.layers.stem import shared_stem, stem_output, stem_weights
 from enas_tf.nasbench201.network import NUM_STAGES, Nasbench201ChildConfig
 from enas_tf.nasbench201.shared_stage import SharedStage
-from enas_tf.nasbench201.space import Nasbench201Space
+from enas_tf.nasbench201.space import Nasbench201Arc, Nasbench201Space
 
 
 class ResidualReduction(keras.layers.Layer):
@@ -48,6 +54,12 @@ class ResidualReduction(keras.layers.Layer):
             shape=(filters, self.channels), initializer=he_normal(filters), name="shortcut"
         )
         self.built = True
+
+    def final_weights(self, name: str) -> Named:
+        """Returns the weights by the paths that final networks have; `name` is the block's."""
+        named = {f"{name}_shortcut_conv/kernel": as_kernel(self.shortcut.numpy())}
+        named |= conv_norm_weights(f"{name}_1", self.halve)
+        return named | conv_norm_weights(f"{name}_2", self.conv)
 
     def call(self, x: tf.Tensor, training: bool = False) -> tf.Tensor:
         """Returns `(batch, ceil(height / 2), ceil(width / 2), channels)`."""
@@ -121,6 +133,24 @@ class Nasbench201Supernet(keras.Model):
         )
         self.bias = self.add_weight(shape=(self.num_classes,), initializer="zeros", name="bias")
         self.built = True
+
+    def final_weights(self, arc: Nasbench201Arc, config: Nasbench201ChildConfig) -> Named:
+        """Returns the weights of an architecture's own network, by its variables' paths.
+
+        Args:
+            arc: the architecture of the final network.
+            config: sizes of the final network.
+        """
+        named = stem_weights(self.stem) | norm_weights("last", self.last_norm)
+        for number, stage in enumerate(self.stages):
+            named |= stage.final_weights(arc, f"stage_{number}")
+        for number, reduction in enumerate(self.reductions, 1):
+            named |= reduction.final_weights(f"reduction_{number}")
+        if self.aux_head:
+            named |= self.aux_head.final_weights()
+        named["classifier/kernel"] = self.classifier.numpy()
+        named["classifier/bias"] = self.bias.numpy()
+        return named
 
     def call(
         self, images: tf.Tensor, tokens: tf.Tensor, training: bool = False

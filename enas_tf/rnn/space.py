@@ -81,7 +81,7 @@ class RnnSpace(TableSpace):
     forms = FORMS
 
     num_nodes: int = option(8, "nodes in the cell, its fixed first node not counted")
-    op_set: str = option(str(OPS.default), OPS.help, flag="ops")
+    op_set: str = option(str(OPS.default), OPS.help, flag="ops", is_size=True)
 
     @property
     def entries(self) -> tuple[str, ...]:

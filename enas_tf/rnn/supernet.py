@@ -12,11 +12,12 @@ import tensorflow as tf
 from enas_tf.core.network_config import RnnChildConfig
 from enas_tf.layers.choice import select, take_rows
 from enas_tf.layers.dropout import StepRng
+from enas_tf.layers.final_weights import Named
 from enas_tf.layers.form import Form, current_form
 from enas_tf.rnn.language_model import LanguageModel
 from enas_tf.rnn.ops import Activation
 from enas_tf.rnn.recurrence import WordRecurrence
-from enas_tf.rnn.space import RnnSpace
+from enas_tf.rnn.space import RnnArc, RnnSpace
 from enas_tf.tasks.language import RnnOutputs
 
 
@@ -160,6 +161,20 @@ class RnnSupernet(LanguageModel):
         kernels = self.recurrence.node_kernels(wiring)
         outputs = self.carry_on(words, starts, training, kernels, wiring)
         return RnnOutputs(*outputs, self._decay(kernels))
+
+    def final_weights(self, arc: RnnArc, config: RnnChildConfig) -> Named:
+        """Returns the weights of an architecture's own network, by its variables' paths.
+
+        Args:
+            arc: the architecture of the final network.
+            config: sizes of the final network.
+        """
+        recurrence = self.recurrence
+        named = {"embedding": recurrence.embedding, "entry_kernel": recurrence.entry_kernel}
+        named = {name: weight.numpy() for name, weight in named.items()}
+        for number, (node, bank) in enumerate(zip(arc.nodes, recurrence.banks, strict=False), 1):
+            named[f"node_{number}"] = bank.numpy()[node.op, node.index]
+        return {f"recurrence/{name}": weight for name, weight in named.items()}
 
     def _decay(self, kernels: list[tf.Tensor]) -> tf.Tensor:
         """Computes half the sum of squares of the weights that were used, but for the embedding.
