@@ -4,11 +4,13 @@ import json
 import re
 import shutil
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 import keras
+import numpy as np
 import tensorflow as tf
+from tensorflow.core.protobuf.trackable_object_graph_pb2 import TrackableObjectGraph
 
 from enas_tf.core.errors import UserError, one_line
 
@@ -20,6 +22,9 @@ Format 1, which did not record it, named variables by their places.
 
 _KEPT = 2
 _STEP = "step"
+
+# Where TensorFlow keeps the names that variables were written with.
+_OBJECT_GRAPH = "_CHECKPOINTABLE_OBJECT_GRAPH"
 
 # The errors that a damaged checkpoint raises; IndexError if TensorFlow's file is cut short.
 _DAMAGE = (OSError, ValueError, IndexError, AssertionError, tf.errors.OpError)
@@ -97,6 +102,18 @@ def _split_number(name: str) -> tuple[str, int]:
     """Splits a name from the number after it; the number is 0 if there is none."""
     base, number = re.fullmatch(r"(.+?)(?:_(\d+))?", name).groups()
     return base, int(number or 0)
+
+
+def _arrays(path: str) -> dict[str, np.ndarray]:
+    """Reads the values of a checkpoint's variables, by the names that they were written with."""
+    reader = tf.train.load_checkpoint(path)
+    graph = TrackableObjectGraph.FromString(reader.get_tensor(_OBJECT_GRAPH))
+    nodes = graph.nodes
+    (named,) = (child.node_id for child in nodes[0].children if child.local_name == "variables")
+    return {
+        child.local_name: reader.get_tensor(nodes[child.node_id].attributes[0].checkpoint_key)
+        for child in nodes[named].children
+    }
 
 
 class Checkpoints:
@@ -199,19 +216,43 @@ class Checkpoints:
             UserError: there is none, or it is damaged, has the format of another version, or
                 holds other variables.
         """
+        return self._read(self._newest(kind))
+
+    def read_arrays(self, kind: str) -> dict[str, np.ndarray]:
+        """Reads the newest checkpoint of a kind as arrays; no variable has to be there for it.
+
+        Returns:
+            The values of all its variables, by the names that they were written with.
+
+        Raises:
+            UserError: there is none, or it is damaged or has the format of another version.
+        """
+        arrays: dict[str, np.ndarray] = {}
+        self._read(self._newest(kind), lambda path: arrays.update(_arrays(path)))
+        return arrays
+
+    def exist(self) -> bool:
+        """Returns whether there is a checkpoint to resume from."""
+        return bool(self._paths(_STEP))
+
+    def _newest(self, kind: str) -> Path:
         paths = self._paths(kind)
         if not paths:
             raise UserError(
                 f"{self.folder} holds no checkpoint of the kind {kind}; --overwrite starts the run "
                 "afresh"
             )
-        return self._read(paths[-1])
+        return paths[-1]
 
-    def _read(self, path: Path) -> dict:
+    def _read_variables(self, path: str) -> None:
+        self._checkpoint.read(path).assert_consumed()
+
+    def _read(self, path: Path, read: Callable[[str], None] | None = None) -> dict:
+        read = read or self._read_variables
         try:
             stored = json.loads((path / "state.json").read_text())
             self._refuse_other_format(path, stored.get("format", 1))
-            self._checkpoint.read(str(path / "variables")).assert_consumed()
+            read(str(path / "variables"))
         except OtherFormat:
             raise
         except _DAMAGE as error:

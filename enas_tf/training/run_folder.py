@@ -170,6 +170,20 @@ class Run:
         """Writes a JSON file, as `write_text` does; numbers that are not finite become null."""
         self.write_text(name, json.dumps(_plain(obj), indent=2) + "\n")
 
+    def read_text(self, name: str) -> str:
+        """Reads a text file of this run.
+
+        Raises:
+            UserError: the file is missing or cannot be read.
+        """
+        path = self.path(name)
+        try:
+            return path.read_text(encoding="utf-8")
+        except OSError as error:
+            raise UserError(f"cannot read {path}: {error.strerror}") from error
+        except UnicodeDecodeError as error:
+            raise UserError(f"cannot read {path}: it is not text in UTF-8") from error
+
     def read_json(self, name: str) -> Any:
         """Reads a JSON file of this run.
 

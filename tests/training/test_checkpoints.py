@@ -81,6 +81,26 @@ def test_a_checkpoint_that_lacks_a_file_is_damaged(folder):
     assert Checkpoints(folder, variables()).restore() == {"step": 2}
 
 
+def test_reads_arrays_by_name_without_variables(tmp_path):
+    written = {"child/a.b/kernel": tf.Variable([[1.0, 2.0]]), "child/path_1": tf.Variable(3)}
+    Checkpoints(tmp_path, written).write("best", 7, {})
+    reader = Checkpoints(tmp_path, {})
+    arrays = reader.read_arrays("best")
+    assert {name: array.tolist() for name, array in arrays.items()} == {
+        "child/a.b/kernel": [[1.0, 2.0]],
+        "child/path_1": 3,
+    }
+    assert not reader.exist()
+    Checkpoints(tmp_path, written).save(8, {})
+    assert reader.exist()
+    next(tmp_path.glob("best_*/variables.index")).write_bytes(b"")
+    with pytest.raises(UserError, match="best_000000007 cannot be read"):
+        reader.read_arrays("best")
+    set_format(tmp_path, 7, 1, "best")
+    with pytest.raises(OtherFormat, match="is of format 1"):
+        reader.read_arrays("best")
+
+
 def test_where_all_are_damaged_the_user_is_told(folder):
     damage(folder, 2)
     damage(folder, 3)
@@ -150,9 +170,9 @@ def test_what_killed_processes_left_half_written_is_removed(folder):
     assert names(folder) == ["step_000000003", "step_000000004"]
 
 
-def set_format(folder, step, number):
+def set_format(folder, step, number, kind="step"):
     """Rewrites what a checkpoint says of its format; None as the first one, which said nothing."""
-    path = folder / f"step_{step:09d}" / "state.json"
+    path = folder / f"{kind}_{step:09d}" / "state.json"
     stored = json.loads(path.read_text())
     path.write_text(json.dumps(stored | {"format": number} if number else stored["state"]))
 
