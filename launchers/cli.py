@@ -44,7 +44,8 @@ Verbs:
   (none)    search, derive, train and export, in turn; skips what is done
   search    trains shared weights and controller in turns
   derive    draws architectures from the controller and ranks them with the shared weights
-  train     trains one architecture from scratch: --arc, else the derived one
+  train     trains one architecture: --arc, else the derived one; from scratch, or by --train.init
+            from the search's weights or another run's
   evaluate  prints the trained network's metrics on --split
   export    writes the trained network as a SavedModel
   describe  explains --arc, else the derived one, in words; draws it with --output
@@ -142,11 +143,19 @@ def read_command(recipe: "Recipe", usage: str, argv: Sequence[str]) -> tuple["Se
     verb = _verb(flags.parse(argv))
     preset = flags.config("").preset
     given = {part: flags.config(prefix, preset) for part, prefix in prefixes.items()}
-    settings = replace(presets[preset], **given)
+    settings = _with_inherited_sizes(replace(presets[preset], **given), flags, recipe.name)
     _refuse_overwrite(settings, verb)
     _refuse_seeds(settings, verb)
     _refuse_parallel(settings, verb)
     return settings, verb
+
+
+def _with_inherited_sizes(settings: "Settings", flags: Flags, launcher: str) -> "Settings":
+    """Gives the final network the sizes of the one that it starts from, unless flags set them."""
+    from enas_tf.experiment.initial_weights import inherited_sizes  # imports TensorFlow
+
+    sizes = inherited_sizes(settings, settings.workdir(launcher))
+    return settings.changed({n: size for n, size in sizes.items() if not flags.is_given(n)})
 
 
 def _print_json(result: dict) -> None:
@@ -184,8 +193,9 @@ def _verb(words: Sequence[str]) -> str:
 
 def _refuse_overwrite(settings: "Settings", verb: str) -> None:
     """Raises UserError if `--overwrite` would remove what the verb works on."""
-    common = settings.common
-    needs_nothing = verb in ("", "search") or (verb == "train" and common.arc)
+    common, init = settings.common, settings.train.init
+    has_arc = common.arc or init is not None
+    needs_nothing = verb in ("", "search") or (verb == "train" and has_arc and init != "shared")
     if common.overwrite and not needs_nothing:
         raise UserError(
             f"--overwrite would remove what {verb} works on; leave it out, or start afresh with "

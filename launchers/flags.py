@@ -112,6 +112,10 @@ class Flags:
                 given[field.name] = flag.value
         return dataclasses.replace(config, **given)
 
+    def is_given(self, name: str) -> bool:
+        """Returns whether the command line has a flag, given by its whole name."""
+        return bool(self._values[name].present)
+
     def help(self) -> str:
         """Returns the help text: the usage, then all flags with type, default and meaning."""
         blocks = [textwrap.dedent(self._usage).strip()]

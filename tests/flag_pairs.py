@@ -26,6 +26,7 @@ ALL_SPACES = {
     "--search.arcs_per_step": ("one", "replica"),
     "--controller.kind": ("lstm", "ppo", "random"),
     "--controller.entropy": ("source", "true_entropy"),
+    "--train.init": ("none", "shared"),
 }
 IMAGES = ALL_SPACES | {
     "--dataset": ("digits", "folder:odd"),

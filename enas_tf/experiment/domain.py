@@ -7,15 +7,14 @@ from typing import Any, Protocol
 
 import keras
 
-from enas_tf.core.errors import UserError
 from enas_tf.core.space import Arc
 from enas_tf.experiment.settings import Settings
 from enas_tf.layers.cost import Cost
 from enas_tf.layers.dropout import StepRng
+from enas_tf.layers.final_weights import Named
 from enas_tf.layers.listing import Block
 from enas_tf.tasks.base import Task
 from enas_tf.training.child_trainer import Forward
-from enas_tf.training.run_folder import Run
 
 
 class Domain(Protocol):
@@ -39,6 +38,21 @@ class Domain(Protocol):
 
     def labels(self, data: Any) -> Sequence[str]:
         """Returns the meaning of each output of a network: class names or words."""
+
+    def relabel(
+        self, weights: Named, network: keras.Model, old: Sequence[str], new: Sequence[str]
+    ) -> tuple[Named, str]:
+        """Returns the weights of a trained network as they suit other labels.
+
+        Args:
+            weights: the weights, by the paths of a network's variables.
+            network: the network with the new labels, before it is trained.
+            old: the labels of the trained network.
+            new: the labels of the new one.
+
+        Returns:
+            The weights to take, and what has become of the others, as a phrase.
+        """
 
     def sizes(self, data: Any) -> tuple:
         """Returns the sizes of a data set."""
@@ -91,21 +105,3 @@ class Domain(Protocol):
 
     def show(self, version: Path, data: Any) -> None:
         """Prints the predictions of an export for a few test examples, as a quick check."""
-
-
-def keep_labels(run: Run, domain: Domain, settings: Settings, data: Any) -> None:
-    """Writes the labels of the data into the run's folder, once, and tells of the data then.
-
-    Raises:
-        UserError: if the labels differ from those with which the run began.
-    """
-    text = "\n".join(domain.labels(data)) + "\n"
-    path = run.path("labels.txt")
-    if not path.exists():
-        run.write_text("labels.txt", text)
-        print(*domain.summary(settings, data), sep="\n")
-    elif path.read_text(encoding="utf-8") != text:
-        raise UserError(
-            f"{settings.common.dataset} has other classes or words than when the run in "
-            f"{run.folder} began ({path}); use another --workdir for the new data"
-        )

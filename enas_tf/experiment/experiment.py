@@ -16,8 +16,8 @@ from enas_tf.experiment.alone import train_at_once, train_in_turn
 from enas_tf.experiment.architectures import given_arc, read_arc
 from enas_tf.experiment.costs import Costs
 from enas_tf.experiment.describe import describe
-from enas_tf.experiment.domain import keep_labels
-from enas_tf.experiment.preflight import check_networks, check_search, check_training
+from enas_tf.experiment.initial_weights import Origin, make_origin
+from enas_tf.experiment.preflight import check_networks, check_search, check_training, keep_labels
 from enas_tf.experiment.recipe import Recipe
 from enas_tf.experiment.settings import Settings, flags_of, free_settings, run_config
 from enas_tf.experiment.timing import Clock
@@ -87,7 +87,7 @@ class Experiment:
     @property
     def workdir(self) -> Path:
         """The path of the run's folder."""
-        return self.recipe.workdir(self.settings)
+        return self.settings.workdir(self.recipe.name)
 
     @property
     def _folder(self) -> Path:
@@ -145,9 +145,6 @@ class Experiment:
         known = None if "data" in self.__dict__ else self.domain.known_sizes(self.settings)
         return known or self.domain.sizes(self.data)
 
-    def _keep_labels(self) -> None:
-        keep_labels(self.run, self.domain, self.settings, self.data)
-
     @locked
     def pipeline(self) -> None:
         """Searches, derives, trains and exports, in turn; skips phases that are done."""
@@ -200,6 +197,8 @@ class Experiment:
         check_networks(self.settings, self.domain, self._sizes)
 
     def _check_training(self, arc: Arc | None) -> None:
+        if arc and self._origin:
+            self._origin.check(arc)
         check_training(self.settings, self.domain, self.data, self.strategy, arc)
 
     @locked
@@ -223,12 +222,13 @@ class Experiment:
 
     @locked
     def train(self) -> dict:
-        """Trains one architecture from scratch; returns what `train/result.json` holds."""
+        """Trains one architecture; returns what `train/result.json` holds."""
         _, arc = self._arc()
         self._check_training(arc)
-        self._keep_labels()
+        keep_labels(self.run, self.settings, self.domain, self.data)
         training, network = self._make_training(arc, self.settings)
-        result = training.run(self.run, str(arc), count_params(network))
+        init = self._origin and partial(self._origin.initialize, network, arc)
+        result = training.run(self.run, str(arc), count_params(network), initialize=init)
         test = ", ".join(f"{name} {value:.4f}" for name, value in result["test"].items())
         print(f"train: test {test} (params {result['params']:,}, {result['seconds']:.0f} s)")
         return result
@@ -282,9 +282,23 @@ class Experiment:
 
     @cached_property
     def _given_arc(self) -> tuple[Space, Arc] | None:
-        """The architecture given by --arc, if any, with a space of the size that it implies."""
-        given = self.settings.common.arc
-        return None if given is None else given_arc(given, self.settings.space)
+        """The one given by --arc, or, unless one was derived, by the run that train.init names."""
+        common = self.settings.common
+        if common.arc is not None:
+            return given_arc(common.arc, self.settings.space)
+        derived = (self._folder / "arc.txt").exists() and not common.overwrite
+        return self._origin.arc if self._origin and not derived else None
+
+    @cached_property
+    def _origin(self) -> Origin | None:
+        """What the final training starts from, if not from scratch."""
+        return make_origin(
+            self.settings,
+            self.workdir,
+            self.domain,
+            lambda: self.domain.labels(self.data),
+            lambda: self._searched().weights.trainer.child,
+        )
 
     def _arc(self) -> tuple[Space, Arc]:
         """Returns the architecture given by --arc, else the derived one, with its space."""
@@ -303,7 +317,7 @@ class Experiment:
     def _make_search(self) -> Search:
         settings = self.settings
         if not self._is_rewarded_by_truth:
-            self._keep_labels()
+            keep_labels(self.run, self.settings, self.domain, self.data)
         if settings.needs_latency:
             clock = Clock(settings.search.latency_batch, self._compiles(final=True))
             self.costs.measure_latencies(self.run, clock)
@@ -348,7 +362,7 @@ class Experiment:
 
     def _train_each(self, runs: Mapping[str, Run], epochs: int, label: str) -> dict[str, str]:
         """Trains architectures alone, as `TrainEach` says."""
-        self._keep_labels()
+        keep_labels(self.run, self.settings, self.domain, self.data)
         if (at_once := self.settings.common.parallel) == 1:
             return train_in_turn(self, runs, epochs, label)
         settings = self.settings.changed({"parallel": 1, "overwrite": False})
@@ -390,7 +404,7 @@ class Experiment:
         if not Run(self._folder).is_done("train"):
             raise UserError(f"{self.workdir} holds no trained network; run the verb train first")
         run = self.run
-        self._keep_labels()
+        keep_labels(self.run, self.settings, self.domain, self.data)
         arc = read_arc(self.settings.space, run.read_json("train/result.json")["arc"])[1]
         training, network = self._make_training(arc, self.settings)
         training.restore_best(run)

@@ -13,6 +13,7 @@ from enas_tf.experiment.settings import Settings
 from enas_tf.export.images import export_images, predict
 from enas_tf.layers.cost import Cost
 from enas_tf.layers.dropout import StepRng
+from enas_tf.layers.final_weights import Named
 from enas_tf.layers.listing import Block, ListingBlocks
 from enas_tf.tasks.images import ImageTask, NetworkForward, Objective
 
@@ -20,6 +21,8 @@ _SHOWN_IMAGES = 3
 
 # In pixels; an eighth of it still has room for two reductions.
 _LARGE_SIDE = 96
+
+_OF_CLASSES = ("classifier/kernel", "classifier/bias", "aux_head/dense")
 
 Sizes = tuple[tuple[int, int, int], int]
 """The height, width and channels of an image, and the number of classes."""
@@ -70,6 +73,13 @@ class ImageDomain:
     def labels(self, data: ImageData) -> tuple[str, ...]:
         """Returns the names of the classes."""
         return data.class_names
+
+    def relabel(
+        self, weights: Named, network: keras.Model, old: Sequence[str], new: Sequence[str]
+    ) -> tuple[Named, str]:
+        """Leaves out the weights of the classifiers' last layers."""
+        kept = {path: weight for path, weight in weights.items() if path not in _OF_CLASSES}
+        return kept, "its classes are others"
 
     def sizes(self, data: ImageData) -> Sizes:
         """Returns the shape of the images and the number of classes."""

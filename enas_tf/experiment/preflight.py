@@ -5,9 +5,11 @@ from typing import Any
 
 import tensorflow as tf
 
+from enas_tf.core.errors import UserError
 from enas_tf.core.space import Arc
 from enas_tf.experiment.domain import Domain
 from enas_tf.experiment.settings import Settings
+from enas_tf.training.run_folder import Run
 
 # Enough random architectures for every op of a space to be among them.
 _SOME_ARCS = 20
@@ -76,3 +78,27 @@ def check_training(
     shard = (0, strategy.num_replicas_in_sync)
     task = domain.train_task(settings, data)
     task.train_batches(settings.train.batch_size, seed=0, steps=range(1), shard=shard)
+
+
+def keep_labels(run: Run, settings: Settings, domain: Domain, data: Any) -> None:
+    """Writes the labels of the data into the run's folder, once, and tells of the data then.
+
+    Args:
+        run: the run.
+        settings: the settings of the run.
+        domain: the domain of the data.
+        data: the data set.
+
+    Raises:
+        UserError: if the labels differ from those with which the run began.
+    """
+    text = "\n".join(domain.labels(data)) + "\n"
+    path = run.path("labels.txt")
+    if not path.exists():
+        run.write_text("labels.txt", text)
+        print(*domain.summary(settings, data), sep="\n")
+    elif path.read_text(encoding="utf-8") != text:
+        raise UserError(
+            f"{settings.common.dataset} has other classes or words than when the run began "
+            f"({path}); use another --workdir for the new data"
+        )

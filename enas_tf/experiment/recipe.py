@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 from enas_tf.experiment.domain import Domain
 from enas_tf.experiment.settings import Settings
@@ -24,7 +23,3 @@ class Recipe:
     domain: Domain
     controller: type[Controller]
     presets: Mapping[str, Settings]
-
-    def workdir(self, settings: Settings) -> Path:
-        """Returns the path of a run's folder; of several seeds, of the folder of them all."""
-        return Path(settings.common.workdir or Path("runs") / self.name)

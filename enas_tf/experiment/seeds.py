@@ -75,7 +75,7 @@ def settings_of_seeds(recipe: Recipe, settings: Settings) -> dict[int, Settings]
     """Returns the settings of each seed's own run, in its own folder, by the seed."""
     common, found = settings.common, {}
     for seed in range(common.seed, common.seed + common.seeds):
-        workdir = str(recipe.workdir(settings) / f"seed_{seed}")
+        workdir = str(settings.workdir(recipe.name) / f"seed_{seed}")
         own = replace(common, seed=seed, seeds=1, seed_index="auto", workdir=workdir)
         found[seed] = replace(settings, common=own)
     return found
@@ -97,13 +97,13 @@ def _run_at_once(recipe: Recipe, settings: Settings, work: Work) -> None:
     jobs = {}
     for seed, own in settings_of_seeds(recipe, settings).items():
         make = partial(Experiment, recipe, own.changed({"parallel": 1}))
-        folder = recipe.workdir(own)
+        folder = own.workdir(recipe.name)
         jobs[seed] = Job(f"seed {seed}", folder, make, work, new_log=own.common.overwrite)
     failures = run_jobs([*jobs.values()], settings.common.parallel, "seeds")
     failed = [failure.job for failure in failures]
     found = {seed: metrics_of(Run(job.folder)) for seed, job in jobs.items() if job not in failed}
     if len(found) > 1:
-        _report(found, recipe.workdir(settings))
+        _report(found, settings.workdir(recipe.name))
     raise_failures(failures, len(jobs))
 
 
@@ -123,10 +123,10 @@ def _run_one(recipe: Recipe, settings: Settings, work: Work, last: Phase, index:
     work(experiment)
     if not is_chief(experiment.strategy):
         return
-    runs = {seed: Run(recipe.workdir(own)) for seed, own in all_settings.items()}
+    runs = {seed: Run(own.workdir(recipe.name)) for seed, own in all_settings.items()}
     done = {seed: metrics_of(run) for seed, run in runs.items() if run.is_done(last)}
     if len(done) == common.seeds:
-        _report(done, recipe.workdir(settings))
+        _report(done, settings.workdir(recipe.name))
     else:
         print(f"seeds: {len(done)} of {common.seeds} done; the last one shows the means of all")
 

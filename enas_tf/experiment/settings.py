@@ -169,10 +169,21 @@ class Settings:
 
     def __post_init__(self) -> None:
         """Raises UserError now for what would stop a run after its search, or at its start."""
-        self.train.child(self.child)
+        final = self.train.child(self.child)
         if self.search.reward == "truth" and not self.common.truth:
             raise UserError(
                 "search.reward=truth needs a table of true accuracies: give its file by --truth"
+            )
+        if self.search.reward == "truth" and self.train.init == "shared":
+            raise UserError(
+                "train.init=shared needs shared weights, which search.reward=truth does not train"
+            )
+        name = self.child.width_option
+        own, shared = getattr(final, name), getattr(self.child, name)
+        if self.train.init == "shared" and own != shared:
+            raise UserError(
+                f"train.init=shared needs networks of one width: train.{name} is {own} and "
+                f"child.{name} is {shared}; set both alike"
             )
         if self.needs_latency and self.common.strategy == "multiworker":
             raise UserError(
@@ -184,6 +195,10 @@ class Settings:
     def needs_latency(self) -> bool:
         """Whether latencies are among the costs of architectures."""
         return self.search.cost == "latency" or self.derive.max_latency_ms > 0
+
+    def workdir(self, launcher: str) -> Path:
+        """Returns the path of the run's folder; the launcher's name makes the default."""
+        return Path(self.common.workdir or Path("runs") / launcher)
 
     def changed(self, values: Mapping[str, Any]) -> "Settings":
         """Returns a copy of the settings with some values changed.

@@ -14,6 +14,7 @@ from enas_tf.experiment.settings import Settings
 from enas_tf.export.text import export_text, next_words
 from enas_tf.layers.cost import Cost
 from enas_tf.layers.dropout import StepRng
+from enas_tf.layers.final_weights import Named
 from enas_tf.layers.listing import Block
 from enas_tf.tasks.language import LanguageTask
 from enas_tf.training.child_trainer import Forward
@@ -23,6 +24,8 @@ _READ_WORDS, _SHOWN_WORDS = 20, 3
 _PENN_TREEBANK_WORDS = 10_000
 
 _MANY_UNKNOWN = 0.5
+
+_EMBEDDING = "recurrence/embedding"
 
 Sizes = tuple[int]
 """The number of words in the vocabulary."""
@@ -80,6 +83,20 @@ class TextDomain:
     def labels(self, data: TextData) -> tuple[str, ...]:
         """Returns the words of the vocabulary."""
         return data.vocabulary
+
+    def relabel(
+        self, weights: Named, network: keras.Model, old: Sequence[str], new: Sequence[str]
+    ) -> tuple[Named, str]:
+        """Gives each word that both vocabularies have its embedding, which the softmax shares."""
+        rows = {word: row for row, word in enumerate(old)}
+        known = [row for row, word in enumerate(new) if word in rows]
+        note = f"{len(known):,} of {len(new):,} words were in its vocabulary"
+        trained = weights[_EMBEDDING]
+        drawn = next(v for v in network.variables if v.path == _EMBEDDING).numpy()
+        if trained.shape[1] == drawn.shape[1]:
+            drawn[known] = trained[[rows[new[row]] for row in known]]
+            weights = weights | {_EMBEDDING: drawn}
+        return weights, note
 
     def sizes(self, data: TextData) -> Sizes:
         """Returns the number of words in the vocabulary."""

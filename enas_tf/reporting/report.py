@@ -125,7 +125,12 @@ def _trained(records: Sequence[Mapping], result: Mapping | None) -> str:
     best = result["best_valid"] or {}
     rows += [(f"best on validation: {name}", f"{value:.4g}") for name, value in best.items()]
     rows += [("parameters", f"{result['params']:,}"), ("epochs", result["epochs"])]
-    return _section("Training from scratch", _table([], rows), training_plots(records))
+    init = result.get("init")
+    if init:
+        taken = f"{init['taken_weights']:,} of {init['weights']:,} weights"
+        rows.append(("started from", f"{init['from']}: {taken}"))
+    title = "Training from given weights" if init else "Training from scratch"
+    return _section(title, _table([], rows), training_plots(records))
 
 
 def _classes(details: Mapping | None) -> str:

@@ -1,11 +1,11 @@
-"""The final training: trains one architecture from scratch and evaluates it.
+"""The final training: trains one architecture, from scratch by default, and evaluates it.
 
 Reference: Pham et al. 2018, sections 3.1 and 3.2.
 """
 
 import math
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from typing import TypeVar
@@ -33,6 +33,7 @@ from enas_tf.training.session import Schedule, Session, Stage
 from enas_tf.training.weight_average import WeightAverage
 
 _RESULT, _DETAILS = "train/result.json", "train/classes.json"
+_INIT = "train/init.json"
 
 ChildConfig = TypeVar("ChildConfig", ImageChildConfig, RnnChildConfig)
 
@@ -47,12 +48,20 @@ class TrainConfig:
     num_epochs: int = option(630, "epochs")
     batch_size: int = option(144, "examples in a batch")
     max_steps: int = option(0, "steps in an epoch, at most; 0: once through the training split")
+    init: str | None = option(
+        None,
+        "what the final network's weights start from; unset: random numbers; shared: this run's "
+        "search, where sizes agree with it; the folder of a run of the same space: its trained "
+        "network, with its architecture and sizes unless flags say otherwise",
+    )
     # Not options here: a subclass makes them options if its kind of data uses them.
     use_validation: bool = False
     average_after: int = 0
 
     def __post_init__(self) -> None:
-        """Raises UserError for numbers with which no training is possible."""
+        """Raises UserError for values with which no training is possible."""
+        if self.init == "":
+            raise UserError("train.init must be none, shared, or a run's folder, got nothing")
         for name in ("num_epochs", "batch_size"):
             if getattr(self, name) < 1:
                 raise UserError(f"train.{name} must be at least 1, got {getattr(self, name)}")
@@ -81,11 +90,13 @@ class TrainConfig:
 class ImageTrainConfig(TrainConfig):
     """The final training on images."""
 
-    out_filters: int = option(36, "as child.out_filters, of the final network")
-    stem: StemKind | None = option(None, "of the final network, like child.stem; unset: the same")
+    out_filters: int = option(36, "as child.out_filters, of the final network", is_size=True)
+    stem: StemKind | None = option(
+        None, "of the final network, like child.stem; unset: the same", is_size=True
+    )
     keep_prob: float = option(0.8, "as child.keep_prob, of the final network")
     drop_path_keep_prob: float = option(0.6, "as child.drop_path_keep_prob, of the final network")
-    aux_head: bool = option(True, "as child.aux_head, of the final network")
+    aux_head: bool = option(True, "as child.aux_head, of the final network", is_size=True)
     l2: float = option(2e-4, "as child.l2, of the final network")
     lr_max: float = option(0.05, "as child.lr_max, of the final training")
     lr_min: float = option(0.0001, "as child.lr_min, of the final training")
@@ -130,7 +141,7 @@ class ImageTrainConfig(TrainConfig):
 class CellTrainConfig(ImageTrainConfig):
     """The final training of a stack of cells; its network is larger than the search's."""
 
-    num_layers: int = option(15, "as child.num_layers, of the final network")
+    num_layers: int = option(15, "as child.num_layers, of the final network", is_size=True)
 
     def _final(self, child: CellChildConfig) -> CellChildConfig:
         return replace(super()._final(child), num_layers=self.num_layers)
@@ -142,7 +153,7 @@ class RnnTrainConfig(TrainConfig):
 
     num_epochs: int = option(3000, "epochs")
     batch_size: int = option(64, "rows of text in a batch")
-    hidden_size: int = option(800, "as child.hidden_size, of the final network")
+    hidden_size: int = option(800, "as child.hidden_size, of the final network", is_size=True)
     drop_word: float = option(0.125, "as child.drop_word, of the final network")
     drop_embedding: float = option(0.175, "as child.drop_embedding, of the final network")
     drop_input: float = option(0.725, "as child.drop_input, of the final network")
@@ -210,7 +221,14 @@ class Training:
         averages = self.average.variables if self.average else {}
         return {**self.trainer.variables, **averages}
 
-    def run(self, run: Run, arc: str, params: int, tests: bool = True) -> dict:
+    def run(
+        self,
+        run: Run,
+        arc: str,
+        params: int,
+        tests: bool = True,
+        initialize: Callable[[], dict] | None = None,
+    ) -> dict:
         """Trains to the end, starting from the last checkpoint, then tests the network once.
 
         Does nothing if this has been done before.
@@ -220,6 +238,8 @@ class Training:
             arc: the architecture as text; checkpoints of another one are refused.
             params: number of weights of the network, for the result.
             tests: whether to use the test split at the end; otherwise the result has no `test`.
+            initialize: gives the network its initial weights, if they are not random, and returns
+                what they are; called before the first step, and not by a resume.
 
         Returns:
             The content of `train/result.json`.
@@ -241,8 +261,9 @@ class Training:
         folder, examples = run.path("train"), self.task.examples
         session = Session(folder, self.variables, schedule, examples, "train", run.tracker)
         try:
+            init = self._initialize(session, run, initialize) if initialize else {}
             session.run()
-            result = self._finish(session, run, arc, params, tests)
+            result = self._finish(session, run, arc, params, tests) | init
         finally:
             session.close()
         run.write_json(_RESULT, result)
@@ -250,6 +271,13 @@ class Training:
         run.tracker.saved(folder)
         run.tracker.result(result)
         return result
+
+    def _initialize(self, session: Session, run: Run, initialize: Callable[[], dict]) -> dict:
+        """Gives the network its initial weights, once; returns what the result says of them."""
+        if not session.checkpoints.exist():
+            run.write_json(_INIT, initialize())
+        init = run.read_json(_INIT)
+        return {"init": {name: value for name, value in init.items() if name != "drawn"}}
 
     def evaluate(self, split: str) -> dict[str, float]:
         """Computes the task's metrics on a split, with the current weights."""

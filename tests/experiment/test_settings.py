@@ -9,6 +9,7 @@ from enas_tf.core.errors import UserError
 from enas_tf.experiment.settings import flags_of, free_settings
 from enas_tf.macro.recipe import CIFAR_MACRO
 from enas_tf.micro.recipe import CIFAR_MICRO
+from enas_tf.rnn.recipe import PTB_RNN
 from launchers.cli import read_command
 
 TINY = CIFAR_MACRO.presets["tiny"]
@@ -96,3 +97,29 @@ def test_only_a_search_that_a_table_rewards_keeps_the_table():
     assert {"truth", "truth_column", "data_dir"} <= set(free_settings(judged))
     rewarded = judged.changed({"search.reward": "truth"})
     assert set(free_settings(judged)) - set(free_settings(rewarded)) == {"truth", "truth_column"}
+
+
+@pytest.mark.parametrize(
+    ("recipe", "values", "message"),
+    [
+        (
+            CIFAR_MICRO,
+            {"train.init": "shared"},
+            "train.out_filters is 36 and child.out_filters is 20; set both alike",
+        ),
+        (
+            PTB_RNN,
+            {"train.init": "shared"},
+            "train.hidden_size is 800 and child.hidden_size is 200; set both alike",
+        ),
+        (
+            CIFAR_MICRO,
+            {"train.init": "shared", "search.reward": "truth", "truth": "table.csv"},
+            "search.reward=truth does not train",
+        ),
+        (CIFAR_MICRO, {"train.init": ""}, "must be none, shared, or a run's folder, got nothing"),
+    ],
+)
+def test_shared_weights_that_cannot_fit_are_told_before_the_search(recipe, values, message):
+    with pytest.raises(UserError, match=message):
+        recipe.presets["paper"].changed(values)

@@ -97,6 +97,11 @@ def test_a_flag_equal_to_the_paper_default_still_overrides_another_preset(flags)
     assert flags.config("child", "tiny").out_filters == 20
 
 
+def test_tells_which_flags_are_given(flags):
+    parsed(flags, "--child.out_filters=20")
+    assert [flags.is_given(name) for name in ("child.out_filters", "child.flip")] == [True, False]
+
+
 def test_flags_from_a_file(flags, tmp_path):
     (tmp_path / "flags.txt").write_text("--child.out_filters=5\n--overwrite\n")
     assert parsed(flags, f"--flagfile={tmp_path / 'flags.txt'}", "train") == ["train"]

@@ -62,6 +62,28 @@ BAD = {
     "export first": (["export"], "no trained network; run the verb train first"),
     "derive first": (["derive"], "no search; run the verb search first"),
     "train first": (["train"], "run the verbs search and derive first, or give one by --arc"),
+    "init of nothing": (["train", "--train.init="], "train.init must be none, shared, or a run's"),
+    "init of no run": (["train", "--train.init={root}/none"], "a run's folder, got {root}/none"),
+    "init without a search": (
+        ["train", f"--arc={ARC}", "--train.init=shared"],
+        "holds no finished search",
+    ),
+    "init without the best": (
+        ["train", "--train.init={unreadable}"],
+        "cannot be read",
+    ),
+    "init of other sizes": (
+        ["train", "--train.init={whole}", "--train.out_filters=6", "--train.aux_head=false"],
+        "train.out_filters is 6 and was 4 there",
+    ),
+    "another init": (
+        ["train", "--workdir={whole}", "--train.init=shared"],
+        'train.init was null and is now "shared"',
+    ),
+    "overwrite the search to start from": (
+        ["train", "--workdir={whole}", f"--arc={ARC}", "--train.init=shared", "--overwrite"],
+        "--overwrite would remove what train works on",
+    ),
     "no drawing": (["describe", f"--arc={ARC}", "--output={root}/cells.gif"], ".svg"),
 }
 

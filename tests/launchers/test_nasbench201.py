@@ -42,6 +42,7 @@ def told(tmp_path_factory, table):
     root = tmp_path_factory.mktemp("commands")
     by_truth = ["--search.reward=truth", "--space.num_nodes=3", f"--workdir={root}/truth"]
     more = ["--derive.num_samples=8", "--search.reward_bn=moving", "--metrics_format=katib"]
+    more += ["--train.init=shared"]
     more += ["--track=mlflow"] if importlib.util.find_spec("mlflow") else []
     commands = {
         "pipeline": [f"--workdir={root}/whole", *more],
@@ -63,6 +64,10 @@ def test_the_pipeline_from_digits_to_an_export(told):
     folder = root / "whole"
     assert (results["pipeline"].status, results["pipeline"].stderr) == (0, "")
     result = json.loads((folder / "train/result.json").read_text())
+    init = result["init"]
+    assert init["from"] == "shared"
+    assert init["taken_weights"] == init["weights"] == result["params"]
+    assert "train: starts from the shared weights: " in results["pipeline"].stdout
     ranked = json.loads((folder / "arcs.json").read_text())
     assert len(ranked) == 8 and ranked[0]["arc"] == result["arc"]
     # The formula that counts for the ranking, and the network that was built.

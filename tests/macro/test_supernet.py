@@ -5,10 +5,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from enas_tf.experiment.initial_weights import take
 from enas_tf.layers.dropout import StepRng
 from enas_tf.layers.norm import EPSILON, MovingAverages
 from enas_tf.macro.banks import LayerBanks, layer_function
-from enas_tf.macro.network import MacroChildConfig
+from enas_tf.macro.network import MacroChildConfig, build
 from enas_tf.macro.space import MacroSpace
 from enas_tf.macro.supernet import MacroSupernet
 from enas_tf.training.distribution import make_strategy
@@ -196,3 +197,43 @@ def test_drop_path_drops_whole_ops_where_something_is_joined():
     assert np.mean(dropped > 0) == pytest.approx(2 / 3, abs=0.1)
     assert np.array_equal(net._drop_path(x, tf.constant([0]), 1, training=True), x)
     assert np.array_equal(net._drop_path(x, tf.constant([1]), 1, training=False), x)
+
+
+def test_a_final_network_takes_the_drawn_ops_until_channels_double():
+    config = MacroChildConfig(out_filters=4, keep_prob=1.0, stem="imagenet")
+    # The first pool comes after layer 2; of all ops with weights one is before it.
+    space = MacroSpace(9, op_set=7)
+    arc = space.parse([op for n in range(9) for op in ((6, 3, 0)[n % 3], *[0] * n)])
+    net = supernet((64, 64, 1), config, space, moving_averages=True)
+    generator = np.random.default_rng(1)
+    for variable in net.variables:
+        variable.assign(generator.uniform(0.5, 1.5, variable.shape))
+    final = build(arc, config, (64, 64, 1), 3, StepRng(10, 0))
+    take(final, net.final_weights(arc, config), "shared", [])
+
+    def weights(layer):
+        return [np.squeeze(weight) for weight in final.get_layer(layer).get_weights()]
+
+    banks, averages = net.layer_banks, net.layer_banks.averages
+    project = (banks.scale, banks.offset, averages.mean, averages.variance)
+    for layer, op in enumerate((6, 3, 0)):
+        name = f"layer_{layer}"
+        wanted = banks.kernel[layer, op]
+        np.testing.assert_array_equal(weights(f"{name}_project_conv")[0], wanted)
+        norm = [weight[layer, op] for weight in project]
+        np.testing.assert_array_equal(weights(f"{name}_project_norm"), norm)
+        bank, moving = banks.banks[op].bank, banks.banks[op].averages
+        kernels = [kind for kind in ("kernel", "depthwise", "pointwise") if kind in bank]
+        for weight, kind in zip(weights(f"{name}_op_conv"), kernels, strict=True):
+            np.testing.assert_array_equal(weight, np.squeeze(bank[kind][layer]))
+        norm = [bank["scale"], bank["offset"], moving.mean, moving.variance]
+        np.testing.assert_array_equal(weights(f"{name}_op_norm"), [w[layer, 0] for w in norm])
+    for end, kind in (("relu", "squeeze"), ("sigmoid", "excite")):
+        wanted = np.squeeze(banks.banks[6].bank[kind][0])
+        np.testing.assert_array_equal(weights(f"layer_0_op_{end}")[0], wanted)
+    # Behind the pool, channels are twice as many.
+    assert final.get_layer("layer_3_project_conv").kernel.shape[-1] == 8
+    images = tf.random.normal((2, 64, 64, 1))
+    last = final.get_layer("stem_3_norm").output
+    own = keras.Model(final.input, last)(images, training=False)
+    np.testing.assert_allclose(own, net.stem(images, training=False), rtol=1e-4, atol=1e-4)

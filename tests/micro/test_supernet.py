@@ -1,4 +1,5 @@
 import random
+from dataclasses import replace
 
 import keras
 import numpy as np
@@ -6,7 +7,9 @@ import pytest
 import tensorflow as tf
 
 from enas_tf.core.network_config import CellChildConfig
+from enas_tf.experiment.initial_weights import take
 from enas_tf.layers.dropout import StepRng
+from enas_tf.micro.network import build
 from enas_tf.micro.space import MicroSpace
 from enas_tf.micro.supernet import MicroSupernet
 from tests.tiny import two_devices
@@ -153,3 +156,43 @@ def test_replicas_share_the_mean_of_their_moving_averages():
         first, second = map(np.array, strategy.experimental_local_results(variable.value))
         np.testing.assert_array_equal(first, second, err_msg=variable.path)
         np.testing.assert_allclose(first, np.mean(of_alone, 0), atol=1e-5, err_msg=variable.path)
+
+
+def test_a_final_network_takes_the_ops_at_the_same_place():
+    """Behind a reduction as many layers on, in a network with more of them in each stage."""
+    net = supernet((8, 8, 1), nodes=2, moving_averages=True)
+    generator = np.random.default_rng(1)
+    for variable in net.variables:
+        variable.assign(generator.uniform(0.5, 1.5, variable.shape))
+    # A 3x3 of input 1 and a 5x5 of node 2; in the reduction cell of input 0.
+    _, arc = MicroSpace.of("1 0 0 2 0 4 2 1  0 1 1 2 1 3 0 4")
+    config = replace(SMALL, num_layers=6)
+    final = build(arc, config, (8, 8, 1), 3, StepRng(10, 0))
+    found = take(final, net.final_weights(arc, config), "shared", [])
+
+    def assert_taken(layer, edge, cell, op, row):
+        bank, moving = cell.banks[op].bank, cell.banks[op].averages
+        norm = [bank["scale"], bank["offset"], moving.mean, moving.variance]
+        for half in range(2):
+            name = f"layer_{layer}_node_{edge}_{half + 1}"
+            weights = final.get_layer(f"{name}_conv").get_weights()
+            for weight, kind in zip(weights, ("depthwise", "pointwise"), strict=True):
+                np.testing.assert_array_equal(np.squeeze(weight), np.squeeze(bank[kind][row, half]))
+            weights = final.get_layer(f"{name}_norm").get_weights()
+            np.testing.assert_array_equal(weights, [weight[row, half] for weight in norm])
+
+    # Of three layers the reductions are 1 and 3, of six 2 and 5.
+    for own, layer in ((0, 0), (2, 3), (4, 6)):
+        # Rows are by edges and inputs: 2 of each of the first node's edges, 3 of the second's.
+        assert_taken(layer, "2_1", net.cells[own].cell, op=0, row=1)
+        assert_taken(layer, "3_2", net.cells[own].cell, op=1, row=9)
+    for own, layer in ((1, 2), (3, 5)):
+        assert_taken(layer, "2_1", net.cells[own].cell, op=1, row=0)
+    drawn = {path.split("/")[0] for path in found["drawn"]}
+    assert {"layer_1_node_2_1_1_conv", "layer_4_node_2_1_1_conv", "layer_0_base_conv"} <= drawn
+    images = tf.random.normal((2, 8, 8, 1))
+    stem = net.stem(images, training=False)
+    for number, layer in enumerate((net.cells[0].calibrate_0, net.cells[0].calibrate_1)):
+        last = final.get_layer(f"layer_0_calibrate_{number}_norm").output
+        own = keras.Model(final.input, last)(images, training=False)
+        np.testing.assert_allclose(own, layer(stem, training=False), rtol=1e-4, atol=1e-4)

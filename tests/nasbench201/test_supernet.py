@@ -1,8 +1,12 @@
+from dataclasses import replace
+
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
+from enas_tf.experiment.initial_weights import take
+from enas_tf.layers.cost import count_params
 from enas_tf.layers.dropout import StepRng
 from enas_tf.nasbench201.network import Nasbench201ChildConfig, build
 from enas_tf.nasbench201.space import Nasbench201Space
@@ -58,6 +62,23 @@ def test_is_an_architectures_own_network_on_equal_weights(text):
     for variable, value in weights.pairs(shared, network, arc, SMALL):
         gradient = of_own[id(variable)]
         np.testing.assert_allclose(tf.reshape(value, gradient.shape), gradient, atol=1e-4 * scale)
+
+
+def test_a_final_network_of_its_size_takes_all_and_evaluates_alike():
+    config = replace(SMALL, num_cells=1, aux_head=True)
+    shared, arc = supernet(config, moving_averages=True), Nasbench201Space.of(ARCS[0])[1]
+    generator = np.random.default_rng(1)
+    for variable in shared.variables:
+        variable.assign(variable + generator.uniform(0, 0.2, variable.shape))
+    network = build(arc, config, (8, 8, 3), 3, StepRng(10, 0))
+    found = take(network, shared.final_weights(arc, config), "shared", [])
+    assert found["drawn"] == [] and found["taken_weights"] == count_params(network)
+    logits, _ = network(images(), training=False)
+    wanted, _ = shared(images(), tf.constant(arc.tokens), training=False)
+    np.testing.assert_allclose(logits, wanted, rtol=1e-4, atol=1e-4)
+    assert np.ptp(wanted) > 0
+    heads = network.get_layer("aux_head").get_weights(), shared.aux_head.get_weights()
+    assert all(map(np.array_equal, *heads)) and len(heads[0]) == 7
 
 
 def test_only_the_drawn_weights_get_a_gradient():

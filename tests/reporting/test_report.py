@@ -314,3 +314,13 @@ def test_shows_accuracies_by_class_and_what_is_taken_for_what(run):
     worst, best = "<td>dog</td><td>0.5000", "<td>&lt;cat&gt;</td><td>0.7500"
     assert section.index(worst) < section.index(best) and "<td>owl" not in section
     assert "plot: What is taken for what" in Page(text).images()
+
+
+def test_tells_what_a_training_started_from(run):
+    write_lines(run, "train/metrics.jsonl", [record("train", 3, 36.0, loss=5.0, perplexity=150.0)])
+    result = {"arc": ARC, "params": 12, "test": {"loss": 4.9}, "best_valid": None, "epochs": 1}
+    init = {"from": "runs/<a>", "taken_weights": 1200, "weights": 3400}
+    run.write_json("train/result.json", result | {"init": init})
+    text = text_of(write(run))
+    assert "Training from given weights" in Page(text).headings
+    assert "<td>started from</td><td>runs/&lt;a&gt;: 1,200 of 3,400 weights</td>" in text

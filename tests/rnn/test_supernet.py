@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from enas_tf.core.network_config import RnnChildConfig
 from enas_tf.data.text import TextDataConfig
+from enas_tf.experiment.initial_weights import take
 from enas_tf.layers.dropout import StepRng
 from enas_tf.rnn.network import RnnNetwork, count_cost
 from enas_tf.rnn.space import RnnSpace
@@ -86,12 +87,8 @@ def test_a_network_with_the_drawn_weights_computes_the_same(seed, output):
     config = replace(SMALL, output=output)
     net, arc = supernet(config), SPACE.random(random.Random(seed))
     alone = RnnNetwork(arc, config, WORDS, ROWS, StepRng(10, seed=0))
-    alone.recurrence.embedding.assign(net.recurrence.embedding)
-    alone.recurrence.entry_kernel.assign(net.recurrence.entry_kernel)
-    for kernel, bank, node in zip(
-        alone.recurrence.kernels, net.recurrence.banks, arc.nodes, strict=True
-    ):
-        kernel.assign(bank[node.op, node.index])
+    found = take(alone, net.final_weights(arc, config), "shared", [])
+    assert found["drawn"] == [] and found["taken_variables"] == 2 + len(arc.nodes)
     tokens = tf.constant(arc.tokens)
     for starts in (STARTS, GOES_ON):
         actual = net(words_of(5), tf.constant(starts), tokens)

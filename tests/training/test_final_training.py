@@ -79,6 +79,30 @@ def test_a_killed_training_goes_on_to_the_same_end(unbroken, tmp_path, step, che
     assert again | {"seconds": 0} == result | {"seconds": 0}
 
 
+def test_given_weights_are_set_before_the_first_step_and_never_again(tmp_path):
+    def halves(training):
+        for variable in training.trainer.trained:
+            variable.assign(np.full(variable.shape, 0.5))
+        return {"from": "halves", "drawn": ["a", "b"]}
+
+    def run(folder, training, initialize=halves):
+        return training.run(Run(folder), ARC, 77, initialize=lambda: initialize(training))
+
+    whole, resumed = tiny.training(tiny.TRAIN), tiny.training(tiny.TRAIN)
+    with tiny.many_checkpoints():
+        wanted = run(tmp_path / "whole", whole)
+        with tiny.killed_at(2):
+            run(tmp_path / "killed", tiny.training(tiny.TRAIN))
+        # Nothing has been stored, so it begins again.
+        with tiny.killed_at(5):
+            run(tmp_path / "killed", tiny.training(tiny.TRAIN))
+        result = run(tmp_path / "killed", resumed, initialize=None)
+    assert result["init"] == {"from": "halves"}
+    assert result | {"seconds": 0} == wanted | {"seconds": 0}
+    assert json.loads((tmp_path / "killed/train/init.json").read_text())["drawn"] == ["a", "b"]
+    tiny.assert_same(copies(resumed), copies(whole))
+
+
 def test_touches_no_test_split_where_it_is_told_so(unbroken, tmp_path, monkeypatch):
     finished = Run(tmp_path)
     shutil.copytree(unbroken[0].folder, finished.folder, dirs_exist_ok=True)
