@@ -12,13 +12,13 @@ from enas_tf.core.errors import UserError
 from enas_tf.data.base import ImageData, Split
 from enas_tf.experiment.experiment import Experiment
 from enas_tf.experiment.initial_weights import inherited_sizes, take
+from enas_tf.experiment.preflight import keep_labels
 from enas_tf.layers.dropout import StepRng
 from enas_tf.layers.norm import BatchNorm
 from enas_tf.macro.recipe import CIFAR_MACRO
 from enas_tf.rnn.recipe import PTB_RNN
 from enas_tf.training.checkpoints import Checkpoints
 from enas_tf.training.final_training import BEST
-from enas_tf.training.run_folder import Run
 from tests import tiny
 
 SMALL = {
@@ -61,14 +61,14 @@ def trained(tmp_path_factory):
     """A run that looks as after a training, and the weights of its network."""
     folder = tmp_path_factory.mktemp("trained") / "run"
     one = experiment(folder, images("a", "b", "c"), arc=ARC)
+    keep_labels(one.run, one.settings, one.domain, one.data)
     training, network = one._make_training(one._arc()[1], one.settings)
     generator = np.random.default_rng(1)
     for variable in network.variables:
         variable.assign(generator.uniform(0.5, 1.5, variable.shape))
-    run = Run(folder)
     Checkpoints(folder / "train/checkpoints", training.variables).write(BEST, 5, {})
-    run.write_json("train/result.json", {"arc": ARC})
-    run.mark_done("train", outputs=["train/result.json"], arc=ARC)
+    one.run.write_json("train/result.json", {"arc": ARC})
+    one.run.mark_done("train", outputs=["train/result.json"], arc=ARC)
     return folder, values(network)
 
 
