@@ -1,6 +1,8 @@
 """Errors that a launcher reports in one line."""
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 
 class UserError(ValueError):
@@ -35,3 +37,18 @@ def one_line(error: Exception | str) -> str:
     text = re.sub(r"\{\{.*?\}\} ?", "", str(getattr(error, "message", error)))
     nothing = "it does not say why" if isinstance(error, str) else type(error).__name__
     return text.strip().split("\n")[0].strip()[:200] or nothing
+
+
+@contextmanager
+def raised_in_pipelines() -> Iterator[None]:
+    """Raises anew a UserError that was raised inside a pipeline of `tf.data`.
+
+    TensorFlow turns it into an error of its own, which holds its name and line among others.
+    """
+    try:
+        yield
+    except Exception as error:
+        found = re.search(r"\bUserError: (.+)", str(error))
+        if isinstance(error, UserError) or found is None:
+            raise
+        raise UserError(found[1]) from error

@@ -12,11 +12,8 @@ import tensorflow as tf
 from enas_tf.core.config import option
 from enas_tf.core.errors import UserError
 from enas_tf.data.checks import check_splits
-from enas_tf.data.pixels import Split, joined
+from enas_tf.data.pixels import Split, channel_sums, joined
 from enas_tf.data.shards import equal_slice
-
-# Bytes, where all images are gone through once.
-_READ_AT_ONCE = 2**24
 
 
 class Augmentation(Protocol):
@@ -40,11 +37,13 @@ class DataConfig:
     image_size: int = option(0, "resize all images to N x N pixels; 0: keep their size")
     in_memory: Literal["auto", "true", "false"] = option(
         "auto",
-        "keep all pixels in memory; false: in a file, from which batches are read; auto: in memory "
-        "up to 4 GiB",
+        "keep all pixels in memory; false: leave images on disk, and decode those of each batch "
+        "when it is made; auto: in memory up to 4 GiB",
     )
     cache_dir: str | None = option(
-        None, "folder of these files, which later runs read again; unset: ~/.cache/enas_tf/images"
+        None,
+        "folder, on a fast disk, for the pixels of images that are not kept in memory: decoded and "
+        "resized once, into a file that batches and later runs read; unset: no such file",
     )
     skip_unreadable: bool = option(
         False, "of a folder, go on without the image files that cannot be read"
@@ -59,7 +58,7 @@ class DataConfig:
 
 @dataclass(frozen=True, eq=False)
 class ImageData:
-    """An image classification data set, in memory or in a file.
+    """An image classification data set, in memory or on disk.
 
     A batch depends only on the arguments (split, seed and step), so that a resumed run gets the
     same batches as an unbroken one; no reading position is kept.
@@ -120,18 +119,7 @@ class ImageData:
     def _moments(self) -> tuple[np.ndarray, np.ndarray]:
         """The mean and standard deviation per channel, without a float copy of the images."""
         images = self.splits["train"].images
-        count, channels = math.prod(images.shape[:3]), images.shape[-1]
-        # Sum over images first, as numpy sums slowly where the last axis has few channels. Sums of
-        # integers are exact.
-        sums = squares = np.zeros(math.prod(images.shape[1:]), np.int64)
-        number = max(1, _READ_AT_ONCE // len(sums))
-        for first in range(0, len(images), number):
-            some = images[first : first + number]
-            rows = some.reshape(len(some), -1)
-            sums = sums + rows.sum(axis=0, dtype=np.int64)
-            squares = squares + np.einsum("nk,nk->k", rows, rows, dtype=np.int64, casting="unsafe")
-        mean = sums.reshape(-1, channels).sum(axis=0) / count
-        square = squares.reshape(-1, channels).sum(axis=0) / count
+        mean, square = channel_sums(images) / math.prod(images.shape[:3])
         deviation = np.sqrt(np.maximum(square - mean**2, 0))
         # A constant channel is zero without its mean; do not divide it by zero.
         deviation = np.where(deviation > 0, deviation, 255.0)

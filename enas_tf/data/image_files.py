@@ -2,6 +2,7 @@
 
 import io
 from pathlib import Path
+from typing import BinaryIO
 
 FILE_TYPES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".webp")
 """The endings of the files that a network is trained on, and that a server of it decodes."""
@@ -16,7 +17,7 @@ def is_hidden(path: Path) -> bool:
     return path.name.startswith(".")
 
 
-def orientation(file: Path) -> int:
+def orientation(file: Path | BinaryIO) -> int:
     """Returns the EXIF orientation, from 1 to 8, of an image file; 1, upright, if it has none."""
     from PIL import Image  # only for images, so that text is served without
 

@@ -1,9 +1,8 @@
 """Reads image files from one folder per class."""
 
 import sys
-from collections import Counter, deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,10 +10,8 @@ import numpy as np
 import tensorflow as tf
 
 from enas_tf.core.errors import UserError, one_line
-from enas_tf.data.base import DataConfig, resize
-from enas_tf.data.image_cache import keep
-from enas_tf.data.image_files import FILE_TYPES, is_hidden, orientation
-from enas_tf.data.pixels import Images
+from enas_tf.data.decoding import decode_upright
+from enas_tf.data.image_files import FILE_TYPES, is_hidden
 
 _SPLIT_OF_FOLDER = {
     "train": "train",
@@ -25,20 +22,6 @@ _SPLIT_OF_FOLDER = {
 }
 
 _NAMED_FILES = 10
-
-# Files that are decoded before their pixels are stored.
-_AHEAD = 32
-
-# How to turn pixels, `(height, width, channels)`, by EXIF orientation.
-_TURNS = {
-    2: lambda x: x[:, ::-1],
-    3: lambda x: x[::-1, ::-1],
-    4: lambda x: x[::-1],
-    5: lambda x: x.swapaxes(0, 1),
-    6: lambda x: np.rot90(x, -1),
-    7: lambda x: x[::-1, ::-1].swapaxes(0, 1),
-    8: lambda x: np.rot90(x),
-}
 
 
 @dataclass(frozen=True)
@@ -100,47 +83,68 @@ def find_images(folders: Mapping[str, Path]) -> FoundImages:
     return FoundImages(files, labels, np.array(splits), class_names)
 
 
-def read_images(files: Sequence[Path], config: DataConfig) -> tuple[Images, np.ndarray]:
-    """Reads images of one size, the right way up.
+class ImageFiles:
+    """Image files, as `enas_tf.data.encoded.Encoded`; the fact of each is its EXIF orientation.
 
     Args:
-        files: to read.
-        config: their size, where to keep them, and whether to leave out what cannot be read.
-
-    Returns:
-        The images, uint8 `(count, height, width, channels)`; if some have colours, grey ones
-        repeat their only channel. And which of the files they are, bool `(files,)`.
-
-    Raises:
-        UserError: some cannot be read, or they differ in size.
+        files: their names; the places count them.
     """
 
-    def read(file: Path) -> np.ndarray | UserError:
+    most_channels, num_facts = 3, 1
+
+    def __init__(self, files: Sequence[Path]) -> None:
+        self._files = files
+        with tf.device("CPU:0"):
+            self._names = tf.constant([str(file) for file in files])
+
+    def __len__(self) -> int:
+        return len(self._files)
+
+    @property
+    def key(self) -> list[tuple[str, int, int]]:
+        """The name, size and time of change of each file."""
+        stats = map(Path.stat, self._files)
+        pairs = zip(self._files, stats, strict=True)
+        return [(str(file), stat.st_size, stat.st_mtime_ns) for file, stat in pairs]
+
+    def handles(self) -> tf.data.Dataset:
+        """Returns the name of each file, and 0, since its orientation is not known."""
+        return tf.data.Dataset.from_tensor_slices((self._names, np.zeros(len(self), np.int64)))
+
+    def handles_of(self, places: tf.Tensor, facts: np.ndarray) -> tuple[tf.Tensor, tf.Tensor]:
+        """Returns the names and the orientations of files."""
+        return tf.gather(self._names, places), tf.gather(facts[:, 0], places)
+
+    def decode(self, name: tf.Tensor, turn: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Decodes a file, the right way up."""
+        image, turn = decode_upright(tf.io.read_file(name), turn)
+        return image, turn[tf.newaxis]
+
+    def name(self, place: int) -> str:
+        """Returns the file's name."""
+        return f"image {self._files[place]}"
+
+    def why(self, place: int) -> str:
+        """Returns what TensorFlow says of a file."""
         try:
-            return resize(_decode(file), config.image_size).numpy()
+            self.decode(self._names[place], tf.constant(0, tf.int64))
         except tf.errors.OpError as error:
-            return UserError(one_line(error))
+            return one_line(error)
+        return "it has changed"
 
-    def decoded() -> Iterator[np.ndarray]:
-        first = None
-        for file, one in zip(files, _in_parallel(read, files), strict=True):
-            if isinstance(one, UserError):
-                reasons[str(file)] = str(one)
-                continue
-            first = first or (file, one.shape)
-            _refuse_other_size(*first, file, one.shape)
-            # No more is kept once it is clear that the run will end here.
-            if config.skip_unreadable or not reasons:
-                yield one
-        if reasons and not config.skip_unreadable:
-            _tell_unreadable(reasons, skip=False)
-
-    reasons: dict[str, str] = {}
-    stats = map(Path.stat, files)
-    key = [(str(f), s.st_size, s.st_mtime_ns) for f, s in zip(files, stats, strict=True)]
-    images, left_out = keep(decoded(), len(files), config, key, lambda: reasons)
-    _tell_unreadable(left_out, skip=True)
-    return images, np.array([str(file) not in left_out for file in files])
+    def report(self, reasons: Mapping[int, str], skip: bool) -> None:
+        """Tells of files that cannot be read; raises UserError unless they are to be skipped."""
+        named = [f"{self._files[i]} cannot be read: {reason}" for i, reason in reasons.items()]
+        what = f"image {named[0]}"
+        if named[1:]:
+            rest = len(named) - _NAMED_FILES
+            listed = "; ".join(named[:_NAMED_FILES]) + (f"; and {rest} more" if rest > 0 else "")
+            what = f"{len(named)} images cannot be read: {listed}"
+        if not skip:
+            raise UserError(
+                f"{what}; mend or remove what is wrong, or go on without by --data.skip_unreadable"
+            )
+        _tell(f"left out: {what}")
 
 
 def _image_files(folder: Path) -> tuple[list[Path], Counter]:
@@ -161,55 +165,6 @@ def _image_files(folder: Path) -> tuple[list[Path], Counter]:
 def _subfolders(folder: Path) -> list[Path]:
     """Lists the folders in a folder, sorted by name, without hidden ones."""
     return sorted(inner for inner in folder.iterdir() if inner.is_dir() and not is_hidden(inner))
-
-
-def _decode(file: Path) -> np.ndarray:
-    """Decodes a file as a server of the trained network does, and turns it upright.
-
-    Returns:
-        uint8 `(height, width, channels)`; 1 or 3 channels, without transparency.
-    """
-    image = tf.io.decode_image(tf.io.read_file(str(file)), expand_animations=False).numpy()
-    image = image[..., : 1 if image.shape[-1] < 3 else 3]
-    return _TURNS.get(orientation(file), np.asarray)(image)
-
-
-def _tell_unreadable(reasons: Mapping[str, str], skip: bool) -> None:
-    """Tells of files that cannot be read; raises UserError unless they are to be skipped."""
-    if not reasons:
-        return
-    named = [f"{file} cannot be read: {reason}" for file, reason in reasons.items()]
-    what = f"image {named[0]}"
-    if named[1:]:
-        rest = len(named) - _NAMED_FILES
-        listed = "; ".join(named[:_NAMED_FILES]) + (f"; and {rest} more" if rest > 0 else "")
-        what = f"{len(named)} images cannot be read: {listed}"
-    if not skip:
-        raise UserError(
-            f"{what}; mend or remove what is wrong, or go on without by --data.skip_unreadable"
-        )
-    _tell(f"left out: {what}")
-
-
-def _refuse_other_size(first: Path, shape: Sequence[int], file: Path, own: Sequence[int]) -> None:
-    if own[:2] != shape[:2]:
-        (height, width), (other_height, other_width) = shape[:2], own[:2]
-        raise UserError(
-            f"images differ in size: {first} is {width} x {height}, {file} is "
-            f"{other_width} x {other_height} pixels; pass --data.image_size=N to resize all "
-            f"to N x N"
-        )
-
-
-def _in_parallel(read: Callable, files: Sequence[Path]) -> Iterator:
-    """Yields what each file gives, in order; works a little ahead only, to keep memory small."""
-    with ThreadPoolExecutor() as pool:
-        waiting = deque()
-        for file in files:
-            waiting.append(pool.submit(read, file))
-            if len(waiting) > _AHEAD:
-                yield waiting.popleft().result()
-        yield from (one.result() for one in waiting)
 
 
 def _tell(note: str) -> None:

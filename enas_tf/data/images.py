@@ -8,14 +8,14 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import tensorflow as tf
 from absl import logging
 
 from enas_tf.core.errors import UserError, one_line
 from enas_tf.data.base import DataConfig, ImageData, Split, resize
 from enas_tf.data.image_cache import keep
-from enas_tf.data.image_folders import find_images, read_images, split_folders
+from enas_tf.data.image_folders import ImageFiles, find_images, split_folders
 from enas_tf.data.pixels import Images, divided
+from enas_tf.data.tfds_records import TfdsRecords
 
 HELD_OUT = 0.1  # share of each class that goes to a split that the data set does not have
 CIFAR10_SPLITS = {"train": "train[:-5000]", "valid": "train[-5000:]", "test": "test"}
@@ -26,7 +26,7 @@ OFFLINE = "--dataset=digits runs offline"
 def load_images(
     dataset: str, data_dir: str | Path | None, config: DataConfig, seed: int = 0
 ) -> ImageData:
-    """Reads a data set, into memory or into a file.
+    """Reads a data set, into memory or, if it is large, so that its batches are read from disk.
 
     CIFAR-10's validation split is the last 5,000 of its 50,000 training images, as in the authors'
     code. Any other data set keeps its own splits; a missing validation or test split is made from a
@@ -109,14 +109,21 @@ def _read_tfds(dataset: str, data_dir: str | Path | None, config: DataConfig) ->
         _download_if_missing(builder, dataset)
         keys = _image_and_label(builder.info, dataset, config.image_size)
         wanted = CIFAR10_SPLITS if builder.name == "cifar10" else TFDS_SPLITS
-        splits = {
-            ours: _read_tfds_split(builder, theirs, keys, config)
+        names = {
+            ours: theirs
             for ours, theirs in wanted.items()
             if theirs.split("[")[0] in builder.info.splits
         }
-    # Some test splits are published without labels, which are then -1.
-    labelled = {name: split for name, split in splits.items() if (split.labels >= 0).all()}
-    return ImageData(dataset, labelled, tuple(builder.info.features[keys[1]].names), flip=True)
+        records = TfdsRecords(builder, names.values(), keys)
+        images, survey = keep(records, config)
+    labels, owner = records.labels(survey.facts), np.full(len(records), "", "U5")
+    for ours, theirs in names.items():
+        places = records.places(theirs)
+        # Some test splits are published without labels, which are then -1.
+        if (labels[places] >= 0).all():
+            owner[places] = ours
+    class_names = tuple(builder.info.features[keys[1]].names)
+    return ImageData(dataset, _parts(images, labels, owner), class_names, flip=True)
 
 
 @contextlib.contextmanager
@@ -191,41 +198,13 @@ def _image_and_label(info, dataset: str, image_size: int) -> tuple[str, str]:
     return keys
 
 
-def _read_tfds_split(builder, name: str, keys: tuple[str, str], config: DataConfig) -> Split:
-    """Reads one split, in the order of its files."""
-    import tensorflow_datasets as tfds
-
-    in_order = tfds.ReadConfig(interleave_cycle_length=1, try_autocache=False)
-    examples = builder.as_dataset(split=name, read_config=in_order)
-    resized = examples.map(
-        lambda example: (resize(example[keys[0]], config.image_size), example[keys[1]]),
-        num_parallel_calls=tf.data.AUTOTUNE,
-    )
-    labels: list[int] = []
-
-    def decoded() -> Iterator[np.ndarray]:
-        try:
-            for some, theirs in resized.batch(256).as_numpy_iterator():
-                labels.extend(theirs.tolist())
-                yield from some
-        except tf.errors.OpError as error:
-            raise UserError(
-                f"data set {builder.name!r} in {builder.data_dir} cannot be read "
-                f"({one_line(error)}); delete that folder and get it again"
-            ) from error
-
-    count = builder.info.splits[name].num_examples
-    key = [builder.info.full_name, str(builder.data_dir), name]
-    images, kept_labels = keep(decoded(), count, config, key, lambda: labels)
-    return Split(images, np.array(kept_labels, np.int32))
-
-
 def _read_folder(dataset: str, config: DataConfig) -> ImageData:
     """Reads image files from one folder per class."""
     root = Path(dataset.removeprefix("folder:")).expanduser()
     if not root.is_dir():
         raise UserError(f"folder {root} does not exist; give one as folder:PATH, or {OFFLINE}")
     found = find_images(split_folders(root))
-    images, is_read = read_images(found.files, config)
+    images, survey = keep(ImageFiles(found.files), config)
+    is_read = survey.is_image
     splits = _parts(images, found.labels[is_read], found.splits[is_read])
     return ImageData(dataset, splits, found.class_names, flip=True)

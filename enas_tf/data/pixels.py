@@ -1,7 +1,7 @@
-"""Where the pixels of a data set lie: in memory, or in a file of raw bytes; and its splits.
+"""Where the pixels of a data set lie, in memory or on disk; and its splits.
 
-Images are read once, one by one, into a store; what comes of it is a NumPy array, or `FileImages`,
-which behaves like one. Memory never holds the pixels twice.
+Images are a NumPy array, or `DiskImages`, which behave like one. A store collects decoded images,
+in memory or in a file of raw bytes. Memory never holds the pixels twice.
 """
 
 import itertools
@@ -17,62 +17,16 @@ import numpy as np
 import tensorflow as tf
 
 from enas_tf.core.errors import UserError
+from enas_tf.data.disk_images import DiskImages
 
 _ALIGNMENT = 64  # bytes; TensorFlow takes arrays that begin at multiples as its own
 
-
-class FileImages:
-    """Images of a file of raw bytes, of which only those asked for are read.
-
-    Args:
-        path: of the file; images lie in it one after the other.
-        shape: `(height, width, channels)` of each.
-        rows: the places of the images in the file, int64.
-
-    Attributes:
-        shape: `(count, height, width, channels)`, as of an array.
-        dtype: uint8.
-    """
-
-    dtype = np.dtype(np.uint8)
-    ndim = 4
-
-    def __init__(self, path: Path, shape: Sequence[int], rows: np.ndarray) -> None:
-        self.path = path
-        self.rows = rows
-        self.shape = (len(rows), *shape)
-        self._file = path.open("rb", buffering=0)
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    def __getitem__(self, key: slice | np.ndarray) -> np.ndarray:
-        """Reads some images, `(n, height, width, channels)`."""
-        return self._read(np.arange(len(self))[key])
-
-    def take(self, places: tf.Tensor) -> tf.Tensor:
-        """Reads images of these places, int32 `(n,)`, within a pipeline of `tf.data`."""
-        images = tf.numpy_function(self._read, [places], tf.uint8, stateful=False)
-        return tf.ensure_shape(images, (None, *self.shape[1:]))
-
-    def subset(self, places: np.ndarray) -> "FileImages":
-        """Returns the images of these places."""
-        return FileImages(self.path, self.shape[1:], self.rows[places])
-
-    def joined(self, other: "FileImages") -> "FileImages":
-        """Returns these images, followed by others of the same file."""
-        return FileImages(self.path, self.shape[1:], np.concatenate([self.rows, other.rows]))
-
-    def _read(self, places: np.ndarray) -> np.ndarray:
-        images = np.empty((len(places), *self.shape[1:]), np.uint8)
-        for image, row in zip(images, self.rows[places], strict=True):
-            # Not a memory map, whose pages would count as this process's memory.
-            os.preadv(self._file.fileno(), [image], int(row) * image.nbytes)
-        return images
+# Bytes, where all images are gone through once.
+_READ_AT_ONCE = 2**24
 
 
 class PixelStore:
-    """Collects images, in memory or in a file.
+    """Collects decoded images, in memory or in a file.
 
     Args:
         count: the number of images, at most.
@@ -89,26 +43,27 @@ class PixelStore:
         self._path = path
         self._begin(tuple(shape))
 
-    def append(self, image: np.ndarray) -> None:
-        """Adds an image, uint8, of the first one's height and width."""
-        if image.shape[-1] > self._shape[-1]:
-            self._widen(image.shape[-1])
-        image = np.broadcast_to(image, self._shape)
+    def extend(self, images: np.ndarray, channels: int) -> None:
+        """Adds images; see `enas_tf.data.encoded.Store`."""
+        if channels > self._shape[-1]:
+            self._widen(channels)
+        images = images[..., : self._shape[-1]]
         if self._path is None:
-            self._images[self._length] = image
+            self._images[self._length : self._length + len(images)] = images
         else:
             with self._telling_errors():
-                self._file.write(image.tobytes())
-        self._length += 1
+                self._file.write(images.tobytes())
+        self._length += len(images)
 
-    def finish(self) -> "np.ndarray | FileImages":
-        """Returns all images that were added; a file gets its name only now."""
-        if self._path is None:
-            return self._images[: self._length]
+    def in_memory(self) -> np.ndarray:
+        """Returns all images that were added, where no file was to be written."""
+        return self._images[: self._length]
+
+    def finish(self) -> None:
+        """Gives the file its name, now that it is whole."""
         with self._telling_errors():
             self._file.close()
             os.replace(self._file.name, self._path)
-        return FileImages(self._path, self._shape, np.arange(self._length))
 
     def discard(self) -> None:
         """Removes what was written."""
@@ -143,14 +98,24 @@ class PixelStore:
             ) from error
 
     def _widen(self, channels: int) -> None:
-        """Starts again with more channels, and adds the images so far, which were grey."""
-        before = self.finish()
-        self._begin((*self._shape[:2], channels))
-        for place in range(len(before)):
-            self.append(before[place : place + 1][0])
+        """Has the images so far, which were grey, repeat their channel."""
+        shape, length = self._shape, self._length
+        if self._path is None:
+            before = self.in_memory()
+            self._begin((*shape[:2], channels))
+            self.extend(np.broadcast_to(before, (length, *self._shape)), channels)
+            return
+        self._file.flush()
+        with self._file as grey:
+            self._begin((*shape[:2], channels))
+            grey.seek(0)
+            for _ in range(length):
+                one = np.frombuffer(grey.read(math.prod(shape)), np.uint8).reshape(1, *shape)
+                self.extend(np.broadcast_to(one, (1, *self._shape)), channels)
+        Path(grey.name).unlink()
 
 
-Images = np.ndarray | FileImages
+Images = np.ndarray | DiskImages
 
 
 def aligned_empty(shape: Sequence[int]) -> np.ndarray:
@@ -175,9 +140,9 @@ def divided(images: Images, groups: Sequence[np.ndarray]) -> list[Images]:
 
     Args:
         images: of a store, to which nothing else refers.
-        groups: the places of each group's images, ascending; together all places.
+        groups: the places of each group's images, ascending; none is in two groups.
     """
-    if isinstance(images, FileImages):
+    if isinstance(images, DiskImages):
         return [images.subset(group) for group in groups]
     first, *others = groups
     aside = [images[group] for group in others]
@@ -194,7 +159,7 @@ def divided(images: Images, groups: Sequence[np.ndarray]) -> list[Images]:
 
 def joined(images: Images, more: Images) -> Images:
     """Returns images of two groups as one; where one array has both in a row, without a copy."""
-    if isinstance(images, FileImages) and isinstance(more, FileImages):
+    if isinstance(images, DiskImages) and isinstance(more, DiskImages):
         return images.joined(more)
     owner, end = images.base, images.ctypes.data + images.nbytes
     if owner is not None and owner is more.base and more.ctypes.data == end and owner.ndim == 1:
@@ -204,11 +169,26 @@ def joined(images: Images, more: Images) -> Images:
     return np.concatenate([images, more])
 
 
+def channel_sums(images: Images) -> np.ndarray:
+    """Returns the sums of all values and of their squares, exactly, int64 `(2, channels)`."""
+    if isinstance(images, DiskImages):
+        return images.channel_sums()
+    # Sum over images first, as numpy sums slowly where the last axis has few channels.
+    sums = squares = np.zeros(math.prod(images.shape[1:]), np.int64)
+    number = max(1, _READ_AT_ONCE // len(sums))
+    for first in range(0, len(images), number):
+        some = images[first : first + number]
+        rows = some.reshape(len(some), -1)
+        sums = sums + rows.sum(axis=0, dtype=np.int64)
+        squares = squares + np.einsum("nk,nk->k", rows, rows, dtype=np.int64, casting="unsafe")
+    return np.stack([sums, squares]).reshape(2, -1, images.shape[-1]).sum(axis=1)
+
+
 class Split:
     """A part of a data set.
 
     Args:
-        images: uint8 `(count, height, width, channels)`, an array or `FileImages`.
+        images: uint8 `(count, height, width, channels)`, an array or `DiskImages`.
         labels: int32 `(count,)`, positions in the data set's `class_names`.
     """
 
@@ -232,7 +212,7 @@ class Split:
         """Returns a function, for pipelines, from places, int32 `(n,)`, to images and labels."""
         with tf.device("CPU:0"):
             labels = tf.constant(self.labels)
-        if isinstance(self.images, FileImages):
+        if isinstance(self.images, DiskImages):
             take = self.images.take
         else:
             images = self._tensor

@@ -5,9 +5,9 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Protocol
 
+from enas_tf.core.duration import format_duration
 from enas_tf.core.errors import NotFinite
 from enas_tf.training.processes import Job, raise_failures, run_jobs
-from enas_tf.training.progress import format_duration
 from enas_tf.training.run_folder import Run
 from enas_tf.training.run_lock import RunLock
 

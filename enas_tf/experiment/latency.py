@@ -12,11 +12,11 @@ from typing import Any
 
 import keras
 
+from enas_tf.core.duration import format_duration
 from enas_tf.core.errors import UserError
 from enas_tf.experiment.timing import Clock
 from enas_tf.layers.listing import Block
 from enas_tf.search.statistics import spearman
-from enas_tf.training.progress import format_duration
 from enas_tf.training.run_folder import Run
 
 FILE = "latency.json"

@@ -10,12 +10,12 @@ from dataclasses import asdict, dataclass
 import tensorflow as tf
 
 from enas_tf.core.config import option
+from enas_tf.core.duration import format_duration
 from enas_tf.core.errors import NotFinite, UserError
 from enas_tf.core.space import Arc
 from enas_tf.search.cost_rewards import LATENCY, CostOf, front, in_words
 from enas_tf.search.evaluator import KeptRewards
 from enas_tf.search.searched import Searched
-from enas_tf.training.progress import format_duration
 from enas_tf.training.run_folder import Run
 
 TrainEach = Callable[[Mapping[str, Run], int, str], Mapping[str, str]]

@@ -12,10 +12,10 @@ from enas_tf.core.network_config import ImageChildConfig, RnnChildConfig
 from enas_tf.layers.form import Form, traced_for
 from enas_tf.tasks.base import Task
 from enas_tf.training.checkpoints import named_slots, named_weights
-from enas_tf.training.distribution import is_mirrored, on_gpu
+from enas_tf.training.distribution import DistributedBatches, is_mirrored, on_gpu
 from enas_tf.training.optimizers import NesterovSGD
 
-Batches = tf.data.Dataset | tf.distribute.DistributedDataset
+Batches = tf.data.Dataset | DistributedBatches
 
 Forward = Callable[..., Any]
 """A function `forward(inputs, *extra, training=...)`; returns a child's outputs for its task."""

@@ -4,13 +4,13 @@ import os
 import platform
 import re
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Literal
 
 import tensorflow as tf
 
-from enas_tf.core.errors import UserError
+from enas_tf.core.errors import UserError, raised_in_pipelines
 from enas_tf.training.cluster import find_cluster
 
 StrategyName = Literal["auto", "one", "mirrored", "multiworker"]
@@ -141,7 +141,35 @@ def _free_gpu_mib() -> int:
         ) from error
 
 
-def distribute(strategy: tf.distribute.Strategy, batches: ShardedBatches):
+class DistributedBatches:
+    """Batches of a data set, on one device or distributed.
+
+    Attributes:
+        element_spec: what a batch consists of.
+    """
+
+    def __init__(self, batches) -> None:
+        self.element_spec = batches.element_spec
+        self._batches = batches
+
+    def __iter__(self) -> Iterator:
+        """Starts reading; yields the batches.
+
+        Raises:
+            UserError: an image can no longer be read.
+        """
+        return self._read(iter(self._batches))
+
+    def _read(self, batches: Iterator) -> Iterator:
+        while True:
+            with raised_in_pipelines():
+                batch = next(batches, None)
+            if batch is None:
+                return
+            yield batch
+
+
+def distribute(strategy: tf.distribute.Strategy, batches: ShardedBatches) -> DistributedBatches:
     """Distributes batches; each replica of the strategy gets its own shard of every batch."""
 
     def worker_batches(context: tf.distribute.InputContext) -> tf.data.Dataset:
@@ -155,4 +183,4 @@ def distribute(strategy: tf.distribute.Strategy, batches: ShardedBatches):
         turns = tf.data.Dataset.range(local).repeat()
         return tf.data.Dataset.choose_from_datasets(shards, turns)
 
-    return strategy.distribute_datasets_from_function(worker_batches)
+    return DistributedBatches(strategy.distribute_datasets_from_function(worker_batches))

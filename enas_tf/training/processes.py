@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from enas_tf.core.duration import format_duration
 from enas_tf.core.errors import Preempted, UserError
 from enas_tf.training.own_process import NOT_FINITE
-from enas_tf.training.progress import format_duration
 from enas_tf.training.run_folder import raise_write_errors
 from enas_tf.training.shares import Share, split_machine
 

@@ -7,6 +7,8 @@ from contextlib import suppress
 from time import monotonic
 from typing import Any, TextIO
 
+from enas_tf.core.duration import format_duration
+
 # Seconds between two updates on the screen: a live line may change often, a log must stay short.
 _LIVE_INTERVAL = 0.5
 _PLAIN_INTERVAL = 10.0
@@ -126,14 +128,3 @@ class Progress:
         else:
             self._stream.write(line + "\n")
         self._stream.flush()
-
-
-def format_duration(seconds: float) -> str:
-    """Formats a duration in its two largest units: `1h 02m`, `3m 05s`, `42s`."""
-    minutes, seconds = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    if hours:
-        return f"{hours}h {minutes:02d}m"
-    if minutes:
-        return f"{minutes}m {seconds:02d}s"
-    return f"{seconds}s"

@@ -4,7 +4,7 @@ import shutil
 import pytest
 
 from enas_tf.training import progress
-from enas_tf.training.progress import Progress, format_duration
+from enas_tf.training.progress import Progress
 
 
 class Terminal(io.StringIO):
@@ -18,22 +18,6 @@ def clock(monkeypatch):
     now = [50.0]
     monkeypatch.setattr(progress, "monotonic", lambda: now[0])
     return now
-
-
-@pytest.mark.parametrize(
-    ("seconds", "text"),
-    [
-        (0, "0s"),
-        (41.6, "42s"),
-        (59.7, "1m 00s"),
-        (185, "3m 05s"),
-        (3599.9, "1h 00m"),
-        (3725, "1h 02m"),
-        (360_300, "100h 05m"),
-    ],
-)
-def test_format_duration(seconds, text):
-    assert format_duration(seconds) == text
 
 
 def test_plain_lines_are_few_and_hold_rate_and_time_left(clock):
