@@ -4,11 +4,12 @@
     python -m launchers.predict --model=NAME --text [FILES...] [flags]
 
 It prints a table, columns separated by tabs: file, likeliest label and its probability; or text,
-perplexity and number of tokens, where the end of a line is a token too.
+perplexity and number of tokens, where the end of a line is a token too. Image files that cannot be
+read or decoded are named on standard error; the others get their labels, and the exit status is 2.
 
 Examples:
   python -m launchers.predict --model=cifar_micro photo.png photos
-      one file, and every JPEG and PNG file in a folder and the folders in it
+      one file, and every image file in a folder and the folders in it
   python -m launchers.predict --server=models.example.org:8500 --grpc --model=cifar_micro photos
       another machine's server, by gRPC
   echo "some words" | python -m launchers.predict --model=ptb_rnn --text
@@ -21,7 +22,13 @@ from typing import NamedTuple
 
 from enas_tf.core.errors import UserError
 from enas_tf.serving.base import Client
-from enas_tf.serving.predict import PredictConfig, label_images, read_lines, score_lines
+from enas_tf.serving.predict import (
+    PredictConfig,
+    Unlabelled,
+    label_images,
+    read_lines,
+    score_lines,
+)
 from enas_tf.serving.rest import RestClient
 from launchers.cli import run_command
 from launchers.flags import Flags
@@ -45,10 +52,18 @@ def _run(argv: Sequence[str]) -> int:
     flags.add("", {"default": PredictConfig()})
     paths = flags.parse(argv)
     config = flags.config("")
-    for number, row in enumerate(_rows(config, paths)):
-        if number == 0:
+    printed = failed = 0
+    for row in _rows(config, paths):
+        if isinstance(row, Unlabelled):
+            print(f"note: {row.file} has no label: {row.reason}", file=sys.stderr, flush=True)
+            failed += 1
+            continue
+        if printed == 0:
             print(*row._fields, sep="\t")
         print(*(f"{x:.4f}" if isinstance(x, float) else x for x in row), sep="\t", flush=True)
+        printed += 1
+    if failed:
+        raise UserError(f"{failed} of {failed + printed} files could not be labelled, see above")
     return 0
 
 

@@ -12,6 +12,9 @@ from enas_tf.data.image_files import orientation
 # Pillow reads the second from XMP data too.
 _MAY_BE_TURNED = r"(?s)\C*((?i:exif)|tiff:Orientation)\C*"
 
+# The first bytes of files.
+_PNG, _JPEG = b"\x89PN", b"\xff\xd8\xff"
+
 
 def each(function: Callable, arguments: tuple, specs) -> tuple:
     """Calls a function for each row of a batch; it may fail for some of the rows.
@@ -60,11 +63,46 @@ def decode_upright(content: tf.Tensor, turn: tf.Tensor) -> tuple[tf.Tensor, tf.T
         The image, uint8 `(height, width, channels)`, of 1 or 3 channels, without transparency; and
         its orientation.
     """
-    image = tf.io.decode_image(content, expand_animations=False)
-    image.set_shape((None, None, None))
-    image = image[..., : tf.where(tf.shape(image)[-1] < 3, 1, 3)]
+    image = _decoded(content)
     turn = tf.cond(turn > 0, lambda: turn, lambda: _orientation(content))
     return tf.cond(turn > 1, lambda: _turned(image, turn), lambda: image), turn
+
+
+def decode_to_channels(content: tf.Tensor, channels: int) -> tf.Tensor:
+    """Decodes an image file for a network of grey or of coloured images.
+
+    Files that have these channels give the pixels that `decode_upright` gives.
+
+    Args:
+        content: of the file, string `()`.
+        channels: of the network's images. Only PNG and JPEG files can have others than 1 or 3.
+
+    Returns:
+        uint8 `(height, width, channels)`, without transparency.
+    """
+
+    def converted() -> tf.Tensor:
+        # TensorFlow refuses to decode the other kinds to channels that they do not have.
+        image = _decoded(content)
+        if channels == 1:
+            colours = tf.broadcast_to(image, [*tf.unstack(tf.shape(image)[:2]), 3])
+            return tf.image.rgb_to_grayscale(colours)
+        return tf.broadcast_to(image, [*tf.unstack(tf.shape(image)[:2]), channels])
+
+    kind = tf.strings.substr(content, 0, 3)
+    image = tf.cond(
+        (kind == _PNG) | (kind == _JPEG),
+        lambda: tf.io.decode_image(content, channels, expand_animations=False),
+        converted,
+    )
+    return tf.ensure_shape(image, (None, None, channels))
+
+
+def _decoded(content: tf.Tensor) -> tf.Tensor:
+    """Decodes an image file to its own channels, 1 or 3, without transparency."""
+    image = tf.io.decode_image(content, expand_animations=False)
+    image.set_shape((None, None, None))
+    return image[..., : tf.where(tf.shape(image)[-1] < 3, 1, 3)]
 
 
 def _orientation(content: tf.Tensor) -> tf.Tensor:

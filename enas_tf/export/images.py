@@ -1,6 +1,6 @@
 """The export of image classifiers."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import keras
@@ -8,6 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from enas_tf.data.base import ImageData
+from enas_tf.data.decoding import decode_to_channels, each
 from enas_tf.export.base import extra_texts, write_version
 from enas_tf.export.checks import checked, of_shape
 from enas_tf.export.exporters import ExportedModel, Signatures, exporters_of
@@ -119,6 +120,7 @@ def _signatures(model: keras.Model, class_names: Sequence[str]) -> Signatures:
     height, width, channels = image_shape = model.input_shape[1:]
     labels = tf.constant(list(class_names))
     images = tf.TensorSpec((None, height, width, channels), tf.uint8, name="image")
+    image_spec = tf.TensorSpec(image_shape, tf.uint8)
 
     # One graph, which all signatures share: a trace takes seconds.
     @tf.function(input_signature=[images])
@@ -130,16 +132,15 @@ def _signatures(model: keras.Model, class_names: Sequence[str]) -> Signatures:
         return {"probabilities": probabilities, "class_id": class_id, "label": label}
 
     def decode(encoded: tf.Tensor) -> tf.Tensor:
-        image = tf.io.decode_image(encoded, channels, expand_animations=False)
+        image = decode_to_channels(encoded, channels)
         image = tf.image.resize(image, (height, width), antialias=True)
         return tf.saturate_cast(tf.round(image), tf.uint8)
 
     def serve_bytes(image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
-        shape = tf.TensorSpec(image_shape, tf.uint8)
-        return serve(tf.map_fn(decode, image_bytes, fn_output_signature=shape))
+        return serve(tf.map_fn(decode, image_bytes, fn_output_signature=image_spec))
 
     def serve_bytes_each(image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
-        images, is_image = _decode_each(decode, image_bytes, image_shape)
+        images, is_image = each(decode, (image_bytes,), image_spec)
         found = serve(images)
         return {
             "probabilities": tf.where(is_image[:, tf.newaxis], found["probabilities"], 0.0),
@@ -168,33 +169,6 @@ def _signatures(model: keras.Model, class_names: Sequence[str]) -> Signatures:
         ),
         "classify": tf.function(classify).get_concrete_function(_named(strings, "inputs")),
     }
-
-
-def _decode_each(
-    decode: Callable[[tf.Tensor], tf.Tensor], encoded: tf.Tensor, shape: tuple[int, int, int]
-) -> tuple[tf.Tensor, tf.Tensor]:
-    """Decodes files of which some may be no images.
-
-    Args:
-        decode: from the bytes of a file to an image of the shape, uint8.
-        encoded: the files, string `(n,)`.
-        shape: of an image.
-
-    Returns:
-        The images, `(n, *shape)`, zeros where there is none; and where there is one, bool `(n,)`.
-    """
-    count = tf.size(encoded)
-    files = tf.data.Dataset.from_tensor_slices((tf.range(count), encoded))
-    decoded = files.map(
-        lambda row, file: (row, decode(file)), num_parallel_calls=tf.data.AUTOTUNE
-    ).ignore_errors()
-    # One more, so that there is a batch even where no file is an image.
-    last = tf.data.Dataset.from_tensors((count, tf.zeros(shape, tf.uint8)))
-    batch = decoded.concatenate(last).batch(tf.cast(count, tf.int64) + 1)
-    rows, images = (some[:-1] for some in batch.get_single_element())
-    places = rows[:, tf.newaxis]
-    is_image = tf.scatter_nd(places, tf.ones_like(rows, tf.bool), [count])
-    return tf.scatter_nd(places, images, [count, *shape]), is_image
 
 
 def _named(spec: tf.TensorSpec, name: str) -> tf.TensorSpec:

@@ -1,11 +1,12 @@
 """Labels image files and scores text with a running server; does not import TensorFlow."""
 
+import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 from enas_tf.core.config import option
 from enas_tf.core.errors import UserError
@@ -14,8 +15,6 @@ from enas_tf.serving.base import Client, RefusedError
 
 # In seconds; sockets hold a timeout as milliseconds in 31 bits.
 _LONGEST_TIMEOUT = 1_000_000
-
-Item = TypeVar("Item")
 
 
 @dataclass(frozen=True)
@@ -62,6 +61,13 @@ class Label(NamedTuple):
     probability: float
 
 
+class Unlabelled(NamedTuple):
+    """An image file that has no label, and why."""
+
+    file: str
+    reason: str
+
+
 class Score(NamedTuple):
     """The score of a line of text by a language model; the end of the line is a token too."""
 
@@ -70,8 +76,10 @@ class Score(NamedTuple):
     num_tokens: int
 
 
-def label_images(client: Client, paths: Sequence[str], batch_size: int) -> Iterator[Label]:
-    """Labels image files, batch by batch.
+def label_images(
+    client: Client, paths: Sequence[str], batch_size: int
+) -> Iterator[Label | Unlabelled]:
+    """Labels image files, batch by batch; a file that cannot be labelled leaves the others theirs.
 
     Args:
         client: a client of a server with an image classifier.
@@ -80,16 +88,59 @@ def label_images(client: Client, paths: Sequence[str], batch_size: int) -> Itera
         batch_size: the number of files in a request.
 
     Raises:
-        UserError: if a file cannot be read or is not an image, the server does not respond, or its
-            model is of another kind.
+        UserError: if a folder has no image files, the server does not respond, or its model is of
+            another kind.
     """
-    images = ((str(path), _read(path, upright_bytes)) for path in _image_files(paths))
+    files, ask = iter(_image_files(paths)), _AskForLabels(client)
+    while batch := list(islice(files, batch_size)):
+        contents = [_content(file) for file in batch]
+        answers = iter(_ask_each(ask, [one for one in contents if isinstance(one, bytes)]))
+        for file, content in zip(map(str, batch), contents, strict=True):
+            found = next(answers) if isinstance(content, bytes) else {"error": content}
+            if found.get("error"):
+                yield Unlabelled(file, found["error"])
+            else:
+                yield Label(file, found["label"], max(found["probabilities"]))
 
-    def ask(values: Sequence[bytes]) -> list[dict[str, Any]]:
-        return client.predict("serve_bytes", "image_bytes", values)
 
-    for name, result in _in_batches(ask, images, batch_size):
-        yield Label(name, result["label"], max(result["probabilities"]))
+class _AskForLabels:
+    """Asks for the labels of images, file by file where the export has that signature."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+        self._signature = "serve_bytes_each"
+
+    def __call__(self, values: Sequence[bytes]) -> list[dict[str, Any]]:
+        try:
+            return self._client.predict(self._signature, "image_bytes", values)
+        except UserError as error:
+            if not re.search("signature.* not found", str(error), re.IGNORECASE):
+                raise
+            if self._signature == "serve_bytes":
+                raise UserError(f"the model labels no image files: {error}") from error
+        # Exports of earlier versions have this one alone.
+        self._signature = "serve_bytes"
+        return self(values)
+
+
+def _ask_each(ask: Callable, values: Sequence[bytes]) -> list[dict[str, Any]]:
+    """Returns the result of each value; one by one, with errors, where the server refuses all."""
+    if not values:
+        return []
+    try:
+        return ask(values)
+    except RefusedError as error:
+        if len(values) == 1:
+            return [{"error": str(error)}]
+        return [result for value in values for result in _ask_each(ask, [value])]
+
+
+def _content(file: Path) -> bytes | str:
+    """Returns the content of an image file, or the reason why it cannot be read."""
+    try:
+        return upright_bytes(file)
+    except OSError as error:
+        return error.strerror or str(error)
 
 
 def score_lines(client: Client, lines: Iterator[str], batch_size: int) -> Iterator[Score]:
@@ -108,8 +159,15 @@ def score_lines(client: Client, lines: Iterator[str], batch_size: int) -> Iterat
     def ask(values: Sequence[str]) -> list[dict[str, Any]]:
         return client.predict("score_text", "text", values)
 
-    for text, result in _in_batches(ask, ((text, text) for text in texts if text), batch_size):
-        yield Score(text, result["perplexity"], result["num_tokens"])
+    texts = filter(None, texts)
+    while batch := list(islice(texts, batch_size)):
+        try:
+            results = ask(batch)
+        except RefusedError:
+            # A server rejects a batch as a whole; one by one, the error can name the invalid line.
+            results = (_ask_for_one(ask, text) for text in batch)
+        for text, result in zip(batch, results, strict=True):
+            yield Score(text, result["perplexity"], result["num_tokens"])
 
 
 def read_lines(paths: Sequence[str]) -> Iterator[str]:
@@ -132,30 +190,11 @@ def _decoded(lines: Iterable[bytes], name: str) -> Iterator[str]:
         raise UserError(f"{name} is no text in UTF-8; leave out --text for images") from error
 
 
-def _in_batches(
-    ask: Callable[[Sequence[Item]], list[dict[str, Any]]],
-    items: Iterator[tuple[str, Item]],
-    batch_size: int,
-) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yields the name and the result of each item.
-
-    A server rejects a batch as a whole. The items of a rejected batch are sent again one by one, so
-    that the error can name the invalid item.
-    """
-    while batch := list(islice(items, batch_size)):
-        names, values = zip(*batch, strict=True)
-        try:
-            yield from zip(names, ask(values), strict=True)
-        except RefusedError:
-            for name, value in batch:
-                yield name, _ask_for_one(ask, name, value)
-
-
-def _ask_for_one(ask: Callable, name: str, value: Item) -> dict[str, Any]:
+def _ask_for_one(ask: Callable, text: str) -> dict[str, Any]:
     try:
-        return ask([value])[0]
+        return ask([text])[0]
     except RefusedError as error:
-        raise UserError(f"the server refuses {name}: {error}") from error
+        raise UserError(f"the server refuses {text}: {error}") from error
 
 
 def _image_files(paths: Sequence[str]) -> list[Path]:
@@ -174,8 +213,8 @@ def _image_files(paths: Sequence[str]) -> list[Path]:
     return files
 
 
-def _read(path: Path, read: Callable[[Path], bytes] = Path.read_bytes) -> bytes:
+def _read(path: Path) -> bytes:
     try:
-        return read(path)
+        return path.read_bytes()
     except OSError as error:
         raise UserError(f"cannot read {path} ({error.strerror})") from error

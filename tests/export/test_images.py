@@ -13,6 +13,7 @@ from PIL import Image
 
 from enas_tf.core.network_config import CellChildConfig
 from enas_tf.data.base import ImageData, Split
+from enas_tf.data.decoding import decode_upright
 from enas_tf.export.images import export_images, predict
 from enas_tf.layers.dropout import StepRng
 from enas_tf.macro import network as macro
@@ -97,11 +98,30 @@ def build(data):
     return network
 
 
-def encoded(image, kind, mode=None):
+def encoded(image, kind, mode=None, **options):
     file = io.BytesIO()
     picture = Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image)
-    picture.convert(mode or picture.mode).save(file, kind)
+    picture.convert(mode or picture.mode).save(file, kind, **options)
     return file.getvalue()
+
+
+def example_of(file):
+    example = tf.train.Example()
+    example.features.feature["image/encoded"].bytes_list.value.append(file)
+    return example.SerializeToString()
+
+
+def kinds_of_files(colour, image):
+    """Files of all kinds, grey, coloured and transparent; of a grey image, its colours are grey."""
+    clear = np.concatenate([colour, colour[..., :1] // 2], axis=-1)
+    files = [encoded(colour, "WEBP", lossless=True), encoded(clear, "WEBP", lossless=True)]
+    files += [encoded(x, kind) for x in (colour, clear) for kind in ("PNG", "BMP")]
+    files += [encoded(colour[..., :1], kind) for kind in ("PNG", "BMP", "GIF")]
+    grey = Image.fromarray(colour[..., 0])
+    with_alpha, two_frames = io.BytesIO(), io.BytesIO()
+    Image.merge("LA", [grey, grey.rotate(180)]).save(with_alpha, "PNG")
+    grey.save(two_frames, "GIF", save_all=True, append_images=[grey.rotate(180)])
+    return [*files, with_alpha.getvalue(), two_frames.getvalue()]
 
 
 class Exported:
@@ -140,19 +160,20 @@ class Exported:
         colour = np.repeat(first, 3, axis=-1) if first.shape[-1] == 1 else first
         large = np.kron(first, np.ones((2, 2, 1), np.uint8))
         png = encoded(first, "PNG")
-        example = tf.train.Example()
-        example.features.feature["image/encoded"].bytes_list.value.append(png)
         strings = {
             "png": [png, encoded(self.images[1], "PNG")],
             "jpeg": [encoded(colour, "JPEG"), encoded(first, "JPEG", "L")],
             "grey": [encoded(first, "PNG", "L")],
             "colour": [encoded(colour, "PNG")],
             "large": [encoded(large, "PNG")],
+            "kinds": kinds_of_files(colour, first),
             "broken": [png[:40]],
             "text": [b"no image"],
         }
         calls = {f"serve_bytes/{name}": value for name, value in strings.items()}
-        calls["classify/one"] = [example.SerializeToString()]
+        calls["classify/one"] = [example_of(png)]
+        calls["classify/kinds"] = [example_of(file) for file in strings["kinds"]]
+        calls["serve_bytes_each/kinds"] = strings["kinds"]
         calls["classify/empty"] = [tf.train.Example().SerializeToString()]
         each = [png, b"no image", encoded(self.images[1], "PNG"), png[:40]]
         calls |= {"serve_bytes_each/some": each, "serve_bytes_each/none": [b""]}
@@ -218,6 +239,20 @@ def test_grey_and_coloured_files_fit_either_network(exported):
         shown = exported.results["serve_bytes/grey/probabilities"]
         wanted = exported.probabilities(np.repeat(grey, 3, axis=-1))
         np.testing.assert_allclose(shown, wanted, atol=1e-5)
+
+
+@pytest.mark.parametrize("call", ["serve_bytes", "serve_bytes_each", "classify"])
+def test_all_kinds_of_files_give_the_pixels_that_training_reads(exported, call):
+    first = exported.images[0]
+    colour = np.repeat(first, 3, axis=-1) if first.shape[-1] == 1 else first
+    read = []
+    for file in kinds_of_files(colour, first):
+        image, _ = decode_upright(tf.constant(file), tf.constant(1, tf.int64))
+        # Grey files of a coloured data set repeat their channel; a grey one has grey files alone.
+        read.append(np.broadcast_to(image[..., : first.shape[-1]], first.shape))
+    wanted = exported.probabilities(np.stack(read))
+    output = "scores" if call == "classify" else "probabilities"
+    np.testing.assert_allclose(exported.results[f"{call}/kinds/{output}"], wanted, atol=1e-5)
 
 
 def test_files_of_another_size_are_resized(exported):

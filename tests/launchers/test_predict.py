@@ -171,19 +171,42 @@ def test_it_ends_quietly_when_nobody_reads_on(images):
 
 
 @pytest.mark.parametrize("way", ["rest", "grpc"])
-def test_a_file_that_is_no_image_is_named(images, way, capfd):
-    folder = images["folder"]
-    flags = [*address(images, way), "--model=pictures"]
-    why = {"broken.png": "", "files/notes.txt": "Unknown image file format."}
-    for name, reason in why.items():
-        status, rows, err = ask(capfd, *flags, folder / "files/0.png", folder / name)
-        assert status == 2
-        # TensorFlow's runtime, in this very process, writes to standard error too.
-        [line] = [line for line in err.splitlines() if line.startswith("error: ")]
-        assert line.startswith(f"error: the server refuses {folder / name}: {reason}")
+@pytest.mark.parametrize("is_old", [False, True], ids=["each", "an older export"])
+def test_files_without_a_label_are_named_and_leave_the_others_theirs(
+    images, way, is_old, capfd, monkeypatch
+):
+    folder, served = images["folder"], images["served"]
+    if is_old:
+        monkeypatch.delitem(served.signatures, "serve_bytes_each")
+    served.sizes.clear()
+    names = ["broken.png", "files/0.png", "files/notes.txt", "none.png", "files/1.png"]
+    flags = [*address(images, way), "--model=pictures", "--batch_size=4"]
+    status, rows, err = ask(capfd, *flags, *(folder / name for name in names))
+    # One by one where one fails all; the file that is not there is not sent.
+    assert served.sizes == ([3, 1, 1, 1, 1] if is_old else [3, 1])
+    # TensorFlow's runtime, in this very process, writes to standard error too.
+    told = [line for line in err.splitlines() if line.startswith(("note: ", "error: "))]
+    reasons = ["", "Unknown image file"] if is_old else 2 * ["this is no image that can be decoded"]
+    reasons.append("No such file or directory")
+    bad = [name for name in names if name not in ("files/0.png", "files/1.png")]
+    for line, name, reason in zip(told, bad, reasons, strict=False):
+        assert line.startswith(f"note: {folder / name} has no label: {reason}")
         assert "node" not in line
-        # What was before it is told all the same.
-        assert rows[1][0] == str(folder / "files/0.png")
+    assert told[3:] == ["error: 3 of 5 files could not be labelled, see above"]
+    assert status == 2
+    _, wanted, _ = ask(capfd, *flags, folder / "files/0.png", folder / "files/1.png")
+    assert rows == wanted and len(rows) == 3
+
+
+def test_a_model_without_the_signatures_is_told_once(images, capfd, monkeypatch):
+    for name in ("serve_bytes", "serve_bytes_each"):
+        monkeypatch.delitem(images["served"].signatures, name)
+    flags = [*address(images, "rest"), "--model=pictures", "--batch_size=2"]
+    status, rows, err = ask(capfd, *flags, images["folder"] / "files")
+    assert (status, rows) == (2, [])
+    assert err == (
+        'error: the model labels no image files: Serving signature key "serve_bytes" not found.\n'
+    )
 
 
 @pytest.mark.parametrize("way", ["rest", "grpc"])
@@ -248,8 +271,8 @@ def test_servers_of_another_kind(images, capfd, status, body, told):
     [
         (["{folder}/files/0.png"], "--model=NAME"),
         (["--model=x"], "give image files"),
-        (["--model=x", "{folder}/none.png"], "cannot read {folder}/none.png (No such file"),
-        (["--model=x", "{folder}/files/more/7.png/x"], "Not a directory"),
+        (["--model=x", "--text", "{folder}/none"], "cannot read {folder}/none (No such file"),
+        (["--model=x", "--text", "{folder}/files/more/7.png/x"], "Not a directory"),
         (["--model=x", "{folder}/empty"], "{folder}/empty holds no files named *.bmp, *.gif"),
         (["--model=x", "--text", "{folder}/files/0.png"], "no text in UTF-8"),
         (["--model=x", "--batch_size=0", "a"], "batch_size must be at least 1, got 0"),
