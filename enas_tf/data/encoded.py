@@ -2,7 +2,7 @@
 
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -127,17 +127,25 @@ class EncodedReader:
 def first_image(encoded: Encoded, image_size: int, skip: bool) -> tuple[int, tuple[int, int, int]]:
     """Returns the place and the shape of the first image that can be decoded.
 
+    Args:
+        encoded: the images.
+        image_size: to which they are resized; 0 leaves them as they are.
+        skip: as of `Encoded.report`.
+
     Raises:
         UserError: there is none.
     """
-
     reasons = {}
-    for place, handle in enumerate(encoded.handles()):
-        try:
-            return place, tuple(resize(encoded.decode(*handle)[0], image_size).shape)
-        except tf.errors.OpError as error:
-            reasons[place] = one_line(error)
-    encoded.report(reasons, skip)
+    try:
+        for place, handle in enumerate(encoded.handles()):
+            try:
+                return place, tuple(resize(encoded.decode(*handle)[0], image_size).shape)
+            except tf.errors.OpError as error:
+                reasons[place] = one_line(error)
+    except tf.errors.OpError as error:
+        reasons[len(reasons)] = one_line(error)
+    if reasons:
+        encoded.report(reasons, skip)
     raise UserError("none of the image files can be read")
 
 
@@ -200,35 +208,14 @@ def _parts(
     encoded: Encoded, image_size: int, size: tuple[int, int], with_pixels: bool
 ) -> Iterator[tuple[int, dict[str, np.ndarray]]]:
     """Yields what is known of some images at a time, and the place of the first of them."""
-    widest = encoded.most_channels
-    specs = {
-        "shape": tf.TensorSpec((3,), tf.int32),
-        "sums": tf.TensorSpec((2, widest), tf.int64),
-        "facts": tf.TensorSpec((encoded.num_facts,), tf.int64),
-    }
-    if with_pixels:
-        specs["pixels"] = tf.TensorSpec((*size, widest), tf.uint8)
-
-    def look(*handle: tf.Tensor) -> dict[str, tf.Tensor]:
-        image, facts = encoded.decode(*handle)
-        image = tf.cast(resize(image, image_size), tf.uint8)
-        shape = tf.shape(image)
-        image = tf.broadcast_to(image, (shape[0], shape[1], widest))
-        values = tf.cast(tf.reshape(image, (-1, widest)), tf.int64)
-        sums = tf.stack([tf.reduce_sum(values, 0), tf.reduce_sum(values * values, 0)])
-        found = {"shape": shape, "sums": sums, "facts": facts}
-        if with_pixels:
-            fits = tf.reduce_all(shape[:2] == size)
-            found["pixels"] = tf.cond(
-                fits, lambda: image, lambda: tf.zeros((*size, widest), tf.uint8)
-            )
-        return {name: tf.ensure_shape(found[name], spec.shape) for name, spec in specs.items()}
+    specs = _specs(encoded, size, with_pixels)
 
     def look_at_some(*handles: tf.Tensor) -> dict[str, tf.Tensor]:
-        found, is_image = each(look, handles, specs)
+        found, is_image = each(_look(encoded, image_size, specs), handles, specs)
         return found | {"is_image": is_image}
 
-    count = max(1, min(_MOST_TOGETHER, _BYTES_TOGETHER // (size[0] * size[1] * widest)))
+    bytes_each = size[0] * size[1] * encoded.most_channels
+    count = max(1, min(_MOST_TOGETHER, _BYTES_TOGETHER // bytes_each))
     # There is nothing for Autograph to convert, and it would take time to read the source.
     look_at_some = tf.autograph.experimental.do_not_convert(look_at_some)
     parts = encoded.handles().batch(count).map(look_at_some, tf.data.AUTOTUNE, deterministic=True)
@@ -243,6 +230,38 @@ def _parts(
     except tf.errors.OpError as error:
         encoded.report({place: one_line(error)}, skip=False)
         raise
+
+
+def _specs(encoded: Encoded, size: tuple[int, int], with_pixels: bool) -> dict[str, tf.TensorSpec]:
+    """Says what is to be known of an image; its pixels only if they are wanted."""
+    widest = encoded.most_channels
+    specs = {
+        "shape": tf.TensorSpec((3,), tf.int32),
+        "sums": tf.TensorSpec((2, widest), tf.int64),
+        "facts": tf.TensorSpec((encoded.num_facts,), tf.int64),
+    }
+    return specs | ({"pixels": tf.TensorSpec((*size, widest), tf.uint8)} if with_pixels else {})
+
+
+def _look(encoded: Encoded, image_size: int, specs: dict[str, tf.TensorSpec]) -> Callable:
+    """Returns a function from a handle to what the specs want to know of its image."""
+    widest = encoded.most_channels
+
+    def look(*handle: tf.Tensor) -> dict[str, tf.Tensor]:
+        image, facts = encoded.decode(*handle)
+        image = tf.cast(resize(image, image_size), tf.uint8)
+        shape = tf.shape(image)
+        image = tf.broadcast_to(image, (shape[0], shape[1], widest))
+        values = tf.cast(tf.reshape(image, (-1, widest)), tf.int64)
+        sums = tf.stack([tf.reduce_sum(values, 0), tf.reduce_sum(values * values, 0)])
+        found = {"shape": shape, "sums": sums, "facts": facts}
+        if "pixels" in specs:
+            wanted = specs["pixels"].shape
+            fits = tf.reduce_all(shape[:2] == wanted[:2])
+            found["pixels"] = tf.cond(fits, lambda: image, lambda: tf.zeros(wanted, tf.uint8))
+        return {name: tf.ensure_shape(found[name], spec.shape) for name, spec in specs.items()}
+
+    return look
 
 
 def _shown(parts: Iterator[tuple[int, dict]], encoded: Encoded) -> Iterator[tuple[int, dict]]:

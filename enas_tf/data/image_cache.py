@@ -56,7 +56,8 @@ def keep(encoded: Encoded, config: DataConfig) -> tuple[Images, Survey]:
     if survey is None or not _is_whole(path, survey):
         _, survey = _collected(encoded, config, first, path)
         _write_survey(survey, path.with_suffix(".npz"))
-    _report(encoded, survey, config)
+    else:
+        _report(encoded, survey, config)
     reader = PixelFile(path, survey.shape, survey.sums[survey.is_image])
     return DiskImages(reader, np.arange(len(reader.sums))), survey
 

@@ -1,5 +1,6 @@
 """Reads image files from one folder per class."""
 
+import os
 import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -95,7 +96,7 @@ class ImageFiles:
     def __init__(self, files: Sequence[Path]) -> None:
         self._files = files
         with tf.device("CPU:0"):
-            self._names = tf.constant([str(file) for file in files])
+            self._names = tf.constant([os.fsencode(file) for file in files])
 
     def __len__(self) -> int:
         return len(self._files)

@@ -23,7 +23,7 @@ class TfdsRecords:
         keys: the names under which examples hold the image and the label.
 
     Raises:
-        UserError: the data set's files are of another kind than TFRecord.
+        UserError: files of the data set are missing, or of another kind than TFRecord.
     """
 
     num_facts = 2
@@ -48,8 +48,11 @@ class TfdsRecords:
         every = builder.info.features
         some = tfds.decode.PartialDecoding(dict.fromkeys(keys, True))
         self._features = some.extract_features(every)
-        self.most_channels = every[keys[0]].shape[-1]
-        stats = [(file, Path(file).stat()) for file in self._files]
+        self.most_channels = every[keys[0]].shape[-1] or 3
+        try:
+            stats = [(file, Path(file).stat()) for file in self._files]
+        except OSError as error:
+            self.report({0: f"{error.filename}: {error.strerror}"}, skip=False)
         files = [(file, stat.st_size, stat.st_mtime_ns) for file, stat in stats]
         self.key = [builder.info.full_name, keys, files]
 

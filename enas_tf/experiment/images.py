@@ -53,7 +53,7 @@ class ImageDomain:
         self._count_cost = count_cost
 
     def load(self, settings: Settings) -> ImageData:
-        """Loads the images into memory."""
+        """Loads the images into memory or, if they are many, finds them on disk."""
         common = settings.common
         return load_images(common.dataset, common.data_dir, settings.data)
 

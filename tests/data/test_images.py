@@ -157,12 +157,27 @@ def test_tfds_images_of_free_size_need_one(tmp_path):
     assert data.class_names == ("low", "mid", "high")
 
 
-def test_damaged_tfds_files_are_named(tmp_path):
+@pytest.mark.parametrize("in_memory", ["true", "false"])
+def test_damaged_tfds_files_are_named(tmp_path, in_memory):
     store(tmp_path, "damaged", {"train": sorted_by_class(60)})
     (records,) = tmp_path.glob("damaged/1.0.0/*.tfrecord*")
-    records.write_bytes(records.read_bytes()[:-50])
-    with pytest.raises(UserError, match=f"'damaged' in {tmp_path}/damaged/1.0.0 cannot be read"):
-        load_images("damaged", tmp_path, KEEP_SIZE)
+    whole = records.read_bytes()
+    middle = len(whole) // 2
+    one = len(whole) // 60
+    spoilt = {
+        "cut in the last record": whole[:-50],
+        "cut in the first one": whole[:20],
+        "a wrong byte": whole[:middle] + bytes([whole[middle] ^ 1]) + whole[middle + 1 :],
+        "a record less": whole[: one * 59],
+    }
+    named = f"'damaged' in {tmp_path}/damaged/1.0.0 cannot be read"
+    for content in spoilt.values():
+        records.write_bytes(content)
+        with pytest.raises(UserError, match=named):
+            load_images("damaged", tmp_path, DataConfig(in_memory=in_memory))
+    records.unlink()
+    with pytest.raises(UserError, match=f"{named} .*No such file"):
+        load_images("damaged", tmp_path, DataConfig(in_memory=in_memory))
 
 
 def test_data_that_need_a_missing_package_are_refused(capfd):
@@ -219,3 +234,22 @@ def test_cifar10_moments_are_those_of_the_45000(cifar10):
     assert abs(batch.numpy().mean(axis=(0, 1, 2))).max() < 0.05
     assert abs(batch.numpy().std(axis=(0, 1, 2)) - 1).max() < 0.05
     assert set(labels.numpy()) == set(range(10))
+
+
+def test_cifar10_is_the_same_from_its_records(cifar10, monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    found = load_images("cifar10", SHARED_TFDS, DataConfig(in_memory="false"))
+    assert counts(found) == counts(cifar10)
+    for one, other in (
+        (found, cifar10),
+        (found.with_validation(), cifar10.with_validation()),
+    ):
+        np.testing.assert_array_equal(one.mean, other.mean)
+        np.testing.assert_array_equal(one.std, other.std)
+        steps = {"seed": 1, "num_steps": 2, "first_step": 2}
+        batches = (data.train_batches("train", 160, **steps) for data in (one, other))
+        for (images, labels), (same, same_labels) in zip(*batches, strict=True):
+            np.testing.assert_array_equal(images, same)
+            np.testing.assert_array_equal(labels, same_labels)
+    valid = found.splits["valid"].images
+    np.testing.assert_array_equal(valid[-3:], cifar10.splits["valid"].images[-3:])

@@ -1,9 +1,12 @@
 """Mistakes that users make: each ends with status 2 and one clear line."""
 
+import os
 import shutil
 
 import pytest
 
+from enas_tf.data.base import DataConfig
+from enas_tf.data.images import load_images
 from tests.launching import launch_in_turn, write_images
 
 ARC = "0 0 1 1 0 2 1 4"
@@ -84,8 +87,22 @@ BAD = {
         ["train", "--workdir={whole}", f"--arc={ARC}", "--train.init=shared", "--overwrite"],
         "--overwrite would remove what train works on",
     ),
+    "an image that breaks": (
+        ["--dataset=folder:{root}/broken", "--data.in_memory=false", "--search.batch_size=4"],
+        ".png can no longer be read (Unknown image file format",
+    ),
     "no drawing": (["describe", f"--arc={ARC}", "--output={root}/cells.gif"], ".svg"),
 }
+
+
+def break_once_looked_through(folder):
+    """Has images break after all were looked through, which the next run need not do again."""
+    write_images(folder, 8, 8, 1)
+    load_images(f"folder:{folder}", None, DataConfig(in_memory="false"))
+    for file in (folder / "light").iterdir():
+        stat = file.stat()
+        file.write_bytes(b"x" * stat.st_size)
+        os.utime(file, ns=(stat.st_atime_ns, stat.st_mtime_ns))
 
 
 @pytest.fixture(scope="module")
@@ -99,7 +116,10 @@ def bad(copied):
         name: [f"--workdir={copied}/new {name}", *(word.format(**names) for word in words)]
         for name, (words, _) in BAD.items()
     }
-    return launch_in_turn(copied, commands), names
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HOME", str(copied / "home"))
+        break_once_looked_through(copied / "broken")
+        return launch_in_turn(copied, commands), names
 
 
 @pytest.mark.parametrize("name", BAD)
