@@ -196,10 +196,21 @@ class TableSpace(Space):
         values.pop("ops", None)
         return values
 
+    @property
+    def usual_op_set(self) -> str:
+        """The set of ops by whose numbers others write architectures."""
+        return str(self.table.default)
+
+    def shares_numbers(self, op_set: str) -> bool:
+        """Returns whether an architecture of another set of ops has the same numbers here."""
+        if op_set.isdecimal() and self.op_set.isdecimal():
+            # All sets of first rows number their ops alike.
+            return int(op_set) <= int(self.op_set)
+        return op_set == self.op_set
+
     def write_form(self, arc: TableArc, name: str) -> str:
         """Returns an architecture in a form; see `Space.write_form`."""
-        # The forms of others have the usual ops, by their usual numbers.
-        usual = str(self.table.default)
+        usual = self.usual_op_set
         if name in (form.name for form in self.forms) and arc.op_set != usual:
             raise UserError(
                 f"the form {name} is for the ops of --space.ops={usual}, and this architecture is "

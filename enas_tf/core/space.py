@@ -9,6 +9,7 @@ import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
+from functools import cached_property
 from typing import ClassVar
 
 from enas_tf.core.errors import UserError
@@ -24,20 +25,23 @@ class Slot:
 
     Attributes:
         name: where the token is, from the outside in, e.g. `"normal cell, node 2, index 1"`.
-        size: the token is one of `range(size)`.
+        size: the token is one of `range(least, size)`.
         options: what these numbers stand for, in words; error messages quote it.
         words: what JSON writes for each number; empty if it writes the number itself.
+        least: the smallest number.
     """
 
     name: str
     size: int
     options: str
     words: tuple[str | bool, ...] = ()
+    least: int = 0
 
     @property
     def allowed(self) -> str:
         """The allowed numbers with their meaning, for error messages."""
-        numbers = f"an integer from 0 to {self.size - 1}" if self.size > 1 else "0"
+        most = self.size - 1
+        numbers = f"an integer from {self.least} to {most}" if most > self.least else str(most)
         return f"{numbers} ({self.options})"
 
 
@@ -163,8 +167,23 @@ class Space(ABC):
 
     @property
     def sizes(self) -> tuple[int, ...]:
-        """The number of values that each token can have, in text order."""
+        """What each token is below, in text order."""
         return tuple(slot.size for slot in self.slots)
+
+    @cached_property
+    def choices(self) -> tuple[tuple[Tokens, ...], ...]:
+        """The independent choices that make an architecture, each with all its outcomes.
+
+        An outcome is the tokens of the slots that the choice decides. Choices are in text order,
+        and most decide a single slot.
+        """
+        return tuple(
+            tuple((token,) for token in range(slot.least, slot.size)) for slot in self.slots
+        )
+
+    def slot_after(self, tokens: Sequence[int]) -> Slot:
+        """Returns the slot that follows the first tokens, with the numbers that they leave it."""
+        return self.slots[len(tokens)]
 
     def parse(self, source: str | Arc | Mapping | Iterable[int]) -> Arc:
         """Reads an architecture of exactly this size.
@@ -207,11 +226,12 @@ class Space(ABC):
 
     def random(self, rng: random.Random) -> Arc:
         """Draws one architecture; all architectures of the space are equally likely."""
-        return self._arc(tuple(rng.randrange(size) for size in self.sizes))
+        chosen = (outcomes[rng.randrange(len(outcomes))] for outcomes in self.choices)
+        return self._arc(tuple(itertools.chain.from_iterable(chosen)))
 
     def count(self) -> int:
         """Returns the exact number of architectures, counted as the controller draws them."""
-        return math.prod(self.sizes)
+        return math.prod(map(len, self.choices))
 
     def paper_count(self) -> int | None:
         """Returns the paper's number of architectures if it counts differently, else None."""
@@ -232,11 +252,11 @@ class Space(ABC):
             UserError: as in `parse`; if no size fits, the message has the numbers of tokens that
                 would.
         """
-        values = cls._read(source)
+        values, any_size = cls._read(source), cls(cls.smallest, **options)
         sizes = itertools.count(cls.smallest)
-        size = next(n for n in sizes if cls.num_tokens(n) >= len(values))
+        size = next(n for n in sizes if any_size.num_tokens(n) >= len(values))
         fits = [size]
-        if cls.num_tokens(size) != len(values):
+        if any_size.num_tokens(size) != len(values):
             fits = [n for n in (size - 1, size) if n >= cls.smallest]
         space = cls(size, **options)
         return space, space._arc(space._checked(values, fits))
@@ -277,7 +297,8 @@ class Space(ABC):
                 f"got {len(values)}"
             )
         left, tokens = dict(values), []
-        for place, slot in enumerate(self.slots, 1):
+        for place in range(1, len(self.slots) + 1):
+            slot = self.slot_after(tokens)
             key = slot.name if slot.name in left else f"token {place}"
             where = f"token {place} ({slot.name})"
             if key not in left:
@@ -286,7 +307,7 @@ class Space(ABC):
             # Only JSON uses words; the text of an architecture consists of integers.
             in_words = key == slot.name and isinstance(value, str | bool) and value in slot.words
             token = slot.words.index(value) if in_words else _integer(value)
-            if token is None or not 0 <= token < slot.size:
+            if token is None or not slot.least <= token < slot.size:
                 raise UserError(f"{where} must be {slot.allowed}, got {shown(value)}{note}")
             tokens.append(token)
         if left:

@@ -39,21 +39,20 @@ def read_arc(space: Space, text: str, op_set: str | None = None) -> tuple[Space,
     # All options but the first, the size, which the text determines.
     options = {field.name: getattr(space, field.name) for field in fields(space)[1:]}
     if op_set is None and isinstance(space.read_form(text), Sequence):
-        # The numbers of others are those of the usual ops.
-        op_set = str(space.table.default)
+        op_set = space.usual_op_set
     _check_op_set(space, op_set)
     found, arc = space.of(text, **options)
-    _check_op_set(space, getattr(arc, "op_set", None))
+    if getattr(found, "op_set", None) != options.get("op_set"):
+        # The text names its ops, and may have none but those of the run.
+        _check_op_set(space, arc.op_set)
     return found, arc
 
 
 def _check_op_set(space: Space, needed: str | None) -> None:
     own = getattr(space, "op_set", None)
-    if needed is None or own is None or needed == own:
+    if needed is None or own is None or space.shares_numbers(needed):
         return
-    # All sets of first rows number their ops alike.
-    if not (needed.isdecimal() and own.isdecimal() and int(needed) <= int(own)):
-        raise UserError(
-            f"this architecture needs --space.ops={needed}; with --space.ops={own} its numbers "
-            "stand for other ops"
-        )
+    raise UserError(
+        f"this architecture needs --space.ops={needed}; with --space.ops={own} its numbers "
+        "stand for other ops"
+    )

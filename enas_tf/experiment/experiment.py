@@ -69,9 +69,8 @@ class Experiment:
             # Fills the cached property below, which would load a data set instead.
             self.data = data
         self._given_data = data
-        self.recipe = recipe
-        self.domain = recipe.domain
-        self.settings = settings
+        self.recipe, self.settings = recipe.chosen_by(settings)
+        self.domain = self.recipe.domain
         common = settings.common
         if common.parallel > 1:
             leave_memory_to_others()

@@ -36,7 +36,7 @@ def pointwise_conv(x: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
 def _product_of_pixels(x: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
     # oneDNN takes a third less time for this matrix product than for the convolution.
     y = tf.matmul(tf.reshape(x, [-1, kernel.shape[0] or tf.shape(kernel)[0]]), kernel)
-    return tf.reshape(y, [-1, *x.shape[1:3], kernel.shape[1]])
+    return tf.reshape(y, [-1, *x.shape[1:3], kernel.shape[1] or tf.shape(kernel)[1]])
 
 
 @tf.custom_gradient

@@ -10,6 +10,7 @@ from functools import partial
 from typing import NamedTuple
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from enas_tf.layers import choice
@@ -22,6 +23,7 @@ from enas_tf.layers.kernels import pointwise_conv
 from enas_tf.layers.norm import MovingAverages, Statistics, normalize
 from enas_tf.layers.op_bank import OpBank
 from enas_tf.macro.ops import MacroOp
+from enas_tf.macro.space import MacroLayer
 
 
 class LayerWeights(NamedTuple):
@@ -106,6 +108,7 @@ class LayerBanks(keras.layers.Layer):
     ) -> None:
         super().__init__(**kwargs)
         self.num_layers = num_layers
+        self.ops = ops
         self.num_ops = len(ops)
         self.channels = channels
         self.moving = moving
@@ -125,6 +128,15 @@ class LayerBanks(keras.layers.Layer):
         for bank in self.banks:
             bank.build()
 
+    @property
+    def run_layer(self) -> Callable[..., tuple]:
+        """Runs a layer on its input, its part of `choices` and its weights; see `_run_layer`."""
+        return layer_function(self.ops)
+
+    def choices(self, chosen: tf.Tensor) -> list[tf.Tensor]:
+        """Returns what `run_layer` takes of the tokens that choose what layers run."""
+        return tf.unstack(chosen)
+
     def layers(self, training: bool) -> list[LayerWeights]:
         """Returns the weights of each layer.
 
@@ -142,20 +154,23 @@ class LayerBanks(keras.layers.Layer):
         ]
         return [LayerWeights(*weights) for weights in zip(*own, averages, ops, strict=True)]
 
-    def final_weights(self, layer: int, op: int, name: str) -> Named:
+    def final_weights(self, number: int, layer: MacroLayer, name: str) -> Named:
         """Returns the weights of a layer's op by the paths that final networks have for them.
 
         Args:
-            layer: number of the layer.
-            op: number of the op.
+            number: of the layer.
+            layer: what an architecture has chosen for it.
             name: of the layer in the final network.
         """
-        project = {"kernel": self.kernel, "scale": self.scale, "offset": self.offset}
+        named = conv_weights(f"{name}_project", self.project_weights(number, layer.op))
+        return named | self.banks[layer.op].final_weights(number, f"{name}_op")
+
+    def project_weights(self, number: int, op: int) -> dict[str, np.ndarray]:
+        """Returns the weights of the 1x1 convolution before an op, as `conv_weights` takes them."""
+        weights = {"kernel": self.kernel, "scale": self.scale, "offset": self.offset}
         if self.moving:
-            project |= {"mean": self.averages.mean, "variance": self.averages.variance}
-        project = {kind: weight.numpy()[layer, op] for kind, weight in project.items()}
-        named = conv_weights(f"{name}_project", project)
-        return named | self.banks[op].final_weights(layer, f"{name}_op")
+            weights |= {"mean": self.averages.mean, "variance": self.averages.variance}
+        return {kind: weight.numpy()[number, op] for kind, weight in weights.items()}
 
     def update(self, chosen: tf.Tensor, statistics: list[LayerStatistics]) -> None:
         """Updates the moving averages.

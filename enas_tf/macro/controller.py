@@ -43,10 +43,33 @@ class MacroController(Controller):
     """
 
     def build(self, input_shape: tuple | None) -> None:
-        """Creates the embeddings, the attention weights and the ops' classifier."""
-        size, num_ops = self.config.lstm_size, len(self.space.ops)
-        self.add_weights(start=(1, size), op_embedding=(num_ops, size), op_kernel=(size, num_ops))
+        """Creates the start embedding, the attention weights and those of the ops' choice."""
+        self.add_weights(start=(1, self.config.lstm_size))
+        self.add_op_weights()
         self.add_attention()
+
+    def add_op_weights(self) -> None:
+        """Creates the ops' embeddings and their classifier."""
+        size, num_ops = self.config.lstm_size, len(self.space.ops)
+        self.add_weights(op_embedding=(num_ops, size), op_kernel=(size, num_ops))
+
+    def decide_op(
+        self, pick: Pick, slot: int, x: tf.Tensor, state: list[tf.Tensor]
+    ) -> tuple[int, tf.Tensor, list[tf.Tensor]]:
+        """Chooses what comes before a layer's skip bits: its op.
+
+        Args:
+            pick: makes the choices.
+            slot: the layer's first slot.
+            x: the LSTM's next input, `(batch, lstm_size)`.
+            state: the LSTM's state.
+
+        Returns:
+            The slot after the last one chosen, and the LSTM's next input and state.
+        """
+        output, state = self.step(x, state)
+        op = pick(slot, self.squash(tf.matmul(output, self.op_kernel)))
+        return slot + 1, tf.gather(self.op_embedding, op), state
 
     def decide(self, pick: Pick) -> None:
         """Chooses the op of each layer, then all of the layer's skip bits at once."""
@@ -58,21 +81,20 @@ class MacroController(Controller):
         anchors, keys, penalties, counts = [], [], [], []
         slot, x = 0, start
         for layer in range(self.space.num_layers):
+            slot, x, state = self.decide_op(pick, slot, x, state)
             output, state = self.step(x, state)
-            op = pick(slot, self.squash(tf.matmul(output, self.op_kernel)))
-            output, state = self.step(tf.gather(self.op_embedding, op), state)
             x = start
             if layer:
                 # A skip bit has two logits: the energy for 1, its negative for 0.
                 energies = self.attend(output, keys)
                 logits = self.squash(tf.stack([-energies, energies], axis=-1))
-                skips = tf.cast(pick.several(slot + 1, logits), tf.float32)
+                skips = tf.cast(pick.several(slot, logits), tf.float32)
                 penalties.append(self._penalty(logits))
                 counts.append(tf.reduce_sum(skips, axis=1, keepdims=True))
                 x = tf.einsum("bk,bkc->bc", skips, tf.stack(anchors, axis=1)) / (1 + counts[-1])
             anchors.append(output)
             keys.append(tf.matmul(output, self.key_kernel))
-            slot += 1 + layer
+            slot += layer
         self._account(pick, penalties, counts)
 
     def _penalty(self, logits: tf.Tensor) -> tf.Tensor:

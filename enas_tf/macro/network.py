@@ -4,6 +4,7 @@ Reference: Pham et al. 2018, section 2.3, and `_fixed_layer` of the authors' gen
 """
 
 from dataclasses import dataclass
+from typing import Protocol
 
 import keras
 
@@ -14,7 +15,6 @@ from enas_tf.layers.blocks import Blocks, Images, KerasBlocks
 from enas_tf.layers.cost import Cost, CountingBlocks, count
 from enas_tf.layers.dropout import StepRng
 from enas_tf.layers.stem import assemble_stem
-from enas_tf.macro.ops import MacroOp
 from enas_tf.macro.space import MacroArc
 
 
@@ -29,9 +29,51 @@ class MacroChildConfig(ImageChildConfig):
         False,
         "final network as in the authors' code: ops 1 and 3 are plain convolutions too, there are "
         "no pools, and all earlier layers are reduced at a pool, whether or not they are joined "
-        "to a later one",
+        "to a later one; with space.search_channels, the ops' channels do not double at pools",
         is_size=True,
     )
+
+
+class LayerBuilder(Protocol):
+    """Builds what a layer computes of the one before it, without skip connections."""
+
+    def __call__(
+        self,
+        arc: MacroArc,
+        number: int,
+        config: MacroChildConfig,
+        blocks: Blocks,
+        x: Images,
+        channels: int,
+    ) -> Images:
+        """Builds layer `number` for a final network; returns as many channels as asked for.
+
+        Raises:
+            UserError: with `config.authors_macro`, an op that the authors' final network lacks.
+        """
+
+
+def build_op(
+    arc: MacroArc,
+    number: int,
+    config: MacroChildConfig,
+    blocks: Blocks,
+    x: Images,
+    channels: int,
+) -> Images:
+    """Builds relu, 1x1 convolution, batch norm, relu and the layer's op; see `LayerBuilder`."""
+    op, name = arc.rows[arc.layers[number].op], f"layer_{number}"
+    x = blocks.relu(blocks.conv(blocks.relu(x), channels, 1, f"{name}_project"))
+    if not config.authors_macro:
+        return op.layers(blocks, x, channels, f"{name}_op")
+    if op.authors_kernel_size is None:
+        known = ", ".join(row.name for row in arc.table.rows if row.authors_kernel_size)
+        raise UserError(
+            f"layer {number} is {arc.layers[number].op} ({op.name}), which the authors' final "
+            f"network does not have: with child.authors_macro ops must be of {known}; leave that "
+            "option out"
+        )
+    return blocks.conv(x, channels, op.authors_kernel_size, f"{name}_op")
 
 
 def build(
@@ -40,6 +82,7 @@ def build(
     image_shape: tuple[int, int, int],
     num_classes: int,
     rng: StepRng,
+    build_layer: LayerBuilder = build_op,
 ) -> keras.Model:
     """Builds the network of an architecture.
 
@@ -49,6 +92,7 @@ def build(
         image_shape: `(height, width, channels)` of the input, normalised float32 images.
         num_classes: number of classes.
         rng: random numbers of dropout and drop path.
+        build_layer: builds a layer, but for its skip connections.
 
     Returns:
         A model that maps images to logits, `(batch, num_classes)`, float32. With
@@ -60,7 +104,7 @@ def build(
         UserError: with `config.authors_macro`, an op that the authors' final network lacks.
     """
     images = keras.Input(image_shape, name="images")
-    outputs, unjoined = _assemble(arc, config, images, num_classes, KerasBlocks(rng))
+    outputs, unjoined = _assemble(arc, config, images, num_classes, KerasBlocks(rng), build_layer)
     network = keras.Model(images, outputs if outputs[1:] else outputs[0], name="macro_network")
     network.unjoined = []
     if config.authors_macro:
@@ -76,6 +120,7 @@ def count_cost(
     image_shape: tuple[int, int, int],
     num_classes: int,
     blocks: CountingBlocks | None = None,
+    build_layer: LayerBuilder = build_op,
 ) -> Cost:
     """Counts the cost of the network that `build` returns, without building it.
 
@@ -87,21 +132,25 @@ def count_cost(
     """
 
     def assemble(images: Images, blocks: Blocks) -> tuple:
-        return _assemble(arc, config, images, num_classes, blocks)
+        return _assemble(arc, config, images, num_classes, blocks, build_layer)
 
     return count(assemble, image_shape, blocks)
 
 
 def _assemble(
-    arc: MacroArc, config: MacroChildConfig, images: Images, num_classes: int, blocks: Blocks
+    arc: MacroArc,
+    config: MacroChildConfig,
+    images: Images,
+    num_classes: int,
+    blocks: Blocks,
+    build_layer: LayerBuilder,
 ) -> tuple[list, list]:
     """Returns the logits and, with an auxiliary head, the auxiliary logits; and unused tensors."""
-    _check_ops(arc, config)
     channels, aux_logits, unjoined = config.out_filters, [], []
     entries = [assemble_stem(config.stem, blocks, images, channels)]
     for number, layer in enumerate(arc.layers):
         name = f"layer_{number}"
-        x = _op(arc.rows[layer.op], blocks, entries[-1], channels, config.authors_macro, name)
+        x = build_layer(arc, number, config, blocks, entries[-1], channels)
         if number:
             drop_path = config.drop_path_keep_prob, (number + 1) / len(arc.layers)
             x = _join(blocks, x, entries, layer.skips, drop_path, name)
@@ -118,17 +167,6 @@ def _assemble(
     return [blocks.classify(entries[-1], num_classes, config.keep_prob), *aux_logits], unjoined
 
 
-def _check_ops(arc: MacroArc, config: MacroChildConfig) -> None:
-    for number, layer in enumerate(arc.layers):
-        op = arc.rows[layer.op]
-        if config.authors_macro and op.authors_kernel_size is None:
-            known = ", ".join(row.name for row in arc.table.rows if row.authors_kernel_size)
-            raise UserError(
-                f"layer {number} is {layer.op} ({op.name}), which the authors' final network does "
-                f"not have: with child.authors_macro ops must be of {known}; leave that option out"
-            )
-
-
 def _used(arc: MacroArc, pool: int) -> list[int]:
     """Returns the entries that a layer after a pool takes.
 
@@ -138,16 +176,6 @@ def _used(arc: MacroArc, pool: int) -> list[int]:
     """
     joined = [layer.skips for layer in arc.layers[pool + 1 :]]
     return [n for n in range(pool + 1) if any(skips[n] for skips in joined)] + [pool + 1]
-
-
-def _op(
-    op: MacroOp, blocks: Blocks, x: Images, channels: int, authors_macro: bool, name: str
-) -> Images:
-    """Applies relu, 1x1 convolution, batch norm, relu and an op."""
-    x = blocks.relu(blocks.conv(blocks.relu(x), channels, 1, f"{name}_project"))
-    if authors_macro:
-        return blocks.conv(x, channels, op.authors_kernel_size, f"{name}_op")
-    return op.layers(blocks, x, channels, f"{name}_op")
 
 
 def _join(

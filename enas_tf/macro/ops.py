@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, ClassVar
 
 from etils import epy
@@ -45,6 +46,31 @@ class MacroOp(SharedOp):
 
     authors_kernel_size: int | None = None
 
+    by_channel: ClassVar[bool] = True
+    """Whether no channel of the output depends on another one."""
+
+    def run_part(
+        self, x: tf.Tensor, start: tf.Tensor, count: tf.Tensor, *weights: tf.Tensor
+    ) -> tuple[tf.Tensor, Statistics | None]:
+        """Runs the op and returns some channels of what `run` returns.
+
+        By default all are computed. An op with weights should override this, and leave out those
+        of the other channels.
+
+        Args:
+            x: `(batch, height, width, channels)`.
+            start: the first channel of the output, int32.
+            count: number of channels, int32.
+            *weights: as for `run`.
+
+        Returns:
+            The output, `(batch, height, width, count)`, and the means and variances, `(1, count)`
+            each, or None.
+        """
+        y, _, statistics = self.run(x, *weights)
+        part = partial(_part, start=start, count=count)
+        return part(y), statistics and tuple(map(part, statistics))
+
     @abstractmethod
     def layers(self, blocks: Blocks, x: Images, channels: int, name: str) -> Images:
         """Builds the op for a final network."""
@@ -70,6 +96,13 @@ class Conv(MacroOp):
         convolved = tf.nn.conv2d(x, kernel, 1, "SAME")
         y, statistics, reserve = _normalize(convolved, *norm_weights)
         return y, Kept([convolved], [reserve]), statistics
+
+    def run_part(
+        self, x: tf.Tensor, start: tf.Tensor, count: tf.Tensor, *weights: tf.Tensor
+    ) -> tuple[tf.Tensor, Statistics]:
+        """Computes some channels and no others."""
+        y, _, statistics = self.run(x, *(_part(one, start, count) for one in weights))
+        return y, statistics
 
     def gradients(
         self, grad: tf.Tensor, x: tf.Tensor, weights: Weights, kept: Kept
@@ -115,6 +148,14 @@ class SeparableConv(MacroOp):
         y, statistics, reserve = _normalize(mixed, *norm_weights)
         return y, Kept([filtered, mixed], [reserve]), statistics
 
+    def run_part(
+        self, x: tf.Tensor, start: tf.Tensor, count: tf.Tensor, *weights: tf.Tensor
+    ) -> tuple[tf.Tensor, Statistics]:
+        """Computes some channels of the pointwise convolution and no others."""
+        depthwise, *others = weights
+        y, _, statistics = self.run(x, depthwise, *(_part(one, start, count) for one in others))
+        return y, statistics
+
     def gradients(
         self, grad: tf.Tensor, x: tf.Tensor, weights: Weights, kept: Kept
     ) -> list[tf.Tensor]:
@@ -141,6 +182,12 @@ class Pool(MacroOp):
         """Pools with stride 1."""
         return kernels.pool(x, self.kind), Kept(), None
 
+    def run_part(
+        self, x: tf.Tensor, start: tf.Tensor, count: tf.Tensor, *weights: tf.Tensor
+    ) -> tuple[tf.Tensor, None]:
+        """Pools some channels and no others."""
+        return kernels.pool(_part(x, start, count), self.kind), None
+
     def layers(self, blocks: Blocks, x: Images, channels: int, name: str) -> Images:
         """Builds the pool with stride 1."""
         return blocks.pool(x, self.kind, 3, name)
@@ -159,6 +206,7 @@ class ExcitedConv(Conv):
     reduction: int = 4
 
     room: ClassVar[tuple[int, int]] = (2, 1)
+    by_channel: ClassVar[bool] = False
 
     def kernel_shapes(self, channels: int) -> dict[str, Kernel]:
         """Returns the shapes of the convolution's kernel and of both layers of the excitation."""
@@ -199,6 +247,14 @@ class ExcitedConv(Conv):
     def layers(self, blocks: Blocks, x: Images, channels: int, name: str) -> Images:
         """Builds the convolution, the batch norm and the excitation."""
         return blocks.excite(super().layers(blocks, x, channels, name), self.reduction, name)
+
+
+def _part(x: tf.Tensor, start: tf.Tensor, count: tf.Tensor) -> tf.Tensor:
+    """Returns some places of the last axis."""
+    axes = x.shape.rank - 1
+    # Not `x[..., start:]`: the gradient of a strided slice takes several times as long.
+    part = tf.slice(x, [*[0] * axes, start], [*[-1] * axes, count])
+    return tf.ensure_shape(part, [*x.shape[:-1], None])
 
 
 def _normalize(

@@ -1,11 +1,16 @@
 """The recipe of the macro space: the parts of a search for whole networks, and its presets."""
 
-from dataclasses import replace
+from dataclasses import fields, replace
 
+from enas_tf.core.errors import UserError
 from enas_tf.data.base import DataConfig
 from enas_tf.experiment.images import ImageDomain
 from enas_tf.experiment.recipe import Recipe
 from enas_tf.experiment.settings import CommonConfig, Settings
+from enas_tf.macro.channels.controller import ChannelController
+from enas_tf.macro.channels.network import build_with_channels, count_cost_with_channels
+from enas_tf.macro.channels.space import ChannelSpace
+from enas_tf.macro.channels.supernet import ChannelSupernet
 from enas_tf.macro.controller import MacroController, MacroControllerConfig
 from enas_tf.macro.network import MacroChildConfig, build, count_cost
 from enas_tf.macro.space import MacroSpace
@@ -54,7 +59,7 @@ _PAPER_TEXT = replace(
 _TINY = replace(
     _PAPER,
     common=CommonConfig(preset="tiny", dataset="digits"),
-    space=MacroSpace(6),
+    space=MacroSpace(6, channel_blocks=4),
     # There are few steps, so the learning rate starts high and falls only once.
     child=replace(_PAPER.child, out_filters=16, keep_prob=1.0, lr_max=0.1, lr_period=30),
     # As in the micro space's preset "tiny".
@@ -77,10 +82,37 @@ _TINY = replace(
     data=DataConfig(pad=0, cutout=0),
 )
 
+
+def _variant(settings: Settings) -> tuple[Recipe, Settings]:
+    """Returns the recipe for the kind of space that `space.search_channels` asks for.
+
+    Raises:
+        UserError: the channels cannot be divided into the blocks.
+    """
+    space = settings.space
+    if not space.search_channels:
+        return CIFAR_MACRO, settings
+    for part, child in ("child", settings.child), ("train", settings.train.child(settings.child)):
+        if child.out_filters % space.channel_blocks:
+            raise UserError(
+                f"{part}.out_filters must be a multiple of space.channel_blocks, "
+                f"{space.channel_blocks}, got {child.out_filters}"
+            )
+    options = {field.name: getattr(space, field.name) for field in fields(space)}
+    return _CHANNELS, replace(settings, space=ChannelSpace(**options))
+
+
 CIFAR_MACRO = Recipe(
     name="cifar_macro",
     domain=ImageDomain(MacroSupernet, build, count_cost),
     controller=MacroController,
     presets={"paper": _PAPER, "paper_text": _PAPER_TEXT, "tiny": _TINY},
+    variant=_variant,
 )
 """The search for whole image classifiers."""
+
+_CHANNELS = replace(
+    CIFAR_MACRO,
+    domain=ImageDomain(ChannelSupernet, build_with_channels, count_cost_with_channels),
+    controller=ChannelController,
+)

@@ -84,6 +84,18 @@ class MacroSpace(TableSpace):
 
     num_layers: int = option(12, "layers of the network")
     op_set: str = option(str(OPS.default), OPS.help, flag="ops", is_size=True)
+    search_channels: bool = option(
+        False,
+        "run all ops in each layer, and search for the channels that each of them gives: where "
+        "they start, and how many; a 1x1 convolution mixes them",
+        is_size=True,
+    )
+    channel_blocks: int = option(
+        12,
+        "with search_channels: channels are chosen in blocks, as many as this in each layer; a "
+        "divisor of child.out_filters and of train.out_filters",
+        is_size=True,
+    )
 
     @property
     def pools(self) -> tuple[int, int]:
@@ -116,11 +128,15 @@ class MacroSpace(TableSpace):
         slots = []
         for layer in range(self.num_layers):
             name = f"layer {layer}"
-            slots.append(Slot(f"{name}, op", len(self.ops), self.op_options, self.ops))
+            slots += self._op_slots(name)
             for entry in map(_entry, range(layer)):
                 options = f"1 joins the output of {entry} to that of {name}, 0 does not"
                 slots.append(Slot(f"{name}, skip from {entry}", 2, options, (False, True)))
         return tuple(slots)
+
+    def _op_slots(self, layer: str) -> list[Slot]:
+        """Returns the slots of a layer before its skip bits."""
+        return [Slot(f"{layer}, op", len(self.ops), self.op_options, self.ops)]
 
     @classmethod
     def num_tokens(cls, size: int) -> int:
@@ -133,22 +149,36 @@ class MacroSpace(TableSpace):
             f"macro architecture, layers: {self.num_layers}",
             "stem is the network's first convolution; a layer works on the one before it, "
             "and skip connections join earlier outputs to its own",
+            *self._notes,
             "",
         ]
         for number, layer in enumerate(arc.layers):
-            line = f"layer {number} = {self.ops[layer.op]} of {_entry(number)}"
+            line = f"layer {number} = {self._computes(layer, _entry(number))}"
             joined = ", ".join(_skipped(layer))
             lines.append(f"{line}, joined with {joined}" if joined else line)
         last = _entry(self.num_layers)
         lines.append(f"output = {last}, the only loose end: each other layer feeds the next one")
         return "\n".join(lines)
 
+    @property
+    def _notes(self) -> list[str]:
+        """Further lines that say how to read what `_computes` returns."""
+        return []
+
+    def _computes(self, layer: MacroLayer, given: str) -> str:
+        """Says in words what a layer computes of the entry that it is given."""
+        return f"{self.ops[layer.op]} of {given}"
+
+    def _label(self, layer: MacroLayer) -> str:
+        """Returns the name of what a layer computes, for drawings."""
+        return self.ops[layer.op]
+
     def graphs(self, arc: MacroArc) -> tuple[Graph, ...]:
         """Returns one drawing: the chain of layers, with skip connections labelled `"skip"`."""
         nodes, edges = [Node("stem", "stem", "input")], []
         for number, layer in enumerate(arc.layers):
             key = f"layer {number}"
-            nodes.append(Node(key, f"{key}: {self.ops[layer.op]}", "node"))
+            nodes.append(Node(key, f"{key}: {self._label(layer)}", "node"))
             edges.append(Edge(_entry(number), key))
             edges += [Edge(entry, key, "skip") for entry in _skipped(layer)]
         nodes.append(Node("output", "output", "output"))
@@ -156,14 +186,13 @@ class MacroSpace(TableSpace):
         return (Graph("network", tuple(nodes), tuple(edges)),)
 
     def _arc(self, tokens: Tokens) -> MacroArc:
+        layers = tuple(MacroLayer(op, tuple(skips)) for op, *skips in self._by_layer(tokens))
+        return MacroArc(layers, self.op_set)
+
+    def _by_layer(self, tokens: Tokens) -> list[Tokens]:
+        """Returns the tokens of each layer."""
         starts = [self.num_tokens(layer) for layer in range(self.num_layers + 1)]
-        return MacroArc(
-            tuple(
-                MacroLayer(tokens[start], tokens[start + 1 : end])
-                for start, end in itertools.pairwise(starts)
-            ),
-            self.op_set,
-        )
+        return [tokens[start:end] for start, end in itertools.pairwise(starts)]
 
 
 def _entry(index: int) -> str:

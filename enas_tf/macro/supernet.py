@@ -16,13 +16,15 @@ from enas_tf.layers.final_weights import Named
 from enas_tf.layers.initializers import he_normal
 from enas_tf.layers.norm import BatchNorm, MovingAverages, normalize
 from enas_tf.layers.stem import shared_stem, stem_output, stem_weights
-from enas_tf.macro.banks import LayerBanks, ReductionBank, layer_function
+from enas_tf.macro.banks import LayerBanks, ReductionBank
 from enas_tf.macro.entries import make_entries
 from enas_tf.macro.space import MacroArc, MacroSpace
 
 
 class MacroSupernet(keras.Model):
     """The supernet of the macro space: all its networks in one, from which tokens choose.
+
+    A subclass may have other layers; `make_layers` makes their weights.
 
     Args:
         space: the space of its architectures.
@@ -55,9 +57,7 @@ class MacroSupernet(keras.Model):
         norm = partial(BatchNorm, moving=self.moving)
         self.stem_kind = config.stem
         self.stem = shared_stem(config.stem, channels, norm)
-        self.layer_banks = LayerBanks(
-            space.num_layers, space.rows, channels, self.moving, name="layers"
-        )
+        self.layer_banks = self.make_layers()
         self.reductions = {
             str(layer): ReductionBank(layer + 2, channels, self.moving, name=f"reduction_{layer}")
             for layer in space.pools
@@ -68,6 +68,11 @@ class MacroSupernet(keras.Model):
         self.dropout = Dropout(config.keep_prob, rng)
         self.num_classes = num_classes
         self.build((None, *image_shape))
+
+    def make_layers(self) -> LayerBanks:
+        """Makes the weights of all layers, and what runs a layer."""
+        space = self.space
+        return LayerBanks(space.num_layers, space.rows, self.channels, self.moving, name="layers")
 
     def build(self, image_shape: tuple) -> None:
         """Creates all weights."""
@@ -100,11 +105,11 @@ class MacroSupernet(keras.Model):
 
         The auxiliary logits are None without an auxiliary head and outside training.
         """
-        layers = self.space.num_layers
-        by_layer = tf.split(tokens, [size for layer in range(layers) for size in (1, layer)])
+        layers, own = self.space.num_layers, self.space.num_tokens(1)
+        by_layer = tf.split(tokens, [size for layer in range(layers) for size in (own, layer)])
         ops, bits = tf.concat(by_layer[0::2], axis=0), by_layer[1::2]
-        op_of_layer = tf.unstack(ops)
-        weights, run_layer = self.layer_banks.layers(training), layer_function(self.space.rows)
+        op_of_layer = self.layer_banks.choices(ops)
+        weights, run_layer = self.layer_banks.layers(training), self.layer_banks.run_layer
         update_averages, by_averages = self.moving and training, self.moving and not training
         skip_norms = self._skip_norms(by_averages)
         op_statistics, skip_statistics, aux_logits = [], [], None
@@ -133,7 +138,7 @@ class MacroSupernet(keras.Model):
     def final_weights(self, arc: MacroArc, config: ImageChildConfig) -> Named:
         """Returns the shared weights that a final network has too, by its variables' paths.
 
-        These are the stem and each layer's op with the 1x1 convolution before it. The final
+        These are the stem and what each layer runs, with the 1x1 convolutions in it. The final
         network joins skips by 1x1 convolutions in place of sums, and doubles the channels at each
         pool, so that its other weights have no equals here.
 
@@ -143,7 +148,7 @@ class MacroSupernet(keras.Model):
         """
         named = stem_weights(self.stem)
         for number, layer in enumerate(arc.layers[: self.space.num_layers]):
-            named |= self.layer_banks.final_weights(number, layer.op, f"layer_{number}")
+            named |= self.layer_banks.final_weights(number, layer, f"layer_{number}")
         return named
 
     def _skip_norms(self, by_averages: bool) -> list[Callable]:

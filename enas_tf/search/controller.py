@@ -90,9 +90,11 @@ class Draws(NamedTuple):
     metrics: dict[str, tf.Tensor]
 
 
-# The logit of an impossible option. Minus infinity would make `p log p` zero times infinity, which
-# is not a number.
-_NEVER = -1e9
+NEVER = -1e9
+"""The logit of an impossible option.
+
+Minus infinity would make `p log p` zero times infinity, which is not a number.
+"""
 
 
 class Pick:
@@ -185,7 +187,7 @@ class Pick:
         # serves them all.
         most = max(logits.shape[-1] for logits in self._logits)
         padded = [
-            tf.pad(logits, [[0, 0], [0, 0], [0, most - logits.shape[-1]]], constant_values=_NEVER)
+            tf.pad(logits, [[0, 0], [0, 0], [0, most - logits.shape[-1]]], constant_values=NEVER)
             for logits in self._logits
         ]
         log_probs = tf.nn.log_softmax(tf.concat(padded, axis=1))

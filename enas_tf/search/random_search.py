@@ -6,12 +6,13 @@ Reference: Li and Talwalkar, "Random Search and Reproducibility for Neural Archi
 
 from collections.abc import Mapping, Sequence
 
+import numpy as np
 import tensorflow as tf
 
 from enas_tf.core.space import Space
 from enas_tf.search.algorithm import Algorithm
 from enas_tf.search.baseline import Baseline
-from enas_tf.search.controller import Controller, ControllerConfig, Draws, Pick
+from enas_tf.search.controller import NEVER, Controller, ControllerConfig, Draws, Pick
 
 
 class RandomSearch(Algorithm):
@@ -85,8 +86,19 @@ class RandomSearch(Algorithm):
         return self._draw(tf.shape(tokens)[0], tokens, tf.zeros([2], tf.int32))
 
     def _draw(self, n: int | tf.Tensor, tokens: tf.Tensor | None, seed: tf.Tensor) -> Draws:
-        """Draws architectures, or replays given ones, by choices with equal logits."""
-        pick = Pick(len(self.space.sizes), n, tokens, seed, self._true_entropy)
-        for slot, size in enumerate(self.space.sizes):
-            pick(slot, tf.zeros([n, size]))
+        """Draws architectures, or replays given ones; each outcome of a choice is as likely."""
+        sizes, slot = self.space.sizes, 0
+        pick = Pick(len(sizes), n, tokens, seed, self._true_entropy)
+        for outcomes in self.space.choices:
+            width = len(outcomes[0])
+            # How many outcomes there are from here on, by the tokens chosen so far.
+            left = np.zeros(sizes[slot : slot + width], np.float32)
+            left[tuple(zip(*outcomes, strict=True))] = 1
+            chosen = tf.zeros([n, 0], tf.int32)
+            for place in range(width):
+                counts = left.sum(axis=tuple(range(place + 1, width)))
+                logits = np.where(counts > 0, np.log(np.maximum(counts, 1)), NEVER)
+                token = pick(slot + place, tf.gather_nd(tf.constant(logits, tf.float32), chosen))
+                chosen = tf.concat([chosen, token[:, tf.newaxis]], axis=1)
+            slot += width
         return pick.draws()

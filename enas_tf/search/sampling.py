@@ -23,18 +23,20 @@ def draw_uniformly(space: Space, n: int, rng: random.Random) -> tf.Tensor:
 
 
 def draw_fairly(space: Space, n: int, rng: random.Random) -> tf.Tensor:
-    """Draws `n` architectures in which the values of a token take turns.
+    """Draws `n` architectures in which the outcomes of a choice take turns.
 
-    Each is as likely as any other, but in every `k` draws, from the first one on, a token of `k`
-    values has each of them once, in a random order. FairNAS joins such draws in one step; here
+    Each is as likely as any other, but in every `k` draws, from the first one on, a choice of `k`
+    outcomes has each of them once, in a random order. FairNAS joins such draws in one step; here
     each has its own.
     """
-    columns = []
-    for size in space.sizes:
-        rounds = -(-n // size)
-        columns.append([value for _ in range(rounds) for value in rng.sample(range(size), size)])
+    drawn = [[] for _ in range(n)]
+    for outcomes in space.choices:
+        size = len(outcomes)
+        order = [place for _ in range(-(-n // size)) for place in rng.sample(range(size), size)]
+        for tokens, place in zip(drawn, order, strict=False):
+            tokens += outcomes[place]
     with tf.device("CPU:0"):
-        return tf.transpose(tf.constant([column[:n] for column in columns], tf.int32))
+        return tf.constant(drawn, tf.int32)
 
 
 SAMPLERS: Mapping[str, Sampler] = {"uniform": draw_uniformly, "fair": draw_fairly}
