@@ -34,6 +34,7 @@ VARIANTS = {
             *("--child.aux_head", "--train.aux_head", "--train.drop_path_keep_prob=0.7"),
         ],
     ),
+    "macro, chosen channels": ("cifar_macro", ["--space.search_channels"]),
     "nasbench201": ("nasbench201", []),
     "rnn": ("ptb_rnn", []),
     "rnn, loose ends": ("ptb_rnn", ["--child.output=loose_ends", "--space.num_nodes=4"]),

@@ -130,10 +130,10 @@ class LayerBanks(keras.layers.Layer):
 
     @property
     def run_layer(self) -> Callable[..., tuple]:
-        """Runs a layer on its input, its part of `choices` and its weights; see `_run_layer`."""
+        """Runs a layer on its input, its part of `by_layer` and its weights; see `_run_layer`."""
         return layer_function(self.ops)
 
-    def choices(self, chosen: tf.Tensor) -> list[tf.Tensor]:
+    def by_layer(self, chosen: tf.Tensor) -> list[tf.Tensor]:
         """Returns what `run_layer` takes of the tokens that choose what layers run."""
         return tf.unstack(chosen)
 

@@ -29,7 +29,8 @@ class MacroChildConfig(ImageChildConfig):
         False,
         "final network as in the authors' code: ops 1 and 3 are plain convolutions too, there are "
         "no pools, and all earlier layers are reduced at a pool, whether or not they are joined "
-        "to a later one; with space.search_channels, the ops' channels do not double at pools",
+        "to a later one; with space.search_channels: an op keeps its number of channels at pools, "
+        "and all earlier layers are reduced",
         is_size=True,
     )
 

@@ -90,16 +90,23 @@ def _variant(settings: Settings) -> tuple[Recipe, Settings]:
         UserError: the channels cannot be divided into the blocks.
     """
     space = settings.space
-    if not space.search_channels:
-        return CIFAR_MACRO, settings
+    if space.search_channels:
+        _check_filters(settings)
+    recipe, kind = (_CHANNELS, ChannelSpace) if space.search_channels else (CIFAR_MACRO, MacroSpace)
+    if type(space) is not kind:
+        # A flag makes a space of the preset's kind.
+        space = kind(**{field.name: getattr(space, field.name) for field in fields(space)})
+    return recipe, replace(settings, space=space)
+
+
+def _check_filters(settings: Settings) -> None:
+    blocks = settings.space.channel_blocks
     for part, child in ("child", settings.child), ("train", settings.train.child(settings.child)):
-        if child.out_filters % space.channel_blocks:
+        if child.out_filters % blocks:
             raise UserError(
-                f"{part}.out_filters must be a multiple of space.channel_blocks, "
-                f"{space.channel_blocks}, got {child.out_filters}"
+                f"{part}.out_filters must be a multiple of space.channel_blocks, {blocks}, got "
+                f"{child.out_filters}"
             )
-    options = {field.name: getattr(space, field.name) for field in fields(space)}
-    return _CHANNELS, replace(settings, space=ChannelSpace(**options))
 
 
 CIFAR_MACRO = Recipe(

@@ -108,7 +108,7 @@ class MacroSupernet(keras.Model):
         layers, own = self.space.num_layers, self.space.num_tokens(1)
         by_layer = tf.split(tokens, [size for layer in range(layers) for size in (own, layer)])
         ops, bits = tf.concat(by_layer[0::2], axis=0), by_layer[1::2]
-        op_of_layer = self.layer_banks.choices(ops)
+        op_of_layer = self.layer_banks.by_layer(ops)
         weights, run_layer = self.layer_banks.layers(training), self.layer_banks.run_layer
         update_averages, by_averages = self.moving and training, self.moving and not training
         skip_norms = self._skip_norms(by_averages)

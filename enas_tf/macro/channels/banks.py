@@ -203,10 +203,10 @@ class ChannelBanks(LayerBanks):
 
     @property
     def run_layer(self) -> Callable[..., tuple]:
-        """Runs a layer on its input, its part of `choices` and its weights; see `_run_layer`."""
+        """Runs a layer on its input, its part of `by_layer` and its weights; see `_run_layer`."""
         return channel_function(self.ops, self.blocks, current_form())
 
-    def choices(self, chosen: tf.Tensor) -> list[tf.Tensor]:
+    def by_layer(self, chosen: tf.Tensor) -> list[tf.Tensor]:
         """Returns start and count of each op for each layer, `(ops, 2)`, int32."""
         return tf.unstack(self._branches(chosen))
 

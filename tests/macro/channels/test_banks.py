@@ -37,7 +37,7 @@ def banks():
 
 def run(banks, x, training=True, with_statistics=False, layer=1):
     """What a layer makes of images."""
-    branches = banks.choices(tf.constant(TOKENS))[layer]
+    branches = banks.by_layer(tf.constant(TOKENS))[layer]
     return banks.run_layer(x, branches, banks.layers(training)[layer], with_statistics)
 
 
