@@ -127,7 +127,7 @@ def resolve(arc: str, space: str) -> tuple[str, str | None]:
         if PUBLISHED[arc].space != space:
             raise UserError(
                 f"{arc} is an architecture of the {PUBLISHED[arc].space} space, which "
-                f"launchers.{_LAUNCHERS[PUBLISHED[arc].space]} takes; this launcher is for the "
+                f"launchers.{_LAUNCHERS[PUBLISHED[arc].space]} takes; this run is of the "
                 f"{space} space"
             )
         return PUBLISHED[arc].text, PUBLISHED[arc].op_set
