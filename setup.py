@@ -41,6 +41,9 @@ setup(
         "serving": [],
         # Writes to databases and servers, and shows them; mlflow-skinny is enough for a server.
         "mlflow": ["mlflow>=3.1,<4"],
+        # TensorFlow itself reads and writes gs://.
+        "gcs": [],
+        "s3": ["s3fs>=2024.2"],
         "test": [
             "mlflow-skinny>=3.13,<4",
             "pytest>=8,<10",

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from enas_tf.core.errors import UserError
+from enas_tf.core.stores import is_remote, read_text
 
 
 @dataclass(frozen=True)
@@ -112,7 +113,8 @@ def resolve(arc: str, space: str) -> tuple[str, str | None]:
     """Returns the text of the architecture that `--arc` names.
 
     Args:
-        arc: a published name; else the path of an existing file; else the text itself.
+        arc: a published name; else the path of an existing file, or its address in a store; else
+            the text itself.
         space: the name of the space that it must be of.
 
     Returns:
@@ -131,6 +133,8 @@ def resolve(arc: str, space: str) -> tuple[str, str | None]:
                 f"{space} space"
             )
         return PUBLISHED[arc].text, PUBLISHED[arc].op_set
+    if is_remote(arc):
+        return read_text(arc), None
     if os.path.isfile(arc):
         try:
             return Path(arc).read_text(encoding="utf-8"), None

@@ -12,6 +12,8 @@ Examples:
       gRPC on port 8500, REST on port 8501
   python -m launchers.serve --export_dir=runs/ptb_rnn/export/ptb_rnn --port=9500 --rest_port=9501
       another model beside it
+  python -m launchers.serve --export_dir=gs://bucket/runs/mine/export/cifar_micro
+      a model in a store (docs/remote.md)
 """
 
 import signal
@@ -22,6 +24,7 @@ from enas_tf.core.errors import UserError
 from enas_tf.serving.server import ServeConfig, serve
 from launchers.cli import run_command
 from launchers.flags import Flags
+from launchers.start_up import import_tensorflow_quietly
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -43,6 +46,9 @@ def _run(argv: Sequence[str]) -> int:
     if words:
         raise UserError(f"give the folder by --export_dir; got {' '.join(words)!r}")
     config = flags.config("")
+    if config.export_dir and config.export_dir.startswith("gs://"):
+        # It is TensorFlow that reads gs://; nothing else here needs it.
+        import_tensorflow_quietly()
     # These raise KeyboardInterrupt, as Ctrl-C does, so that `serve` stops the server too.
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.default_int_handler)

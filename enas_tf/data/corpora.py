@@ -9,6 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from enas_tf.core.errors import UserError
+from enas_tf.core.store_copies import local_folder
+from enas_tf.core.stores import is_remote
 from enas_tf.data.text import END, SPACE, UNKNOWN, TextData, Tokens
 
 SPLITS = ("train", "valid", "test")
@@ -40,8 +42,8 @@ def load_text(dataset: str, data_dir: str | Path | None, tokens: Tokens = "words
     added if the training split does not have it.
 
     Args:
-        dataset: `"ptb"`; `"text:PATH"` with the files train.txt, valid.txt and test.txt in PATH;
-            or `"pydoc"`, the prose of Python's own manual.
+        dataset: `"ptb"`; `"text:PATH"` with the files train.txt, valid.txt and test.txt in PATH,
+            which may be the address of a store; or `"pydoc"`, the prose of Python's own manual.
         data_dir: the folder that holds ptb.train.txt, ptb.valid.txt and ptb.test.txt; only for
             `"ptb"`.
         tokens: what the vocabulary consists of.
@@ -52,7 +54,7 @@ def load_text(dataset: str, data_dir: str | Path | None, tokens: Tokens = "words
     if dataset == "pydoc":
         return _data_of(dataset, _read_pydoc(), tokens, _LEAST_COUNT)
     if dataset.startswith("text:"):
-        folder = Path(dataset.removeprefix("text:")).expanduser()
+        folder = dataset.removeprefix("text:")
         files = _read_files(folder, "", dataset, "put the three files there")
         return _data_of(dataset, files, tokens)
     if dataset != "ptb":
@@ -66,7 +68,7 @@ def load_text(dataset: str, data_dir: str | Path | None, tokens: Tokens = "words
             f"data set 'ptb' needs --data_dir=FOLDER with the files ptb.train.txt, ptb.valid.txt "
             f"and ptb.test.txt; {how}, or {OFFLINE}"
         )
-    files = _read_files(Path(data_dir).expanduser(), "ptb.", dataset, how)
+    files = _read_files(data_dir, "ptb.", dataset, how)
     return _data_of(dataset, files, tokens)
 
 
@@ -103,14 +105,16 @@ def _characters(words: Sequence[str]) -> list[str]:
     return [SPACE if character == " " else character for character in " ".join(words)]
 
 
-def _read_files(folder: Path, prefix: str, dataset: str, how: str) -> dict[str, Sentences]:
+def _read_files(path: str | Path, prefix: str, dataset: str, how: str) -> dict[str, Sentences]:
     """Reads the words of each line in the three files of a corpus; errors say `how` to get them."""
-    files = {split: folder / f"{prefix}{split}.txt" for split in SPLITS}
+    names = {split: f"{prefix}{split}.txt" for split in SPLITS}
+    folder = local_folder(path, names.values())
+    files = {split: folder / name for split, name in names.items()}
     missing = [file.name for file in files.values() if not file.is_file()]
     if missing:
         raise UserError(
             f"data set {dataset!r} needs {', '.join(missing)}, not found in folder "
-            f"{folder.absolute()}; {how}, or {OFFLINE}"
+            f"{path if is_remote(path) else folder.absolute()}; {how}, or {OFFLINE}"
         )
     return {split: _read_lines(file) for split, file in files.items()}
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import re
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
@@ -11,6 +12,8 @@ import numpy as np
 from absl import logging
 
 from enas_tf.core.errors import UserError, one_line
+from enas_tf.core.store_copies import local_copy, local_folder
+from enas_tf.core.stores import is_remote
 from enas_tf.data.base import DataConfig, ImageData, Split, resize
 from enas_tf.data.image_cache import keep
 from enas_tf.data.image_folders import ImageFiles, find_images, split_folders
@@ -35,9 +38,10 @@ def load_images(
 
     Args:
         dataset: `"digits"`; `"folder:PATH"` with a folder per class, in PATH itself or in
-            PATH/train, PATH/valid (or val, validation) and PATH/test; or a name of TensorFlow
-            Datasets.
-        data_dir: where TensorFlow Datasets keeps its data; None means its own default.
+            PATH/train, PATH/valid (or val, validation) and PATH/test, which may be the address of
+            a store; or a name of TensorFlow Datasets.
+        data_dir: where TensorFlow Datasets keeps its data, a path or the address of a store; None
+            means its own default.
         config: how to read.
         seed: seed of the splits that the data set does not have. Do not change it between runs to
             be compared, or one run would test on images that another trained on.
@@ -142,7 +146,7 @@ def _tfds_builder(dataset: str, data_dir: str | Path | None):
     """Returns the builder of a data set, found by its code or by its files."""
     import tensorflow_datasets as tfds  # slow to import, and not needed for other sources
 
-    folder = Path(data_dir).expanduser() if data_dir else None
+    folder = _tfds_folder(dataset, data_dir)
     try:
         # TensorFlow Datasets prints a banner if a package is missing.
         with contextlib.redirect_stdout(io.StringIO()):
@@ -158,6 +162,16 @@ def _tfds_builder(dataset: str, data_dir: str | Path | None):
             f"{folder or 'its default folder'}; use a name of "
             f"https://www.tensorflow.org/datasets/catalog or folder:PATH; {OFFLINE}"
         ) from error
+
+
+def _tfds_folder(dataset: str, data_dir: str | Path | None) -> Path | None:
+    """Returns where TensorFlow Datasets is to look; of a store, the copy of this data set."""
+    if not data_dir:
+        return None
+    if is_remote(data_dir):
+        name = re.split("[:/]", dataset)[0]
+        return local_copy(str(data_dir), lambda file: file.startswith(f"{name}/"))
+    return Path(data_dir).expanduser()
 
 
 def _download_if_missing(builder, dataset: str) -> None:
@@ -200,7 +214,7 @@ def _image_and_label(info, dataset: str, image_size: int) -> tuple[str, str]:
 
 def _read_folder(dataset: str, config: DataConfig) -> ImageData:
     """Reads image files from one folder per class."""
-    root = Path(dataset.removeprefix("folder:")).expanduser()
+    root = local_folder(dataset.removeprefix("folder:"))
     if not root.is_dir():
         raise UserError(f"folder {root} does not exist; give one as folder:PATH, or {OFFLINE}")
     found = find_images(split_folders(root))

@@ -68,8 +68,14 @@ def train_at_once(
     Raises:
         UserError, RuntimeError: a training failed for another reason; the others are done.
     """
+    # What follows the run elsewhere stays with this process.
     jobs = {
-        text: Job(f"training {number}", run.folder, make, partial(_train_one, text, epochs, run))
+        text: Job(
+            f"training {number}",
+            run.folder,
+            make,
+            partial(_train_one, text, epochs, Run(run.folder)),
+        )
         for number, (text, run) in enumerate(runs.items(), 1)
         if not run.is_done("train", arc=text)
     }

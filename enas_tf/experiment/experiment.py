@@ -17,13 +17,14 @@ from enas_tf.experiment.architectures import given_arc, read_arc
 from enas_tf.experiment.costs import Costs
 from enas_tf.experiment.describe import describe
 from enas_tf.experiment.initial_weights import Origin, make_origin
+from enas_tf.experiment.parts import make_shared_weights, make_training
 from enas_tf.experiment.preflight import check_networks, check_search, check_training, keep_labels
 from enas_tf.experiment.recipe import Recipe
 from enas_tf.experiment.settings import Settings, flags_of, free_settings, run_config
 from enas_tf.experiment.timing import Clock
+from enas_tf.experiment.workdir import Workdir
 from enas_tf.export.exporters import choose_formats
 from enas_tf.layers.cost import count_params
-from enas_tf.layers.dropout import StepRng
 from enas_tf.search.algorithms import make_algorithm
 from enas_tf.search.compare import compare
 from enas_tf.search.derive import derive
@@ -31,15 +32,14 @@ from enas_tf.search.search import Search
 from enas_tf.search.truth import Truth, read_truth
 from enas_tf.search.truth_report import report_truth
 from enas_tf.search.truth_rewards import NoWeights, TruthEvaluator
-from enas_tf.search.weights import SharedWeights, Weights
-from enas_tf.training.child_trainer import ChildTrainer
+from enas_tf.search.weights import Weights
 from enas_tf.training.distribution import compiles, make_strategy
 from enas_tf.training.final_training import Training
 from enas_tf.training.run_folder import Run
-from enas_tf.training.run_lock import RunLock, locked
+from enas_tf.training.run_lock import locked
 from enas_tf.training.shares import leave_memory_to_others
 from enas_tf.training.tracking import make_tracker
-from enas_tf.training.workers import is_chief, scratch_copy, wait_for_copies
+from enas_tf.training.workers import is_chief
 
 
 class Experiment:
@@ -79,14 +79,16 @@ class Experiment:
             tf.config.experimental.enable_op_determinism()
         keras.mixed_precision.set_dtype_policy(common.precision)
         self._compiles = partial(compiles, common.jit_compile, self.strategy)
-        self._tracker = make_tracker(common.metrics_format, common.track)
-        self.lock = RunLock(self.workdir, self._tracker.end)
+        address = settings.workdir(self.recipe.name)
+        tracker = make_tracker(common.metrics_format, common.track)
+        self.place = Workdir(address, self.strategy, common, tracker)
+        self.lock = self.place.lock
         self.costs = Costs(settings, self.domain, lambda: self._sizes)
 
     @property
     def workdir(self) -> Path:
-        """The path of the run's folder."""
-        return self.settings.workdir(self.recipe.name)
+        """The path of the run's folder; of a run in a store, that of its local copy."""
+        return self.place.folder
 
     @property
     def _folder(self) -> Path:
@@ -112,18 +114,10 @@ class Experiment:
 
     @cached_property
     def _opened(self) -> Run:
-        common, config = self.settings.common, run_config(self.settings)
         # Reads --arc now, since --overwrite may remove the file that holds the architecture.
         _ = self._given_arc
-        if not is_chief(self.strategy):
-            return scratch_copy(self.strategy, self.workdir)
-        flags = flags_of(self.settings, self.recipe.presets, self.workdir)
-        free = free_settings(self.settings)
-        run = Run.open(self.workdir, config, flags, common.overwrite, free)
-        run.tracker = self._tracker
-        if common.strategy == "multiworker":
-            wait_for_copies(self.strategy, self.workdir)
-        return run
+        flags = flags_of(self.settings, self.recipe.presets, self.place.address)
+        return self.place.open(run_config(self.settings), flags, free_settings(self.settings))
 
     @cached_property
     def data(self):
@@ -250,6 +244,7 @@ class Experiment:
         card = {"result": self.run.read_json("train/result.json")}
         card |= self.run.read_json("config.json")
         folder = self.run.path("export", self.recipe.name)
+        self.place.write_server_configs(folder)
         version = self.domain.export(
             network, training.task, folder, arc.portable, card, self._formats
         )
@@ -257,7 +252,7 @@ class Experiment:
         facts = {"result": self._result_digest(), "formats": self._formats}
         self.run.mark_done("export", outputs=[output], **facts)
         self.run.tracker.exported(version)
-        print(f"export: {version}")
+        print(f"export: {self.place.shown(version)}")
         self.domain.show(version, self.data)
         return version
 
@@ -328,14 +323,8 @@ class Experiment:
         return Search(weights, algorithm, settings.search, seed, self.truth, self.costs)
 
     def _shared_weights(self) -> Weights:
-        settings, config = self.settings, self.settings.search
-        task = self.domain.search_task(settings, self.data)
-        steps = task.steps_per_epoch(config.batch_size, config.max_steps) * config.num_epochs
-        with self.strategy.scope():
-            rng = StepRng(steps, settings.common.seed)
-            supernet = self.domain.supernet(settings, self.domain.sizes(self.data), rng)
-            trainer = ChildTrainer(supernet, supernet, task, settings.child, self._compiles())
-        return SharedWeights(trainer, task, config, rng, settings.common.seed)
+        given = self.settings, self.domain, self.data, self.strategy
+        return make_shared_weights(*given, self._compiles())
 
     def _no_weights(self) -> Weights:
         """Makes what stands for shared weights where a table rewards: it needs no data."""
@@ -376,24 +365,16 @@ class Experiment:
         training.run(run, arc, self.costs(parsed.tokens)["params"], tests=False)
 
     def _make_training(self, arc: Arc, settings: Settings) -> tuple[Training, keras.Model]:
-        keras.utils.set_random_seed(settings.common.seed)
-        config, task = settings.train, self.domain.train_task(settings, self.data)
-        steps = task.steps_per_epoch(config.batch_size, config.max_steps) * config.num_epochs
         # XLA does not compile the gradient of Keras' max pooling for deterministic runs.
         compiled = self._compiles(final=True) and not settings.common.deterministic
-        with self.strategy.scope():
-            rng = StepRng(steps, settings.common.seed)
-            network = self.domain.network(arc, settings, self.domain.sizes(self.data), rng)
-            forward, child = self.domain.forward(network), config.child(settings.child)
-            trainer = ChildTrainer(network, forward, task, child, compiled)
-        return Training(trainer, task, config, rng, settings.common.seed), network
+        return make_training(arc, settings, self.domain, self.data, self.strategy, compiled)
 
     def _report(self) -> None:
         """Writes `report.html` from what the run's folder holds so far."""
         # Imports matplotlib, so only to report.
         from enas_tf.reporting.report import write_report
 
-        flags = flags_of(self.settings, self.recipe.presets, self.workdir)
+        flags = flags_of(self.settings, self.recipe.presets, self.place.address)
         read = partial(read_arc, self.settings.space)
         write_report(self.run, self.recipe.name, flags, read)
         print(f"report: {self.run.path('report.html')}")

@@ -259,19 +259,19 @@ def _summary(found: Mapping[str, Any], drawn: Sequence[str]) -> str:
     return f"{line}; drawn anew: {', '.join(drawn[:_SHOWN_LAYERS])}{rest}"
 
 
-def inherited_sizes(settings: Settings, workdir: Path) -> dict[str, Any]:
+def inherited_sizes(settings: Settings, workdir: str) -> dict[str, Any]:
     """Returns the sizes of the network that `train.init` names, by their flags' names.
 
     A run that has begun keeps its own, also where the run that it started from is gone.
 
     Args:
         settings: the settings of the run, of which only `train.init` and `overwrite` count.
-        workdir: the folder of the run.
+        workdir: the folder of the run, or its address.
     """
     init = settings.train.init
     if init in (None, SHARED):
         return {}
-    own = None if settings.common.overwrite else stored_config(workdir)
+    own = None if settings.common.overwrite else stored_config(Path(workdir))
     begun = own is not None and own["train"].get("init") == init
     config = own if begun else stored_config(Path(init))
     return _sizes(config, settings) if config else {}

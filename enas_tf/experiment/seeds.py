@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 
 from enas_tf.core.errors import UserError
+from enas_tf.core.stores import is_remote
 from enas_tf.experiment.experiment import Experiment
 from enas_tf.experiment.recipe import Recipe
 from enas_tf.experiment.settings import CommonConfig, Settings
@@ -38,10 +39,16 @@ def repeat(recipe: Recipe, settings: Settings, work: Work, last: Phase) -> None:
         last: the last phase of this work.
 
     Raises:
-        UserError: the number of the task is not that of a seed, or the work ended in a mistake.
+        UserError: the number of the task is not that of a seed, the work ended in a mistake, or
+            several processes would meet in a store.
         RuntimeError: the process of a seed has crashed; the others have done their work.
     """
-    index = task_number(settings.common)
+    index, workdir = task_number(settings.common), settings.workdir(recipe.name)
+    if is_remote(workdir) and (index is not None or settings.common.parallel > 1):
+        raise UserError(
+            f"processes of several seeds meet in a local folder, not in {workdir}: give a local "
+            f"--workdir, or start each as a run of its own, by --seed=N --workdir={workdir}/seed_N"
+        )
     if index is not None:
         _run_one(recipe, settings, work, last, index)
     elif settings.common.parallel > 1:
@@ -75,7 +82,7 @@ def settings_of_seeds(recipe: Recipe, settings: Settings) -> dict[int, Settings]
     """Returns the settings of each seed's own run, in its own folder, by the seed."""
     common, found = settings.common, {}
     for seed in range(common.seed, common.seed + common.seeds):
-        workdir = str(settings.workdir(recipe.name) / f"seed_{seed}")
+        workdir = f"{settings.workdir(recipe.name).rstrip('/')}/seed_{seed}"
         own = replace(common, seed=seed, seeds=1, seed_index="auto", workdir=workdir)
         found[seed] = replace(settings, common=own)
     return found
@@ -89,7 +96,11 @@ def _run_in_turn(recipe: Recipe, settings: Settings, work: Work) -> None:
         experiment = Experiment(recipe, own, strategy=whole.strategy)
         work(experiment)
         found[seed] = metrics_of(experiment.run)
-    _report(found, whole.workdir if is_chief(whole.strategy) else None)
+    if is_chief(whole.strategy):
+        _report(found, whole.workdir)
+        whole.place.publish()
+    else:
+        _report(found, None)
 
 
 def _run_at_once(recipe: Recipe, settings: Settings, work: Work) -> None:
@@ -97,13 +108,13 @@ def _run_at_once(recipe: Recipe, settings: Settings, work: Work) -> None:
     jobs = {}
     for seed, own in settings_of_seeds(recipe, settings).items():
         make = partial(Experiment, recipe, own.changed({"parallel": 1}))
-        folder = own.workdir(recipe.name)
+        folder = Path(own.workdir(recipe.name))
         jobs[seed] = Job(f"seed {seed}", folder, make, work, new_log=own.common.overwrite)
     failures = run_jobs([*jobs.values()], settings.common.parallel, "seeds")
     failed = [failure.job for failure in failures]
     found = {seed: metrics_of(Run(job.folder)) for seed, job in jobs.items() if job not in failed}
     if len(found) > 1:
-        _report(found, settings.workdir(recipe.name))
+        _report(found, Path(settings.workdir(recipe.name)))
     raise_failures(failures, len(jobs))
 
 
@@ -126,7 +137,7 @@ def _run_one(recipe: Recipe, settings: Settings, work: Work, last: Phase, index:
     runs = {seed: Run(own.workdir(recipe.name)) for seed, own in all_settings.items()}
     done = {seed: metrics_of(run) for seed, run in runs.items() if run.is_done(last)}
     if len(done) == common.seeds:
-        _report(done, settings.workdir(recipe.name))
+        _report(done, Path(settings.workdir(recipe.name)))
     else:
         print(f"seeds: {len(done)} of {common.seeds} done; the last one shows the means of all")
 

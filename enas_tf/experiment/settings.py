@@ -3,7 +3,6 @@
 import difflib
 from collections.abc import Iterator, Mapping
 from dataclasses import Field, asdict, dataclass, fields, replace
-from pathlib import Path
 from typing import Any, Literal, get_type_hints
 
 from enas_tf.core.config import accepts, option
@@ -24,7 +23,11 @@ from enas_tf.training.trackers import MetricsFormat, TrackerName
 class CommonConfig:
     """Flags of every verb."""
 
-    workdir: str | None = option(None, "the run's folder; unset: runs/ and the launcher's name")
+    workdir: str | None = option(
+        None,
+        "the run's folder, or gs://BUCKET/PATH or s3://BUCKET/PATH: the run is then in a local "
+        "copy, pushed after each checkpoint (docs/remote.md); unset: runs/ and the launcher's name",
+    )
     preset: Literal["paper", "paper_text", "tiny"] = option(
         "paper",
         "paper: the authors' settings, their mistakes fixed; paper_text: some of them as in the "
@@ -36,7 +39,9 @@ class CommonConfig:
         "cifar10, any other name of TensorFlow Datasets, folder:PATH with a folder of images per "
         "class, or digits, which needs no download",
     )
-    data_dir: str | None = option(None, "the TFDS directory; unset: TFDS's own default")
+    data_dir: str | None = option(
+        None, "the TFDS directory, local or at gs:// or s3://; unset: TFDS's own default"
+    )
     seed: int = option(0, "of all random numbers")
     seeds: int = option(
         1,
@@ -150,7 +155,9 @@ class TextCommonConfig(CommonConfig):
         "ptb, the Penn Treebank's ptb.train.txt, ptb.valid.txt and ptb.test.txt in data_dir; "
         "text:PATH with train.txt, valid.txt and test.txt; or pydoc, which needs no download",
     )
-    data_dir: str | None = option(None, "the folder of the Penn Treebank's files")
+    data_dir: str | None = option(
+        None, "the folder of the Penn Treebank's files, local or at gs:// or s3://"
+    )
 
 
 @dataclass(frozen=True)
@@ -196,9 +203,9 @@ class Settings:
         """Whether latencies are among the costs of architectures."""
         return self.search.cost == "latency" or self.derive.max_latency_ms > 0
 
-    def workdir(self, launcher: str) -> Path:
-        """Returns the path of the run's folder; the launcher's name makes the default."""
-        return Path(self.common.workdir or Path("runs") / launcher)
+    def workdir(self, launcher: str) -> str:
+        """Returns the run's folder, or its address; the launcher's name makes the default."""
+        return self.common.workdir or f"runs/{launcher}"
 
     def changed(self, values: Mapping[str, Any]) -> "Settings":
         """Returns a copy of the settings with some values changed.
@@ -267,7 +274,7 @@ def run_config(settings: Settings) -> dict[str, Any]:
     return {n: v for n, v in common.items() if n not in _OF_ONE_COMMAND} | config
 
 
-def flags_of(settings: Settings, presets: Mapping[str, Settings], workdir: Path) -> list[str]:
+def flags_of(settings: Settings, presets: Mapping[str, Settings], workdir: str) -> list[str]:
     """Returns the flags that turn a preset into these settings.
 
     Flags of a single command, such as `--arc`, are left out.

@@ -9,6 +9,8 @@ from google.protobuf import text_format
 from tensorflow_serving.apis.prediction_log_pb2 import PredictionLog
 from tensorflow_serving.config.model_server_config_pb2 import ModelServerConfig
 
+from enas_tf.core.stores import is_remote
+
 Requests = Mapping[str, Mapping[str, np.ndarray | Sequence]]
 """The requests: for each signature, the value of each input by its name."""
 
@@ -55,19 +57,19 @@ def write_warmup(path: Path, model_name: str, requests: Requests) -> None:
             writer.write(log.SerializeToString())
 
 
-def server_configs(folder: Path) -> dict[str, str]:
+def server_configs(folder: Path | str) -> dict[str, str]:
     """Returns the texts of `models.config` and `batching_params.pbtxt`, by file name.
 
     The formats are TensorFlow Serving's `ModelServerConfig` and `BatchingParameters`.
 
     Args:
-        folder: the model's folder, whose name is also the model's name.
+        folder: the path of the model's folder, whose name is also the model's name, or its address
+            in a store.
     """
-    folder = folder.resolve()
+    path = str(folder if is_remote(folder) else Path(folder).resolve())
+    name = path.rpartition("/")[2]
     config = ModelServerConfig()
-    config.model_config_list.config.add(
-        name=folder.name, base_path=str(folder), model_platform="tensorflow"
-    )
-    models = _MODELS_COMMENT.format(name=folder.name)
+    config.model_config_list.config.add(name=name, base_path=path, model_platform="tensorflow")
+    models = _MODELS_COMMENT.format(name=name)
     models += text_format.MessageToString(config, as_utf8=True)
     return {"models.config": models, "batching_params.pbtxt": _BATCHING}

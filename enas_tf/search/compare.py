@@ -112,7 +112,7 @@ def compare(
     print(f"compare: {difference_in_words(result)}")
     chosen = choose(*({text: known[text] for text in texts} for texts in sets), config.num_trained)
     _remove_others(run, {"epochs": config.epochs, "arcs": list(chosen)})
-    runs = {arc: Run(run.path(f"compare/arc_{n:02d}")) for n, arc in enumerate(chosen)}
+    runs = {arc: run.part(f"compare/arc_{n:02d}") for n, arc in enumerate(chosen)}
     errors = train_each(runs, config.epochs, "compare")
     trained, failed = _records(chosen, known, searched.evaluator.task, runs, errors)
     result |= {"trained": trained, "failed": failed, "rank_correlation": rank_correlation(trained)}

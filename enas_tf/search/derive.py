@@ -138,7 +138,7 @@ def train_finalists(
     finalists, runs = records[: config.finalists], {}
     for text in (record["arc"] for record in finalists):
         name = hashlib.sha256(f"{text} {config.finalist_epochs}".encode()).hexdigest()
-        runs[text] = Run(run.path(f"derive/{searched.step}/{name[:12]}"))
+        runs[text] = run.part(f"derive/{searched.step}/{name[:12]}")
     errors = train_each(runs, config.finalist_epochs, "derive")
     trained = [record for record in finalists if record["arc"] not in errors]
     if not trained:

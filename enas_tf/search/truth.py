@@ -5,13 +5,16 @@ its space reads; each other column has accuracies in percent, such as `cifar10-t
 """
 
 import csv
+import io
 import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TextIO
 
 from enas_tf.core.errors import UserError
 from enas_tf.core.space import Space, Tokens
+from enas_tf.core.stores import is_remote, read_text
 
 _ARCH = "arch"
 
@@ -64,7 +67,7 @@ def read_truth(path: str, column: str | None, space: Space) -> Truth:
     """Reads a table.
 
     Args:
-        path: of the file.
+        path: of the file, or its address in a store.
         column: that holds the accuracies; None takes the first beside `arch`.
         space: of the architectures.
 
@@ -73,13 +76,19 @@ def read_truth(path: str, column: str | None, space: Space) -> Truth:
             is no architecture of the space, is there twice, or has no accuracy.
     """
     try:
-        with open(path, encoding="utf-8", newline="") as file:
+        with _opened(path) as file:
             rows = csv.reader(file, strict=True)
             header = next(rows, [])
             column = _column(path, header, column)
             return Truth(f"{path}, {column},", dict(_read_rows(path, rows, header, column, space)))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise UserError(f"the table of true accuracies {path} cannot be read: {error}") from error
+
+
+def _opened(path: str) -> TextIO:
+    if is_remote(path):
+        return io.StringIO(read_text(path), newline="")
+    return open(path, encoding="utf-8", newline="")
 
 
 def _column(path: str, header: list[str], column: str | None) -> str:

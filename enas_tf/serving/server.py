@@ -1,6 +1,8 @@
 """Starts TensorFlow Serving on an export; does not import TensorFlow."""
 
 import http.client
+import os
+import re
 import shutil
 import socket
 import subprocess
@@ -10,10 +12,13 @@ from pathlib import Path
 
 from enas_tf.core.config import option
 from enas_tf.core.errors import UserError
+from enas_tf.core.store_copies import local_folder
+from enas_tf.core.stores import Store, is_remote, note
 from enas_tf.serving.base import fetch, model_url
 
 _SECONDS_BETWEEN_LOOKS = 0.1
 _SECONDS_TO_STOP = 10
+_CREDENTIALS = "GOOGLE_APPLICATION_CREDENTIALS"
 
 
 @dataclass(frozen=True)
@@ -21,7 +26,9 @@ class ServeConfig:
     """What to serve, and where."""
 
     export_dir: str | None = option(
-        None, "required: the model's folder, runs/.../export/NAME, which holds its versions"
+        None,
+        "required: the model's folder, runs/.../export/NAME, which holds its versions; it may be "
+        "at gs://, which the server reads itself, or at s3://, from which it is copied first",
     )
     port: int = option(8500, "port of gRPC")
     rest_port: int = option(8501, "port of REST")
@@ -50,52 +57,69 @@ def serve(config: ServeConfig) -> None:
         UserError: if there is no export or no server to start, a port is taken, or the server ends
             by itself, cannot load the model or does not respond in time.
     """
-    folder = _export_folder(config)
-    is_text = _is_text(folder)
-    batching = not is_text if config.batching is None else config.batching
-    command = _command(config, folder, batching)
+    model = _find_model(config)
+    batching = not model.is_text if config.batching is None else config.batching
+    command = _command(config, model, batching)
     for port in (config.port, config.rest_port):
         _check_free(port)
     # Ctrl-C reaches all processes of the terminal's foreground group. A session of its own keeps
     # the server out of that group, so that it is stopped only once, below.
     process = subprocess.Popen(command, stdin=subprocess.DEVNULL, start_new_session=True)
     try:
-        version = _wait_until_available(process, config, folder.name)
-        print(_how_to_ask(config, folder.name, version, is_text), flush=True)
+        version = _wait_until_available(process, config, model.name)
+        print(_how_to_ask(config, model.name, version, model.is_text), flush=True)
         raise _ended(process.wait())
     finally:
         _stop(process)
 
 
-def _export_folder(config: ServeConfig) -> Path:
+@dataclass(frozen=True)
+class _Model:
+    """An exported model.
+
+    Attributes:
+        path: of its folder, or its address in a store that the server reads itself.
+        name: of the model.
+        is_text: whether the newest version is a language model.
+    """
+
+    path: str
+    name: str
+    is_text: bool
+
+
+def _find_model(config: ServeConfig) -> _Model:
     if config.export_dir is None:
         raise UserError("give the model's folder, --export_dir=runs/.../export/NAME")
-    folder = Path(config.export_dir).resolve()
-    if not _versions(folder):
+    if config.export_dir.startswith("gs://"):
+        store = Store(config.export_dir)
+        path, files, read = store.url, store.list(), store.read
+    else:
+        folder = _local_folder(config.export_dir)
+        path, read = str(folder), lambda name: (folder / name).read_bytes()
+        files = [file.relative_to(folder).as_posix() for file in folder.glob("*/saved_model.pb")]
+    versions = [name.split("/")[0] for name in files if re.fullmatch(r"\d+/saved_model\.pb", name)]
+    if not versions:
         raise UserError(
             f"{config.export_dir} holds no exported model: no version, a folder named by a "
             "number; give runs/.../export/NAME, or run a launcher's verb export first"
         )
-    return folder
-
-
-def _versions(folder: Path) -> list[Path]:
-    """Returns the folders of an exported model's versions, oldest first."""
-    found = [path.parent for path in folder.glob("*/saved_model.pb") if path.parent.name.isdigit()]
-    return sorted(found, key=lambda version: int(version.name))
-
-
-def _is_text(folder: Path) -> bool:
-    """Returns whether the newest version is a language model."""
     # Searches the bytes for a signature's name: parsing the file would need TensorFlow.
-    return b"score_text" in (_versions(folder)[-1] / "saved_model.pb").read_bytes()
+    is_text = b"score_text" in read(f"{max(versions, key=int)}/saved_model.pb")
+    return _Model(path, path.rpartition("/")[2], is_text)
 
 
-def _command(config: ServeConfig, folder: Path, batching: bool) -> list[str]:
+def _local_folder(export_dir: str) -> Path:
+    if is_remote(export_dir):
+        note("the server cannot read s3://: it serves a copy, made now, without later versions")
+    return local_folder(export_dir).resolve()
+
+
+def _command(config: ServeConfig, model: _Model, batching: bool) -> list[str]:
     """Returns the command line of the server, or of its container."""
     binary = shutil.which("tensorflow_model_server")
     if binary:
-        return [binary, *_server_flags(config, folder.name, folder, batching)]
+        return [binary, *_server_flags(config, model.name, model.path, batching)]
     engine = shutil.which("docker") or shutil.which("podman")
     if not engine:
         raise UserError(
@@ -103,33 +127,49 @@ def _command(config: ServeConfig, folder: Path, batching: bool) -> list[str]:
             "by `apt-get install docker.io` or `apt-get install podman`, which run the image "
             "tensorflow/serving, or the server itself: https://www.tensorflow.org/tfx/serving/setup"
         )
-    inside = Path("/models") / folder.name
     ports = [f"--publish={port}:{port}" for port in (config.port, config.rest_port)]
-    mount = f"--mount=type=bind,source={folder},target={inside},readonly"
     # The image's own entry point is a shell script, which does not forward signals.
     entry = ["--init", "--entrypoint=tensorflow_model_server"]
-    flags = _server_flags(config, folder.name, inside, batching)
-    return [engine, "run", "--rm", *entry, *ports, mount, "tensorflow/serving", *flags]
+    if is_remote(model.path):
+        inside, mounts = model.path, _credentials()
+    else:
+        inside = f"/models/{model.name}"
+        mounts = [f"--mount=type=bind,source={model.path},target={inside},readonly"]
+    flags = _server_flags(config, model.name, inside, batching)
+    return [engine, "run", "--rm", *entry, *ports, *mounts, "tensorflow/serving", *flags]
 
 
-def _server_flags(config: ServeConfig, name: str, folder: Path, batching: bool) -> list[str]:
+def _credentials() -> list[str]:
+    """Returns the flags by which a container gets the credentials of a store, if a file has them.
+
+    On a machine of the store's own cloud the container gets them as the machine does.
+    """
+    file = os.environ.get(_CREDENTIALS)
+    if not file:
+        return []
+    inside = "/credentials.json"
+    mount = f"--mount=type=bind,source={Path(file).resolve()},target={inside},readonly"
+    return [mount, f"--env={_CREDENTIALS}={inside}"]
+
+
+def _server_flags(config: ServeConfig, name: str, path: str, batching: bool) -> list[str]:
     """Returns the flags of the server.
 
     Args:
         config: the configuration, which gives the ports.
         name: the name of the model.
-        folder: the model's folder as the server sees it, which may be inside a container.
+        path: the model's folder as the server sees it, which may be inside a container.
         batching: whether to run waiting requests together.
     """
     flags = [
         f"--port={config.port}",
         f"--rest_api_port={config.rest_port}",
         f"--model_name={name}",
-        f"--model_base_path={folder}",
+        f"--model_base_path={path}",
         "--enable_model_warmup=true",
     ]
     if batching:
-        file = folder / "batching_params.pbtxt"
+        file = f"{path}/batching_params.pbtxt"
         flags += ["--enable_batching=true", f"--batching_parameters_file={file}"]
     return flags
 

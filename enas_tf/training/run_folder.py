@@ -29,8 +29,8 @@ Phase = Literal["search", "derive", "train", "export"]
 
 # What a run writes to its folder besides config.json.
 _CONTENTS = (_FLAGS, _DONE, "search", "train", "export", "labels.txt", "arcs.json", "arc.txt")
-_CONTENTS += ("truth.json", "compare", "compare.json", "report.html", "events.*", MLFLOW)
-_CONTENTS += ("latency.json",)
+_CONTENTS += ("truth.json", "derive", "compare", "compare.json", "report.html", "events.*")
+_CONTENTS += ("latency.json", MLFLOW)
 
 # The parts of config.json that may change when a run is resumed.
 _ENVIRONMENT = ("versions", "devices")
@@ -127,6 +127,12 @@ class Run:
         """Returns the path of a file or folder of this run; creates nothing."""
         return self.folder.joinpath(*parts)
 
+    def part(self, name: str) -> "Run":
+        """Returns a folder of this run that is a run itself."""
+        part = Run(self.path(name))
+        part.tracker = self.tracker.of_part()
+        return part
+
     def write_text(self, name: str, text: str) -> None:
         """Writes a file whole or not at all: a killed process leaves the earlier file, if any.
 
@@ -214,6 +220,7 @@ class Run:
         """
         marks = self._marks() | {phase: {"outputs": [*outputs], "facts": facts}}
         self.write_json(_DONE, marks)
+        self.tracker.marked()
 
     def is_done(self, phase: Phase, **facts: Any) -> bool:
         """Returns whether a phase is done and its outputs still exist.

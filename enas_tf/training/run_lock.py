@@ -30,6 +30,7 @@ class RunLock:
 
     Args:
         folder: of the run; need not exist.
+        at_start: called as soon as the folder is locked.
         at_end: called at the end of the outermost context, before the lock is freed, with the error
             that ends it, if any.
     """
@@ -37,9 +38,11 @@ class RunLock:
     def __init__(
         self,
         folder: Path,
+        at_start: Callable[[], None] = lambda: None,
         at_end: Callable[[BaseException | None], None] = lambda error: None,
     ) -> None:
         self._folder = folder
+        self._at_start = at_start
         self._at_end = at_end
         self._lock = filelock.FileLock(folder / _LOCK, timeout=0, thread_local=False)
         self._contexts = 0
@@ -79,6 +82,7 @@ class RunLock:
                 ) from error
             owner = {"process": os.getpid(), "machine": platform.node(), "since": time.time()}
             (self._folder / _OWNER).write_text(json.dumps(owner) + "\n", encoding="utf-8")
+        self._at_start()
 
     def _owner(self) -> str:
         """Returns who holds the lock, in words."""

@@ -1,4 +1,6 @@
-"""What follows a run beside its own files: programs elsewhere that collect its metrics."""
+"""What follows a run beside its own files, such as programs elsewhere that collect its metrics."""
+
+from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
@@ -42,6 +44,13 @@ class Tracker:
             folder: folder of the phase, with its `metrics.jsonl`.
         """
 
+    def marked(self) -> None:
+        """Gets told that a phase is marked as done."""
+
+    def of_part(self) -> Tracker:
+        """Returns what follows a run in a folder of this one, such as a finalist's training."""
+        return Tracker()
+
     def architecture(self, arc: str) -> None:
         """Gets the run's architecture, as text."""
 
@@ -75,6 +84,15 @@ class Trackers(Tracker):
         """As of `Tracker`."""
         for tracker in self._trackers:
             tracker.saved(folder)
+
+    def marked(self) -> None:
+        """As of `Tracker`."""
+        for tracker in self._trackers:
+            tracker.marked()
+
+    def of_part(self) -> Tracker:
+        """As of `Tracker`."""
+        return Trackers(*(tracker.of_part() for tracker in self._trackers))
 
     def architecture(self, arc: str) -> None:
         """As of `Tracker`."""

@@ -10,6 +10,7 @@ from pathlib import Path
 import tensorflow as tf
 
 from enas_tf.core.errors import UserError
+from enas_tf.training.remote_folder import RemoteFolder, is_pushed
 from enas_tf.training.run_folder import Run
 from enas_tf.training.session import STOPPING
 
@@ -27,7 +28,9 @@ def is_chief(strategy: tf.distribute.Strategy) -> bool:
     return resolver.task_id == 0
 
 
-def scratch_copy(strategy: tf.distribute.Strategy, folder: Path) -> Run:
+def scratch_copy(
+    strategy: tf.distribute.Strategy, folder: Path, remote: RemoteFolder | None = None
+) -> Run:
     """Copies the run's folder for a process that is not the chief to work in.
 
     With its own copy such a process resumes as the chief does, and only the chief writes the folder
@@ -41,11 +44,16 @@ def scratch_copy(strategy: tf.distribute.Strategy, folder: Path) -> Run:
     Args:
         strategy: strategy of the job.
         folder: the chief's folder, on a file system that all machines see.
+        remote: of a run in a store, this process' own copy of it, in place of the chief's folder.
 
     Raises:
         UserError: the folder does not exist, or is not the one that the chief sees.
     """
     _meet(strategy, 0)
+    if remote:
+        remote.fetch()
+        _meet(strategy, _checksum(remote.folder))
+        return Run(remote.folder)
     if not (folder / "config.json").exists():
         raise UserError(
             f"{folder} is not the chief's folder; --workdir must be on a file system that all "
@@ -68,7 +76,8 @@ def wait_for_copies(strategy: tf.distribute.Strategy, folder: Path) -> None:
 
 def _checksum(folder: Path) -> int:
     """Computes a checksum of the names of all checkpoints and of the configuration."""
-    names = sorted(str(p.relative_to(folder)) for p in folder.glob("*/checkpoints/*"))
+    found = folder.glob("*/checkpoints/*")
+    names = sorted(str(path.relative_to(folder)) for path in found if is_pushed(path.name))
     config = (folder / "config.json").read_bytes()
     # Below 2**24, so that float32, in which it is gathered, holds it exactly.
     return zlib.crc32("\n".join(names).encode() + config) % 2**24

@@ -105,6 +105,12 @@ def test_a_task_with_one_seed_has_nothing_to_run_at_once():
         repeat(CIFAR_MICRO, settings(seed_index="1", parallel=2), WORK, "derive")
 
 
+@pytest.mark.parametrize("values", [{"parallel": 2}, {"seed_index": "1"}])
+def test_processes_of_several_seeds_do_not_meet_in_a_store(values):
+    with pytest.raises(UserError, match="not in s3://bucket/runs: give a local --workdir"):
+        repeat(CIFAR_MICRO, settings("s3://bucket/runs", **values), WORK, "derive")
+
+
 def test_the_metrics_of_a_whole_run(tmp_path):
     run = Run(tmp_path)
     run.write_json("arcs.json", [{"reward": 0.75}, {"reward": 0.25}])

@@ -114,7 +114,15 @@ def test_a_change_of_version_is_recorded_not_refused(tmp_path):
 def test_overwrite_removes_what_a_run_writes_and_nothing_else(tmp_path):
     run = Run.open(tmp_path / "run", CONFIG)
     written = ["flags.txt", "search/x", "train/x", "export/enas/1/x", "arcs.json", "arc.txt"]
-    for name in [*written, "compare.json", "report.html", "mine.txt", "data/x", "training/x"]:
+    for name in [
+        *written,
+        "compare.json",
+        "derive/1/x",
+        "report.html",
+        "mine.txt",
+        "data/x",
+        "training/x",
+    ]:
         run.write_text(name, "x")
     outside = tmp_path / "outside"
     outside.mkdir()
