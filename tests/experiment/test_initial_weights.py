@@ -188,6 +188,8 @@ def test_sizes_are_inherited_from_the_run_or_kept(trained, tmp_path):
     sizes = inherited_sizes(settings, tmp_path)
     assert sizes == {
         "space.ops": "6",
+        "space.search_channels": False,
+        "space.channel_blocks": 4,
         "child.stem": "cifar",
         "child.authors_macro": False,
         "train.out_filters": 4,
