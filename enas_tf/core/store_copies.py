@@ -40,17 +40,17 @@ def get_all(store: Store, names: Iterable[str], folder: Path) -> Iterator[tuple[
         The name of each file that has been dealt with, and whether it was in the store.
     """
     names, start = [*names], time.monotonic()
-    told = start
+    noted = start
     with ThreadPoolExecutor(AT_ONCE) as pool:
         jobs = {pool.submit(store.get, name, folder / name): name for name in names}
         try:
             for done, job in enumerate(as_completed(jobs), 1):
                 yield jobs[job], job.result()
                 now = time.monotonic()
-                if now - told > _SECONDS_BETWEEN_NOTES and done < len(names):
+                if now - noted > _SECONDS_BETWEEN_NOTES and done < len(names):
                     left = (now - start) / done * (len(names) - done)
                     note(f"{store.url}: {done:,} of {len(names):,} files, {left:,.0f} s left")
-                    told = now
+                    noted = now
         finally:
             pool.shutdown(cancel_futures=True)
 

@@ -237,5 +237,5 @@ def read_text(url: str) -> str:
 
 
 def note(text: str) -> None:
-    """Tells a line on standard error: some verbs print nothing but JSON on standard output."""
+    """Prints a line on standard error: some verbs print nothing but JSON on standard output."""
     print(f"note: {text}", file=sys.stderr, flush=True)

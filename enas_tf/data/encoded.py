@@ -31,7 +31,7 @@ class Encoded(Protocol):
     Attributes:
         key: identifies all images as they are now; JSON.
         most_channels: that an image may have.
-        num_facts: of each image, integers that tell where and how it lies.
+        num_facts: of each image, integers that say where and how it lies.
     """
 
     key: Any
@@ -57,7 +57,7 @@ class Encoded(Protocol):
         """Returns the reason why an image cannot be decoded."""
 
     def report(self, reasons: dict[int, str], skip: bool) -> None:
-        """Tells which images cannot be decoded, and why, by place.
+        """Reports which images cannot be decoded, and why, by place.
 
         Raises:
             UserError: they are not to be skipped, or must not be.

@@ -134,7 +134,7 @@ class ImageFiles:
         return "it has changed"
 
     def report(self, reasons: Mapping[int, str], skip: bool) -> None:
-        """Tells of files that cannot be read; raises UserError unless they are to be skipped."""
+        """Reports files that cannot be read; raises UserError unless they are to be skipped."""
         named = [f"{self._files[i]} cannot be read: {reason}" for i, reason in reasons.items()]
         what = f"image {named[0]}"
         if named[1:]:

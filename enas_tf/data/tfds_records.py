@@ -9,8 +9,8 @@ import tensorflow as tf
 
 from enas_tf.core.errors import UserError, one_line
 
-# Bytes in a file before each record, its length with a checksum, and behind it, its own checksum.
-_BEFORE, _BEHIND = 12, 4
+# Bytes in a file before each record, its length with a checksum, and after it, its own checksum.
+_BEFORE, _AFTER = 12, 4
 
 
 class TfdsRecords:
@@ -78,7 +78,7 @@ class TfdsRecords:
     def handles_of(self, places: tf.Tensor, facts: np.ndarray) -> tuple[tf.Tensor]:
         """Reads records."""
         lengths = facts[:, 0]
-        starts = np.cumsum(lengths + _BEFORE + _BEHIND) - lengths - _BEHIND
+        starts = np.cumsum(lengths + _BEFORE + _AFTER) - lengths - _AFTER
         # Within the file of each; a file begins with what is before its first record.
         owners = np.searchsorted(self._first, np.arange(len(starts)), "right") - 1
         starts -= starts[self._first[owners]] - _BEFORE

@@ -196,7 +196,7 @@ def make_origin(
 
 
 def take(network: keras.Model, weights: Named, source: str, notes: Sequence[str]) -> dict:
-    """Assigns weights to a network, and tells how many it took.
+    """Assigns weights to a network, and prints how many it took.
 
     The weights of a layer are taken together: only if all of them have the shapes of its own.
 
@@ -204,7 +204,7 @@ def take(network: keras.Model, weights: Named, source: str, notes: Sequence[str]
         network: a final network.
         weights: weights by the paths of its variables; others are left out.
         source: where they come from, `shared` or the folder of a run.
-        notes: what to tell besides.
+        notes: what else to print.
 
     Returns:
         The source as `from`; the numbers of `variables` and of single `weights` that are trained,
@@ -214,7 +214,7 @@ def take(network: keras.Model, weights: Named, source: str, notes: Sequence[str]
     Raises:
         UserError: none fits.
     """
-    told = "".join(f"; {note}" for note in notes)
+    added = "".join(f"; {note}" for note in notes)
     own = {variable.path: variable for variable in network.variables}
     given = {path: weight for path, weight in weights.items() if path in own}
     unfit = {_layer(p) for p, weight in given.items() if weight.shape != tuple(own[p].shape)}
@@ -226,7 +226,7 @@ def take(network: keras.Model, weights: Named, source: str, notes: Sequence[str]
     if not taken:
         raise UserError(
             f"train.init={source}: no weight there fits the network to train, so sizes must be set "
-            f"alike{told}"
+            f"alike{added}"
         )
     for path, weight in fitting.items():
         own[path].assign(weight)
@@ -237,7 +237,7 @@ def take(network: keras.Model, weights: Named, source: str, notes: Sequence[str]
         "taken_weights": sum(trained[path] for path in taken),
         "weights": sum(trained.values()),
     }
-    print(_summary(found, list(dict.fromkeys(map(_layer, drawn)))) + told)
+    print(_summary(found, list(dict.fromkeys(map(_layer, drawn)))) + added)
     return found | {"drawn": drawn}
 
 

@@ -77,7 +77,7 @@ class LatencyTable:
     def check(
         self, networks: Mapping[str, Counter[Block]], build: Callable[[str], keras.Model]
     ) -> None:
-        """Compares the table with whole networks, once for a table; tells and writes the result.
+        """Compares the table with whole networks, once for a table; prints and writes the result.
 
         Args:
             networks: the blocks of each network, by its architecture's text.

@@ -81,7 +81,7 @@ def check_training(
 
 
 def keep_labels(run: Run, settings: Settings, domain: Domain, data: Any) -> None:
-    """Writes the labels of the data into the run's folder, once, and tells of the data then.
+    """Writes the labels of the data into the run's folder, once, then prints what the data are.
 
     Args:
         run: the run.

@@ -209,7 +209,7 @@ class MlflowTracker(Tracker):
 
 
 def _metrics_of(record: Mapping[str, Any], last: Mapping[str, Any]) -> Iterator[Any]:
-    """Yields the metrics of a record; `last`, recorded just now, tells when it was recorded."""
+    """Yields the metrics of a record; `last`, recorded just now, says when it was recorded."""
     when = round(1000 * (time.time() - (last["seconds"] - record["seconds"])))
     for name, value in record.items():
         if name not in _PLACES and _is_fit(value):

@@ -49,7 +49,7 @@ _NOTED_BYTES = 100 * 2**20
 class RemoteFolder(Tracker):
     """A run's folder in a store, with the local folder in which the run is worked on.
 
-    Of two copies that differ, the manifest's number tells which is newer: the local folder
+    Of two copies that differ, the manifest's number says which is newer: the local folder
     remembers that of the manifest to which it was last equal. If the store still has that one, the
     local folder is the newer; if it has another, the store is, and a run that has gone on in the
     local folder too is refused.
@@ -128,7 +128,7 @@ class RemoteFolder(Tracker):
     def push(self) -> StoreError | None:
         """Copies to the store what has changed; without a change, only looks for one.
 
-        A store that fails is told in a warning and returned, for the run is worth more than its
+        A store that fails is reported in a warning and returned, for the run is worth more than its
         copy; the next push makes up for it.
 
         Raises:

@@ -81,7 +81,7 @@ class StoreLock:
     def _keep_beating(self) -> None:
         """Renews the lock, by whose time others see that this process lives, until it is lost."""
         while not self._ended.wait(_BEAT_SECONDS):
-            # The next push tells of a store that fails, or of another owner.
+            # The next push reports a store that fails, or of another owner.
             with suppress(UserError):
                 if self._other_owner():
                     return

@@ -38,14 +38,14 @@ class Tracker:
         """
 
     def saved(self, folder: Path) -> None:
-        """Gets told that a resume will keep all that a phase has recorded so far.
+        """Called when a resume will keep all that a phase has recorded so far.
 
         Args:
             folder: folder of the phase, with its `metrics.jsonl`.
         """
 
     def marked(self) -> None:
-        """Gets told that a phase is marked as done."""
+        """Called when a phase is marked as done."""
 
     def of_part(self) -> Tracker:
         """Returns what follows a run in a folder of this one, such as a finalist's training."""
@@ -61,7 +61,7 @@ class Tracker:
         """Gets the folder of an exported version."""
 
     def end(self, error: BaseException | None) -> None:
-        """Gets told that a command on the run has ended, and by which error, if by any."""
+        """Called when a command on the run has ended, with the error that ended it, if any."""
 
 
 class Trackers(Tracker):
