@@ -13,6 +13,11 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ["ENAS_TF_XLA_CACHE"] = ""
 
 
+def pytest_xdist_auto_num_workers(config):
+    """Has one process more than there are cores, since many tests wait for what they have started."""
+    return (os.cpu_count() or 1) + 1
+
+
 def pytest_configure(config):
     """Keeps the order below, which xdist would change to that of the numbers of tests."""
     config.option.loadscopereorder = False

@@ -83,7 +83,7 @@ class Experiment:
         tracker = make_tracker(common.metrics_format, common.track)
         self.place = Workdir(address, self.strategy, common, tracker)
         self.lock = self.place.lock
-        self.costs = Costs(settings, self.domain, lambda: self._sizes)
+        self.costs = Costs(self.settings, self.domain, lambda: self._sizes)
 
     @property
     def workdir(self) -> Path:

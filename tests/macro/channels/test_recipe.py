@@ -22,6 +22,7 @@ OPTIONS = {
     "train.out_filters": 8,
     "search.num_epochs": 1,
     "search.max_steps": 2,
+    "strategy": "one",
     "search.batch_size": 8,
     "search.updates_per_epoch": 1,
     "search.arcs_per_update": 2,

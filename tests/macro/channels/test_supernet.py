@@ -50,6 +50,6 @@ def test_a_final_network_takes_the_weights_of_the_chosen_channels():
     images = tf.random.normal((2, 8, 8, 1))
     banks, chosen = net.layer_banks, tf.constant(arc.layers[0].tokens + 2 * (0, 1, 0, 1, 0, 1))
     given = net.stem(images, training=False)
-    wanted, _ = banks.run_layer(given, banks.choices(chosen)[0], banks.layers(training=False)[0])
+    wanted, _ = banks.run_layer(given, banks.by_layer(chosen)[0], banks.layers(training=False)[0])
     # The batch norms of shared ops have a larger epsilon.
     np.testing.assert_allclose(tf.nn.relu(layer(images, training=False)), wanted, rtol=3e-3)
