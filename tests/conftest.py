@@ -14,7 +14,7 @@ os.environ["ENAS_TF_XLA_CACHE"] = ""
 
 
 def pytest_xdist_auto_num_workers(config):
-    """Has one process more than there are cores, since many tests wait for what they have started."""
+    """Has a process more than there are cores: many tests wait for what they have started."""
     return (os.cpu_count() or 1) + 1
 
 
