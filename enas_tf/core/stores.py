@@ -9,12 +9,13 @@ import importlib
 import os
 import re
 import sys
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from functools import cached_property
 from pathlib import Path
-from typing import Protocol
+from typing import ClassVar
 
 from enas_tf.core.errors import UserError, one_line
 
@@ -26,28 +27,39 @@ class StoreError(UserError):
     """Raised where a store cannot be reached, read or written."""
 
 
-class _Files(Protocol):
+class _Files(ABC):
     """What a store can do, by full addresses; each raises errors of its own kinds."""
 
-    def read(self, url: str) -> bytes: ...
-    def write(self, url: str, content: bytes) -> None: ...
-    def get(self, url: str, path: str) -> None: ...
-    def put(self, path: str, url: str) -> None: ...
-    def remove(self, url: str) -> None: ...
-
-    def list(self, url: str) -> dict[str, str]:
-        """Returns all files below an address: their names there, and what a change changes."""
-
-
-class _TensorFlowFiles:
-    """The stores that TensorFlow reads and writes itself."""
+    backend: ClassVar[str]
 
     def __init__(self) -> None:
-        self._backend = importlib.import_module("etils.epath.backend").tf_backend
+        self._backend = getattr(importlib.import_module("etils.epath.backend"), self.backend)
 
     def read(self, url: str) -> bytes:
         with self._backend.open(url, "rb") as file:
             return file.read()
+
+    @abstractmethod
+    def write(self, url: str, content: bytes) -> None: ...
+
+    @abstractmethod
+    def get(self, url: str, path: str) -> None: ...
+
+    @abstractmethod
+    def put(self, path: str, url: str) -> None: ...
+
+    @abstractmethod
+    def remove(self, url: str) -> None: ...
+
+    @abstractmethod
+    def list(self, url: str) -> dict[str, str]:
+        """Returns all files below an address: their names there, and what a change changes."""
+
+
+class _TensorFlowFiles(_Files):
+    """The stores that TensorFlow reads and writes itself."""
+
+    backend = "tf_backend"
 
     def write(self, url: str, content: bytes) -> None:
         with self._backend.open(url, "wb") as file:
@@ -80,15 +92,10 @@ class _TensorFlowFiles:
             return dict(zip(names, pool.map(signature, names), strict=True))
 
 
-class _FsspecFiles:
+class _FsspecFiles(_Files):
     """The stores for which fsspec has a package."""
 
-    def __init__(self) -> None:
-        self._backend = importlib.import_module("etils.epath.backend").fsspec_backend
-
-    def read(self, url: str) -> bytes:
-        with self._backend.open(url, "rb") as file:
-            return file.read()
+    backend = "fsspec_backend"
 
     def write(self, url: str, content: bytes) -> None:
         self._backend.fs(url).pipe_file(url, content)

@@ -57,7 +57,7 @@ def split_folders(root: Path) -> dict[str, Path]:
 
 
 def find_images(folders: Mapping[str, Path]) -> FoundImages:
-    """Lists the image files in the class folders of each split, and tells what is left out.
+    """Lists the image files in the class folders of each split, and reports what is left out.
 
     Hidden files and folders are left out without a word.
 
@@ -169,5 +169,5 @@ def _subfolders(folder: Path) -> list[Path]:
 
 
 def _tell(note: str) -> None:
-    """Tells a note on standard error: some verbs print nothing but JSON on standard output."""
+    """Prints a note on standard error: some verbs print nothing but JSON on standard output."""
     print(f"note: {note}", file=sys.stderr)

@@ -49,6 +49,8 @@ def scratch_copy(
     Raises:
         UserError: the folder does not exist, or is not the one that the chief sees.
     """
+    for number in STOPPING:
+        signal.signal(number, signal.SIG_IGN)
     _meet(strategy, 0)
     if remote:
         remote.fetch()
@@ -59,8 +61,6 @@ def scratch_copy(
             f"{folder} is not the chief's folder; --workdir must be on a file system that all "
             "workers see"
         )
-    for number in STOPPING:
-        signal.signal(number, signal.SIG_IGN)
     scratch = Path(tempfile.mkdtemp(prefix="enas_tf_worker_"))
     atexit.register(shutil.rmtree, scratch, ignore_errors=True)
     shutil.copytree(folder, scratch, dirs_exist_ok=True, ignore=shutil.ignore_patterns("events.*"))
