@@ -2,7 +2,8 @@
 
 import itertools
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from typing import Protocol
 
 import numpy as np
@@ -49,17 +50,24 @@ class Evaluator:
         task: provides validation batches, and computes rewards from its metrics.
         batch_size: examples in a batch.
         batches_per_reward: on so many batches a search rewards each architecture.
+        averaged: makes a context in which the shared weights are the averages to reward with.
     """
 
     note = REWARD_NOTE
 
     def __init__(
-        self, trainer: ChildTrainer, task: Task, batch_size: int, batches_per_reward: int = 1
+        self,
+        trainer: ChildTrainer,
+        task: Task,
+        batch_size: int,
+        batches_per_reward: int = 1,
+        averaged: Callable[[], AbstractContextManager] = nullcontext,
     ) -> None:
         self.task = task
         self._trainer = trainer
         self._batch_size = batch_size
         self._batches_per_reward = batches_per_reward
+        self._averaged = averaged
         self._strategy = trainer.strategy
         self._totals_by_replica = tf.function(self._totals_by_replica, autograph=False)
 
@@ -78,11 +86,12 @@ class Evaluator:
             batches: batches that `shuffled_batches` has returned.
         """
         replicas, totals = self._strategy.num_replicas_in_sync, []
-        for first in range(0, len(tokens), replicas):
-            mine = per_replica(self._strategy, tokens[first : first + replicas])
-            some = itertools.islice(batches, self._batches_per_reward)
-            parts = [self._totals_by_replica(batch, mine) for batch in some]
-            totals.append({name: sum(part[name] for part in parts) for name in parts[0]})
+        with self._averaged():
+            for first in range(0, len(tokens), replicas):
+                mine = per_replica(self._strategy, tokens[first : first + replicas])
+                some = itertools.islice(batches, self._batches_per_reward)
+                parts = [self._totals_by_replica(batch, mine) for batch in some]
+                totals.append({name: sum(part[name] for part in parts) for name in parts[0]})
         rewards = []
         # Converted only now, so that devices need not wait for the host between two architectures.
         for one in ({name: values.numpy() for name, values in t.items()} for t in totals):
@@ -104,7 +113,8 @@ class Evaluator:
                 num_batches or -1
             ),
         )
-        return self.task.reward(self._trainer.evaluate(batches, tokens))
+        with self._averaged():
+            return self.task.reward(self._trainer.evaluate(batches, tokens))
 
     def rewards_on_split(
         self, arcs: Mapping[str, tf.Tensor], num_batches: int, kept: "KeptRewards", label: str

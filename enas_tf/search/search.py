@@ -62,6 +62,11 @@ class SearchConfig:
         "uniform draws, or on fair ones if search.sampling says so",
     )
     reward_batches: int = option(1, "validation batches in each reward of the controller")
+    average_decay: float = option(
+        0.0,
+        "reward with a moving average of the shared weights, of which each step keeps this part, "
+        "such as 0.999; 0: with the weights themselves",
+    )
     cost: CostKind = option(
         "none",
         "lower the reward of architectures whose final network costs more than cost_target: "
@@ -92,6 +97,10 @@ class SearchConfig:
                 raise UserError(f"search.{name} must be at least 1, got {getattr(self, name)}")
         if self.max_steps < 0:
             raise UserError(f"search.max_steps must not be negative, got {self.max_steps}")
+        if not 0 <= self.average_decay < 1:
+            raise UserError(
+                f"search.average_decay must be at least 0 and below 1, got {self.average_decay}"
+            )
         _ = self.cost_reward
         if not 0 <= self.warmup_epochs < self.num_epochs:
             raise UserError(

@@ -1,6 +1,7 @@
 """The shared weights of a search: how they are trained, and what rewards with them."""
 
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from typing import Protocol
 
 import tensorflow as tf
@@ -11,6 +12,7 @@ from enas_tf.tasks.base import Task
 from enas_tf.training.child_trainer import ChildTrainer
 from enas_tf.training.epochs import EpochConfig, TrainingEpochs
 from enas_tf.training.session import Session
+from enas_tf.training.weight_average import WeightAverage
 
 
 class WeightsConfig(EpochConfig, Protocol):
@@ -20,10 +22,13 @@ class WeightsConfig(EpochConfig, Protocol):
         arcs_per_step: whether all replicas train the same architecture, `"one"`, or each its own,
             `"replica"`.
         reward_batches: on so many batches each architecture is rewarded.
+        average_decay: of the moving average of the weights that rewards are computed with; 0: with
+            the weights themselves.
     """
 
     arcs_per_step: str
     reward_batches: int
+    average_decay: float
 
 
 class Weights(Protocol):
@@ -86,7 +91,14 @@ class SharedWeights:
     ) -> None:
         self.trainer = trainer
         self.task = task
-        self.evaluator = Evaluator(trainer, task, config.batch_size, config.reward_batches)
+        self.average = None
+        if config.average_decay:
+            with trainer.strategy.scope():
+                self.average = WeightAverage(trainer.trained, config.average_decay)
+        averaged = self.average.in_place if self.average else nullcontext
+        self.evaluator = Evaluator(
+            trainer, task, config.batch_size, config.reward_batches, averaged
+        )
         self.replicas = trainer.strategy.num_replicas_in_sync
         self.examples = task.examples
         self.examples_per_reward = config.reward_batches * task.num_examples(config.batch_size)
@@ -99,8 +111,9 @@ class SharedWeights:
 
     @property
     def variables(self) -> Mapping[str, tf.Variable]:
-        """Those of the weights and of their optimizer."""
-        return self.trainer.variables
+        """Those of the weights, of their average and of their optimizer."""
+        averages = self.average.variables if self.average else {}
+        return {**self.trainer.variables, **averages}
 
     def start(self, retries: int) -> None:
         """Has dropout and batches draw the numbers of a retry."""
@@ -117,4 +130,5 @@ class SharedWeights:
             mine = tokens[step * arcs : (step + 1) * arcs]
             return (mine[0] if arcs == 1 else per_replica(self.trainer.strategy, mine),)
 
-        self._epochs.run(session, "child", epoch, steps, of_step)
+        update = self.average.update if self.average else lambda: None
+        self._epochs.run(session, "child", epoch, steps, of_step, after_step=update)

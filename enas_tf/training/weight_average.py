@@ -13,16 +13,19 @@ from enas_tf.training.checkpoints import named_weights
 
 
 class WeightAverage:
-    """The mean of weights over all calls of `update`.
+    """The mean of weights over all calls of `update`, or a moving average.
 
     Create it within the strategy's scope, after the weights, and call `update` after each step.
 
     Args:
         weights: Keras variables.
+        decay: what is kept of a moving average at each update; the first 1 / (1 - decay) updates
+            count equally, so that it does not start from zero. 1: the mean over all updates.
     """
 
-    def __init__(self, weights: list) -> None:
+    def __init__(self, weights: list, decay: float = 1.0) -> None:
         self._strategy = tf.distribute.get_strategy()
+        self._decay = decay
         self._names = list(named_weights("average", weights))
         self._weights = [weight.value for weight in weights]
         self._averages = [
@@ -30,6 +33,7 @@ class WeightAverage:
         ]
         self._count = tf.Variable(0.0, trainable=False)
         self.update = tf.function(self._update, autograph=False)
+        self._exchange = tf.function(self._exchange, autograph=False)
 
     @property
     def variables(self) -> Mapping[str, tf.Variable]:
@@ -37,25 +41,30 @@ class WeightAverage:
         return {**dict(zip(self._names, self._averages, strict=True)), "average_count": self._count}
 
     def _update(self) -> None:
-        """Adds the current weights to the mean."""
+        """Adds the current weights to the average."""
         self._strategy.run(self._take_in)
 
     def _take_in(self) -> None:
-        share = 1 / (self._count + 1)
+        share = tf.maximum(1 / (self._count + 1), 1 - self._decay)
         for weight, average in zip(self._weights, self._averages, strict=True):
             average.assign(share * weight + (1 - share) * average)
         self._count.assign_add(1)
 
     @contextmanager
     def in_place(self) -> Iterator[None]:
-        """Replaces the weights by their averages within a context."""
-        kept = [weight.numpy() for weight in self._weights]
-        self._assign([average.numpy() for average in self._averages])
+        """Replaces the weights by their averages within a context, in which none may be saved."""
+        self._exchange()
         try:
             yield
         finally:
-            self._assign(kept)
+            self._exchange()
 
-    def _assign(self, values: list) -> None:
-        for weight, value in zip(self._weights, values, strict=True):
-            weight.assign(value)
+    def _exchange(self) -> None:
+        """Has weights and averages change places, without a copy through the host."""
+        self._strategy.run(self._exchange_mine)
+
+    def _exchange_mine(self) -> None:
+        for weight, average in zip(self._weights, self._averages, strict=True):
+            value = tf.identity(weight)
+            weight.assign(average)
+            average.assign(value)

@@ -64,6 +64,33 @@ def test_on_the_split_all_are_rewarded_on_the_same_batches(
         assert found == pytest.approx(wanted)
 
 
+@pytest.mark.parametrize("strategy", [None, tiny.two_devices], ids=["one device", "two devices"])
+def test_rewards_may_be_those_of_averaged_weights(strategy):
+    search = tiny.search(strategy and strategy(), config=replace(tiny.SEARCH, average_decay=0.75))
+    trainer, averaged = search.weights.trainer, tiny.search()
+    generator = np.random.default_rng(0)
+    for weight, mean in zip(trainer.trained, averaged.weights.trainer.trained, strict=True):
+        mean.assign(generator.normal(size=mean.shape))
+        weight.assign(mean.numpy() - 2)
+    search.weights.average.update()
+    for weight in trainer.trained:
+        weight.assign(weight.numpy() + 4)
+    # The second of two updates counts as in a mean, by a half and not by a quarter.
+    search.weights.average.update()
+    last = [weight.numpy() for weight in trainer.trained]
+    batches = list(search.weights.task.reward_batches(4, seed=3, steps=range(6)))
+    tokens = tf.constant([TOKENS[n % 3] for n in range(6)])
+    wanted = list(accuracies(averaged, tokens, batches))
+    assert wanted != list(accuracies(search, tokens, batches)) and len(set(wanted)) > 1
+    shuffled = search.evaluator.shuffled_batches(3, 0, 6)
+    assert search.evaluator.rewards(tokens, shuffled) == pytest.approx(wanted)
+    [batch] = search.weights.task.eval_batches("valid", 24, (0, 1))
+    [wanted] = accuracies(averaged, tokens[:1], [batch])
+    assert search.evaluator.reward_on_split(tokens[0], 0) == pytest.approx(wanted)
+    for weight, value in zip(trainer.trained, last, strict=True):
+        np.testing.assert_array_equal(weight.numpy(), value)
+
+
 def texts(tokens):
     return {" ".join(map(str, one)): tf.constant(one) for one in tokens}
 

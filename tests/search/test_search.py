@@ -18,6 +18,9 @@ from tests.search.test_evaluator import accuracies
 
 STEPS_PER_EPOCH = 9  # five of the shared weights, four of the controller
 
+# With an average of the shared weights, since all that it holds must outlive a kill too.
+AVERAGING = replace(tiny.SEARCH, average_decay=0.8)
+
 
 def copies(search):
     return tiny.values(search.variables)
@@ -47,7 +50,8 @@ class Unbroken(NamedTuple):
 
 @pytest.fixture(scope="module")
 def unbroken(tmp_path_factory):
-    run, search = Run(tmp_path_factory.mktemp("unbroken")), tiny.search()
+    run = Run(tmp_path_factory.mktemp("unbroken"))
+    search = tiny.search(config=AVERAGING)
     seen, asked, rewarded, shown = [], [], [], io.StringIO()
     advance, rewards = Session.advance, Evaluator.rewards
     shuffled_batches = Evaluator.shuffled_batches
@@ -88,10 +92,10 @@ def test_a_killed_search_goes_on_to_the_same_end(unbroken, tmp_path, step, check
     killed = Run(tmp_path)
     with tiny.many_checkpoints():
         with tiny.killed_at(step):
-            tiny.search().run(killed)
+            tiny.search(config=AVERAGING).run(killed)
         stored = sorted(tmp_path.glob("search/checkpoints/step_*"))
         assert int(stored[-1].name.removeprefix("step_")) == checkpoint
-        resumed = tiny.search()
+        resumed = tiny.search(config=AVERAGING)
         resumed.run(killed)
     tiny.assert_same(copies(resumed), wanted)
     assert tiny.records(killed, "search") == tiny.records(run, "search")
@@ -110,8 +114,8 @@ def test_a_search_killed_after_its_report_reports_once(unbroken, tmp_path, monke
     with tiny.many_checkpoints():
         with monkeypatch.context() as patch, pytest.raises(tiny.Killed):
             patch.setattr(Search, "_report", killing)
-            tiny.search().run(killed)
-        resumed = tiny.search()
+            tiny.search(config=AVERAGING).run(killed)
+        resumed = tiny.search(config=AVERAGING)
         resumed.run(killed)
     tiny.assert_same(copies(resumed), wanted)
     path = "search/arcs.jsonl"
@@ -122,7 +126,7 @@ def test_a_search_killed_after_its_report_reports_once(unbroken, tmp_path, monke
 def test_a_finished_search_does_nothing(unbroken, monkeypatch):
     run, wanted = unbroken.run, unbroken.last
     monkeypatch.setattr(Search, "_train_child", None)
-    again = tiny.search()
+    again = tiny.search(config=AVERAGING)
     assert run.is_done("search", step=2 * STEPS_PER_EPOCH)
     again.run(run)
     tiny.assert_same(copies(again), wanted)
@@ -138,7 +142,7 @@ def test_shared_weights_and_controller_train_in_turns(unbroken):
             if not np.array_equal(before[name], after[name])
         }
         if phase == "child":
-            assert changed == {"child", "optimizer"}
+            assert changed == {"child", "optimizer", "average", "average_count"}
         else:
             assert changed == {"controller", "controller_optimizer", "baseline"}
 
@@ -183,7 +187,8 @@ def test_the_gap_is_to_uniform_draws_on_the_same_batches(unbroken):
     assert not np.array_equal(drawn, uniform)
     search = unbroken.search
     batches = list(search.weights.task.reward_batches(4, seed=3, steps=range(26, 36)))
-    assert mine == pytest.approx(list(accuracies(search, drawn, batches)))
+    with search.weights.average.in_place():
+        assert mine == pytest.approx(list(accuracies(search, drawn, batches)))
     assert others == pytest.approx(list(accuracies(search, uniform, batches)))
     reported = [one for one in tiny.records(unbroken.run, "search") if one["phase"] == "valid"]
     differences = np.subtract(mine, others)
@@ -207,7 +212,7 @@ def test_no_validation_batch_is_used_twice_but_by_pairs(unbroken):
 
 def test_two_devices_search_like_one(tmp_path):
     child = tiny.ImageChildConfig(aux_head=False, keep_prob=1.0)
-    config = replace(tiny.SEARCH, num_epochs=1)
+    config = replace(AVERAGING, num_epochs=1)
     one = tiny.search(child=child, config=config)
     two = tiny.search(tiny.two_devices(), child, config)
     for name, search in (("one", one), ("two", two)):
@@ -339,6 +344,12 @@ def test_wrong_numbers(name):
         SearchConfig(**{name: 0})
 
 
+@pytest.mark.parametrize("decay", [-0.1, 1.0])
+def test_wrong_averages(decay):
+    with pytest.raises(UserError, match="average_decay must be at least 0 and below 1, got "):
+        SearchConfig(average_decay=decay)
+
+
 def test_wrong_warm_ups():
     with pytest.raises(UserError, match=r"at least 0 and below search\.num_epochs, 5, got 5"):
         SearchConfig(num_epochs=5, warmup_epochs=5)
@@ -351,6 +362,6 @@ def test_nothing_to_restore(tmp_path):
 
 def test_restores_what_a_search_has_left(unbroken):
     run, wanted = unbroken.run, unbroken.last
-    search = tiny.search()
+    search = tiny.search(config=AVERAGING)
     search.restore(run)
     tiny.assert_same(copies(search), wanted)
