@@ -4,6 +4,7 @@ import os
 import sys
 
 import pytest
+from filelock import FileLock
 
 from tests.launching import launch
 
@@ -18,13 +19,26 @@ def pytest_xdist_auto_num_workers(config):
     return (os.cpu_count() or 1) + 1
 
 
+def pytest_addoption(parser):
+    """Adds `--long`."""
+    text = "run the tests marked `long` too, which show for more cases what the others show for one"
+    parser.addoption("--long", action="store_true", help=text)
+
+
 def pytest_configure(config):
     """Keeps the order below, which xdist would change to that of the numbers of tests."""
     config.option.loadscopereorder = False
 
 
-def pytest_collection_modifyitems(items):
-    """Has the files that take longest begin first, so that processes end together."""
+def pytest_collection_modifyitems(config, items):
+    """Leaves out long tests, and has the files that take longest begin first.
+
+    So processes end together.
+    """
+    if not config.option.long:
+        left_out = [item for item in items if item.get_closest_marker("long")]
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if item not in left_out]
     slow = ("launchers", "reference", "docs", "experiment")
     items.sort(key=lambda item: not any(f"tests/{name}/" in item.nodeid for name in slow))
 
@@ -52,8 +66,17 @@ def one_thread_and_two_logical_devices():
 
 @pytest.fixture(scope="session")
 def finished_run(tmp_path_factory):
-    """The folder of a run of the whole pipeline, and what the launcher printed."""
-    folder = tmp_path_factory.mktemp("finished")
-    done = launch(f"--workdir={folder}")
-    assert done.status == 0, done.stderr
-    return folder, done.stdout
+    """The folder of a run of the whole pipeline, and what the launcher printed.
+
+    All processes of the tests share it, so it must not be changed.
+    """
+    shared = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        shared = shared.parent
+    folder, shown = shared / "finished", shared / "finished.txt"
+    with FileLock(shared / "finished.lock"):
+        if not shown.exists():
+            done = launch(f"--workdir={folder}")
+            assert done.status == 0, done.stderr
+            shown.write_text(done.stdout)
+    return folder, shown.read_text()

@@ -49,18 +49,33 @@ def data():
 class Supernet(keras.Model):
     """A supernet of one hidden layer, whose units are scaled by each token."""
 
-    def __init__(self, rng, keep_prob):
+    def __init__(self, space, child, image_shape, num_classes, rng, moving_averages=False):
         super().__init__()
-        self.first_rows = np.cumsum([0, *SPACE.sizes[:-1]])
-        self.scales = self.add_weight(shape=(sum(SPACE.sizes), 8), name="scales")
+        self.first_rows = np.cumsum([0, *space.sizes[:-1]])
+        self.scales = self.add_weight(shape=(sum(space.sizes), 8), name="scales")
+        self.flatten = keras.layers.Flatten()
         self.hidden = keras.layers.Dense(8, activation="tanh")
-        self.dropout = Dropout(keep_prob, rng)
-        self.classifier = keras.layers.Dense(3)
+        self.dropout = Dropout(child.keep_prob, rng)
+        self.classifier = keras.layers.Dense(num_classes)
 
     def call(self, images, tokens, training=False):
         scale = tf.reduce_sum(tf.gather(self.scales, tokens + self.first_rows), axis=0)
-        x = self.hidden(tf.reshape(images, [-1, 16])) * (1 + scale)
+        x = self.hidden(self.flatten(images)) * (1 + scale)
         return self.classifier(self.dropout(x, training=training)), None
+
+
+def network(arc, child, image_shape, num_classes, rng):
+    """Makes a network with batch norm and dropout, the same for every architecture."""
+    return keras.Sequential(
+        [
+            keras.Input(image_shape),
+            keras.layers.Conv2D(4, 3),
+            BatchNorm(),
+            keras.layers.Flatten(),
+            Dropout(child.keep_prob, rng),
+            keras.layers.Dense(num_classes),
+        ]
+    )
 
 
 class TinyController(Controller):
@@ -107,7 +122,7 @@ def search(
     algorithm = make_algorithm(TinyController, SPACE, ControllerConfig(lstm_size=4, **controller))
     with strategy.scope():
         rng = StepRng(config.max_steps * config.num_epochs, seed=3)
-        supernet = Supernet(rng, child.keep_prob)
+        supernet = Supernet(SPACE, child, (4, 4, 1), 3, rng)
         supernet(tf.zeros([1, 4, 4, 1]), tf.zeros([8], tf.int32))
         trainer = ChildTrainer(supernet, supernet, task, child, jit_compile)
     weights = SharedWeights(trainer, task, config, rng, seed=3)
@@ -115,26 +130,17 @@ def search(
 
 
 def training(config, child=CHILD, strategy=None):
-    """Makes a training of a network with batch norm and dropout."""
+    """Makes a training of a network."""
     keras.utils.set_random_seed(1)
     strategy = strategy or tf.distribute.OneDeviceStrategy("CPU:0")
     images = data().with_validation() if config.use_validation else data()
     task = ImageTask(images, DataConfig(pad=1), child, cutout=1)
     with strategy.scope():
         rng = StepRng(100, seed=3)
-        network = keras.Sequential(
-            [
-                keras.Input((4, 4, 1)),
-                keras.layers.Conv2D(4, 3),
-                BatchNorm(),
-                keras.layers.Flatten(),
-                Dropout(child.keep_prob, rng),
-                keras.layers.Dense(3),
-            ]
-        )
+        layers = network(None, child, (4, 4, 1), 3, rng)
         trainer = ChildTrainer(
-            network,
-            lambda images, training: (network(images, training=training), None),
+            layers,
+            lambda images, training: (layers(images, training=training), None),
             task,
             child,
         )

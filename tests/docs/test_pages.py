@@ -199,7 +199,10 @@ _SHOWN = {
 }
 
 
-@pytest.mark.parametrize("space", _CHECKS)
+_SPACES = [pytest.param(s, marks=() if s == "rnn" else pytest.mark.long) for s in _CHECKS]
+
+
+@pytest.mark.parametrize("space", _SPACES)
 def test_the_change_that_adds_an_op_does(tmp_path, space):
     for folder in ("enas_tf", "tests/docs"):
         shutil.copytree(ROOT / folder, tmp_path / folder)

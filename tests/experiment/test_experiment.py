@@ -1,6 +1,10 @@
-"""What a run does with what it finds in its folder, and what a mistake leaves there."""
+"""What a run does with what it finds in its folder, and what a mistake leaves there.
+
+Its networks are tiny ones, which take the architectures of the micro space.
+"""
 
 import json
+from dataclasses import replace
 from typing import ClassVar
 
 import numpy as np
@@ -10,12 +14,19 @@ from enas_tf.core.errors import UserError
 from enas_tf.data.base import ImageData, Split
 from enas_tf.experiment import experiment as experiments
 from enas_tf.experiment.experiment import Experiment
+from enas_tf.experiment.images import ImageDomain
+from enas_tf.micro.network import count_cost
 from enas_tf.micro.recipe import CIFAR_MICRO
 from enas_tf.micro.space import MicroSpace
 from enas_tf.training.run_folder import Run
 from enas_tf.training.trackers import Tracker
 from tests import tiny
 
+RECIPE = replace(
+    CIFAR_MICRO,
+    domain=ImageDomain(tiny.Supernet, tiny.network, count_cost),
+    controller=tiny.TinyController,
+)
 SMALL = {
     "space.num_nodes": 1,
     "child.out_filters": 4,
@@ -42,8 +53,8 @@ def data():
 
 
 def experiment(workdir, data=None, **values):
-    settings = CIFAR_MICRO.presets["tiny"].changed(SMALL | {"workdir": str(workdir)} | values)
-    return Experiment(CIFAR_MICRO, settings, data)
+    settings = RECIPE.presets["tiny"].changed(SMALL | {"workdir": str(workdir)} | values)
+    return Experiment(RECIPE, settings, data)
 
 
 @pytest.fixture

@@ -278,6 +278,7 @@ def of_sizes(tmp_path_factory):
     return launch_in_turn(root, commands), root
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("shape", "left"),
     zip(SIZED, ["train/result.json", "search/arcs.jsonl"], strict=True),
