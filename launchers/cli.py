@@ -166,12 +166,12 @@ def _print_json(result: dict) -> None:
 
 def _run(recipe: "Recipe", settings: "Settings", verb: str) -> int:
     from enas_tf.experiment.experiment import Experiment
-    from enas_tf.experiment.seeds import repeat
+    from enas_tf.experiment.seeds import Seeds
     from enas_tf.training.workers import WORKER_LOST
 
     try:
         if settings.common.seeds > 1:
-            repeat(recipe, settings, *_REPEATED[verb])
+            Seeds(recipe, settings, *_REPEATED[verb]).run()
         else:
             VERBS[verb](Experiment(recipe, settings))
     except WORKER_LOST as error:

@@ -52,8 +52,8 @@ class Experiment:
         recipe: the recipe to run.
         settings: the settings of the run.
         data: `ImageData` or `TextData`; None loads the data set that the settings name.
-        strategy: the strategy of an earlier run in this process, which all later runs on several
-            devices must share; None makes one.
+        beside: an earlier run in this process, on the same data. All runs of a process on several
+            devices must share its strategy; None makes one.
     """
 
     def __init__(
@@ -61,20 +61,24 @@ class Experiment:
         recipe: Recipe,
         settings: Settings,
         data: Any = None,
-        strategy: tf.distribute.Strategy | None = None,
+        beside: "Experiment | None" = None,
     ) -> None:
         if data is not None:
             data.check()
             settings = settings.changed({"dataset": data.name})
             # Fills the cached property below, which would load a data set instead.
             self.data = data
+        elif beside and "data" in vars(beside):
+            self.data = beside.data
         self._given_data = data
         self.recipe, self.settings = recipe.chosen_by(settings)
         self.domain = self.recipe.domain
         common = settings.common
         if common.parallel > 1:
             leave_memory_to_others()
-        self.strategy = strategy or make_strategy(common.strategy, common.logical_devices)
+        self.strategy = (
+            beside.strategy if beside else make_strategy(common.strategy, common.logical_devices)
+        )
         if common.deterministic:
             tf.config.experimental.enable_op_determinism()
         keras.mixed_precision.set_dtype_policy(common.precision)
