@@ -41,8 +41,8 @@ def read(arguments: Sequence[str] | None) -> tuple[argparse.Namespace, Settings]
         "--cpu_time", action="store_true", help="CPU seconds, for a machine that is busy"
     )
     given, flags = parser.parse_known_args(arguments)
-    settings, _ = read_command(getattr(enas_tf, given.recipe), __doc__, [given.recipe, *flags])
-    return given, settings
+    command = read_command(getattr(enas_tf, given.recipe), __doc__, [given.recipe, *flags])
+    return given, command.settings
 
 
 def measure(given: argparse.Namespace, settings: Settings) -> str:

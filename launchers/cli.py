@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import fields, replace
 from operator import methodcaller
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import enas_tf
 from enas_tf.core.errors import Preempted, UserError
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from enas_tf.experiment.experiment import Experiment
     from enas_tf.experiment.recipe import Recipe
     from enas_tf.experiment.settings import Settings
+    from enas_tf.experiment.sweep import Combination
     from enas_tf.training.run_folder import Phase
 
 VERBS: dict[str, Callable[["Experiment"], object]] = {
@@ -45,7 +46,8 @@ Verbs:
   search    trains shared weights and controller in turns
   derive    draws architectures from the controller and ranks them with the shared weights
   train     trains one architecture: --arc, else the derived one; from scratch, or by --train.init
-            from the search's weights or another run's
+            from the search's weights or another run's; with --sweep, once with each combination of
+            several settings, and ranks them
   evaluate  prints the trained network's metrics on --split
   export    writes the trained network as a SavedModel
   describe  explains --arc, else the derived one, in words; draws it with --output
@@ -54,10 +56,24 @@ Verbs:
 
 All verbs share the flags below. The same command in the same --workdir resumes from the last
 checkpoint. Other verbs need the same flags too; the run keeps them in its folder, except --arc,
---seeds, --parallel and what is of one command only:
+--seeds, --sweep, --parallel and what is of one command only:
 
   evaluate --flagfile=runs/mine/flags.txt --split=valid
 """
+
+
+class Command(NamedTuple):
+    """What a command line asks for.
+
+    Attributes:
+        settings: the settings.
+        verb: the verb, or "" for none.
+        sweep: the combinations of `--sweep`; none without it.
+    """
+
+    settings: "Settings"
+    verb: str
+    sweep: Sequence["Combination"] = ()
 
 
 def launch(recipe_name: str, usage: str, argv: Sequence[str] | None = None) -> int:
@@ -75,7 +91,7 @@ def launch(recipe_name: str, usage: str, argv: Sequence[str] | None = None) -> i
     def command(argv: Sequence[str]) -> int:
         import_tensorflow_quietly()
         recipe = getattr(enas_tf, recipe_name)
-        return _run(recipe, *read_command(recipe, usage, argv))
+        return _run(recipe, read_command(recipe, usage, argv))
 
     interrupted = "interrupted; the same command goes on from the last checkpoint"
     return run_command(command, argv, interrupted)
@@ -122,8 +138,8 @@ def run_command(
     return status
 
 
-def read_command(recipe: "Recipe", usage: str, argv: Sequence[str]) -> tuple["Settings", str]:
-    """Returns the settings and the verb that a command line gives; runs nothing.
+def read_command(recipe: "Recipe", usage: str, argv: Sequence[str]) -> Command:
+    """Returns what a command line asks for; runs nothing.
 
     Args:
         recipe: the recipe, whose presets the flags change.
@@ -140,14 +156,34 @@ def read_command(recipe: "Recipe", usage: str, argv: Sequence[str]) -> tuple["Se
     prefixes = {part: "" if part == "common" else part for part in parts}
     for part, prefix in prefixes.items():
         flags.add(prefix, {name: getattr(settings, part) for name, settings in presets.items()})
+
+    def read_settings() -> "Settings":
+        preset = flags.config("").preset
+        given = {part: flags.config(prefix, preset) for part, prefix in prefixes.items()}
+        return _with_inherited_sizes(replace(presets[preset], **given), flags, recipe.name)
+
     verb = _verb(flags.parse(argv))
-    preset = flags.config("").preset
-    given = {part: flags.config(prefix, preset) for part, prefix in prefixes.items()}
-    settings = _with_inherited_sizes(replace(presets[preset], **given), flags, recipe.name)
+    settings = read_settings()
     _refuse_overwrite(settings, verb)
     _refuse_seeds(settings, verb)
+    _refuse_sweep(settings, verb)
     _refuse_parallel(settings, verb)
-    return settings, verb
+    return Command(settings, verb, _read_sweep(settings, flags, read_settings))
+
+
+def _read_sweep(
+    settings: "Settings", flags: Flags, read_settings: Callable[[], "Settings"]
+) -> list["Combination"]:
+    """Returns the combinations of `--sweep`, whose values are read as their own flags are."""
+    from enas_tf.experiment.sweep import Combination, read_grid  # imports TensorFlow
+
+    if settings.common.sweep is None:
+        return []
+    found = []
+    for values in read_grid(settings.common.sweep):
+        flags.parse(["", *(f"--{name}={text}" for name, text in values.items())])
+        found.append(Combination.of(values, read_settings()))
+    return found
 
 
 def _with_inherited_sizes(settings: "Settings", flags: Flags, launcher: str) -> "Settings":
@@ -164,14 +200,18 @@ def _print_json(result: dict) -> None:
     print(json_line(result))
 
 
-def _run(recipe: "Recipe", settings: "Settings", verb: str) -> int:
+def _run(recipe: "Recipe", command: Command) -> int:
     from enas_tf.experiment.experiment import Experiment
     from enas_tf.experiment.seeds import Seeds
+    from enas_tf.experiment.sweep import Sweep
     from enas_tf.training.workers import WORKER_LOST
 
+    settings, verb, sweep = command
     try:
         if settings.common.seeds > 1:
             Seeds(recipe, settings, *_REPEATED[verb]).run()
+        elif sweep:
+            Sweep(recipe, settings, sweep).run()
         else:
             VERBS[verb](Experiment(recipe, settings))
     except WORKER_LOST as error:
@@ -211,13 +251,25 @@ def _refuse_seeds(settings: "Settings", verb: str) -> None:
         )
 
 
+def _refuse_sweep(settings: "Settings", verb: str) -> None:
+    common = settings.common
+    if common.sweep is not None and verb != "train":
+        raise UserError(
+            "--sweep trains one architecture several times, so it goes with the verb train, not "
+            f"{verb or 'without a verb'}; leave it out"
+        )
+    if common.sweep is None and common.sweep_index not in ("auto", None):
+        raise UserError("--sweep_index chooses one of --sweep's combinations; give --sweep too")
+
+
 def _refuse_parallel(settings: "Settings", verb: str) -> None:
     common = settings.common
     finalists = settings.derive.finalists > 1 and (
         verb == "derive" or (not verb and not common.arc)
     )
-    if common.parallel > 1 and common.seeds == 1 and verb != "compare" and not finalists:
+    several = common.seeds > 1 or common.sweep is not None or verb == "compare" or finalists
+    if common.parallel > 1 and not several:
         raise UserError(
             f"--parallel={common.parallel} has nothing to run at once here: it goes with --seeds, "
-            "with compare, and with a derivation by --derive.finalists"
+            "with compare, with --sweep, and with a derivation by --derive.finalists"
         )

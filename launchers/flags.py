@@ -3,7 +3,8 @@
 Each field of a config becomes a flag. The flag's name is the config's prefix, a dot and the field's
 name, or the `"flag"` in the field's metadata; its type is the annotation (int, float, bool, str or
 Literal, each also `| None`); its help text is the `"help"` in the metadata. A field without a help
-text is set only by code, and gets no flag.
+text is set only by code, and gets no flag. Of a flag that is given twice the last value counts;
+where the metadata have `"once"`, this is an error.
 """
 
 import dataclasses
@@ -67,11 +68,12 @@ class Flags:
                 default=None,
                 help_string=field.metadata["help"],
                 boolean=parser.boolean,
+                allow_overwrite=not field.metadata.get("once"),
             )
             flags.DEFINE_flag(flag, self._values)
 
     def parse(self, argv: Sequence[str]) -> list[str]:
-        """Parses a command line; to be called once.
+        """Parses a command line; what a later call gives is added to that of the earlier ones.
 
         Args:
             argv: the program's name and its arguments, as in `sys.argv`.

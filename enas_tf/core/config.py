@@ -12,9 +12,9 @@ def option(default: Any, help: str, **metadata: Any) -> Any:
     Args:
         default: default value.
         help: what the field means.
-        metadata: other settings: `flag`, the name of the flag if it is not the field's; `is_size`,
-            whether it decides what network is trained in the end, so that another run's weights fit
-            only where it is the same.
+        metadata: other settings: `flag`, the name of the flag if it is not the field's; `once`,
+            whether the flag may be given only once; `is_size`, whether it decides what network is
+            trained in the end, so that another run's weights fit only where it is the same.
     """
     return field(default=default, metadata={"help": help, **metadata})
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import fields
+from pathlib import Path
 
 from enas_tf.core.errors import UserError
 from enas_tf.core.space import Arc, Space
@@ -22,6 +23,21 @@ def given_arc(source: str, space: Space) -> tuple[Space, Arc]:
         UserError: it is none of a space like the run's.
     """
     return read_arc(space, *resolve(source, space.name))
+
+
+def derived_arc(folder: Path, space: Space) -> tuple[Space, Arc]:
+    """Reads the architecture that the run in a folder has derived, as `given_arc` does.
+
+    Raises:
+        UserError: it has derived none, or none of a space like the given one.
+    """
+    path = folder / "arc.txt"
+    if not path.exists():
+        raise UserError(
+            f"no architecture: {path} is missing; run the verbs search and derive first, or give "
+            "one by --arc"
+        )
+    return given_arc(str(path), space)
 
 
 def read_arc(space: Space, text: str, op_set: str | None = None) -> tuple[Space, Arc]:

@@ -21,10 +21,12 @@ class Domain(Protocol):
     """Everything that is specific to one kind of data: loading, tasks, networks and export.
 
     Its `formats` are those that `export` can write, the first of them always. Its `sizes` are what
-    a network needs to know about the data, such as the shape of an image.
+    a network needs to know about the data, such as the shape of an image. `lower_is_better` is
+    about its `metric`.
     """
 
     formats: Sequence[str]
+    lower_is_better: bool
 
     def load(self, settings: Settings) -> Any:
         """Loads the data set into memory.
@@ -59,6 +61,9 @@ class Domain(Protocol):
 
     def known_sizes(self, settings: Settings) -> tuple | None:
         """Returns the sizes if they are known without loading the data, else None."""
+
+    def metric(self, settings: Settings) -> str:
+        """Returns the name of the metric that picks the best epoch of a final training."""
 
     def search_task(self, settings: Settings, data: Any) -> Task:
         """Returns the task of search and derivation."""

@@ -13,7 +13,7 @@ import tensorflow as tf
 from enas_tf.core.errors import UserError
 from enas_tf.core.space import Arc, Space
 from enas_tf.experiment.alone import train_at_once, train_in_turn
-from enas_tf.experiment.architectures import given_arc, read_arc
+from enas_tf.experiment.architectures import derived_arc, given_arc, read_arc
 from enas_tf.experiment.costs import Costs
 from enas_tf.experiment.describe import describe
 from enas_tf.experiment.initial_weights import Origin, make_origin
@@ -150,9 +150,7 @@ class Experiment:
         self._check_training(given and given[1])
         if not given:
             self.search_and_derive()
-        # Another architecture's training does not count as done, so that `train` can refuse it.
-        if not self.run.is_done("train", arc=str(self._arc()[1])):
-            self.train()
+        self.train_once()
         if self.run.is_done("export", result=self._result_digest(), formats=self._formats):
             print(f"all phases are done; {self.workdir} holds report.html and export/")
             return
@@ -193,6 +191,10 @@ class Experiment:
             check_search(self.settings, self.domain, self.data, self.strategy)
         check_networks(self.settings, self.domain, self._sizes)
 
+    def check_training(self) -> None:
+        """Raises UserError for what would stop `train`, without making the run's folder."""
+        self._check_training(self._arc()[1])
+
     def _check_training(self, arc: Arc | None) -> None:
         if arc and self._origin:
             self._origin.check(arc)
@@ -229,6 +231,13 @@ class Experiment:
         test = ", ".join(f"{name} {value:.4f}" for name, value in result["test"].items())
         print(f"train: test {test} (params {result['params']:,}, {result['seconds']:.0f} s)")
         return result
+
+    @locked
+    def train_once(self) -> None:
+        """Trains as `train` does, unless that has been done."""
+        # Another architecture's training does not count as done, so that `train` can refuse it.
+        if not self.run.is_done("train", arc=str(self._arc()[1])):
+            self.train()
 
     def evaluate(self) -> dict:
         """Returns the trained network's metrics on the split that the settings name.
@@ -300,13 +309,7 @@ class Experiment:
 
     def _arc(self) -> tuple[Space, Arc]:
         """Returns the architecture given by --arc, else the derived one, with its space."""
-        path = self._folder / "arc.txt"
-        if not self._given_arc and not path.exists():
-            raise UserError(
-                f"no architecture: {path} is missing; run the verbs search and derive first, or "
-                "give one by --arc"
-            )
-        return self._given_arc or given_arc(str(path), self.settings.space)
+        return self._given_arc or derived_arc(self._folder, self.settings.space)
 
     @property
     def _is_rewarded_by_truth(self) -> bool:

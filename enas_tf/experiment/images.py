@@ -41,6 +41,7 @@ class ImageDomain:
     """
 
     formats = ("saved_model", "tflite")
+    lower_is_better = False
 
     def __init__(
         self,
@@ -89,6 +90,10 @@ class ImageDomain:
         """Returns the sizes of CIFAR-10 if the settings use it as it is, else None."""
         is_known = settings.common.dataset == "cifar10" and not settings.data.image_size
         return ((32, 32, 3), 10) if is_known else None
+
+    def metric(self, settings: Settings) -> str:
+        """Returns the accuracy that rewards architectures, plain or balanced."""
+        return settings.search.metric
 
     def search_task(self, settings: Settings, data: ImageData) -> ImageTask:
         """Returns the task of the search, with the cutout size of the search settings."""

@@ -54,10 +54,23 @@ class CommonConfig:
         "Kubernetes job the one with the task's number (SLURM_ARRAY_TASK_ID, "
         "JOB_COMPLETION_INDEX), elsewhere all; none: all of them",
     )
+    sweep: str | None = option(
+        None,
+        "for train: the values of one or several settings of the final training, such as "
+        '--sweep="train.lr_max=0.025,0.05 train.keep_prob=0.8,1.0"; train with each combination, '
+        "in a folder of its own, and rank them by the validation split",
+        once=True,
+    )
+    sweep_index: str | None = option(
+        "auto",
+        "run only this one of --sweep's combinations, counted from 0; auto and none as for "
+        "seed_index",
+    )
     parallel: int = option(
         1,
-        "run so many of --seeds, of compare's trainings or of derive.finalists at a time, as "
-        "processes of their own, each on an equal share of the GPUs and of the CPU's cores",
+        "run so many of --seeds, of --sweep, of compare's trainings or of derive.finalists at a "
+        "time, as processes of their own, each on an equal share of the GPUs and of the CPU's "
+        "cores",
     )
     deterministic: bool = option(False, "repeat a run bit for bit; slower on GPUs")
     strategy: StrategyName = option(
@@ -125,12 +138,12 @@ class CommonConfig:
         self._check_parallel()
 
     def _check_index(self) -> None:
+        for name in ("seed_index", "sweep_index"):
+            index = getattr(self, name)
+            if index not in ("auto", None) and not str(index).isdecimal():
+                raise UserError(f"{name} must be auto, none or a whole number, got {index!r}")
         index = self.seed_index
-        if index in ("auto", None):
-            return
-        if not str(index).isdecimal():
-            raise UserError(f"seed_index must be auto, none or a whole number, got {index!r}")
-        if int(index) >= self.seeds:
+        if index not in ("auto", None) and int(index) >= self.seeds:
             raise UserError(f"seed_index must be below seeds, {self.seeds}, got {index}")
 
     def _check_parallel(self) -> None:
@@ -249,7 +262,7 @@ class Settings:
 
 # Settings of a single command, which a run does not keep.
 _OF_ONE_COMMAND = ("workdir", "overwrite", "arc", "split", "format", "formats", "output")
-_OF_ONE_COMMAND += ("seeds", "seed_index", "parallel")
+_OF_ONE_COMMAND += ("seeds", "seed_index", "sweep", "sweep_index", "parallel")
 
 _FREE = ("data_dir", "strategy", "logical_devices", "track", "metrics_format", "derive", "compare")
 _TRUTH = ("truth", "truth_column")
@@ -289,6 +302,10 @@ def flags_of(settings: Settings, presets: Mapping[str, Settings], workdir: str) 
     for name, part, field in settings.named_fields():
         value, default = (getattr(getattr(s, part), field.name) for s in (settings, preset))
         if name not in (*_OF_ONE_COMMAND, "preset") and value != default:
-            shown = str(value).lower() if value is None or isinstance(value, bool) else value
-            given.append(f"--{name}={shown}")
+            given.append(f"--{name}={flag_text(value)}")
     return given
+
+
+def flag_text(value: Any) -> str:
+    """Returns the value of a setting as its flag takes it."""
+    return str(value).lower() if value is None or isinstance(value, bool) else str(value)

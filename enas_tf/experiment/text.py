@@ -46,6 +46,7 @@ class TextDomain:
     """
 
     formats = ("saved_model",)
+    lower_is_better = True
 
     def __init__(
         self,
@@ -108,6 +109,10 @@ class TextDomain:
         is_words = settings.data.tokens == "words"
         is_known = common.dataset == "ptb" and common.data_dir is None and is_words
         return (_PENN_TREEBANK_WORDS,) if is_known else None
+
+    def metric(self, settings: Settings) -> str:
+        """Returns perplexity, of which a reward is a multiple of the inverse."""
+        return "perplexity"
 
     def search_task(self, settings: Settings, data: TextData) -> LanguageTask:
         """Returns the task of the search, with the losses of the search's child."""

@@ -30,7 +30,7 @@ Phase = Literal["search", "derive", "train", "export"]
 # What a run writes to its folder besides config.json.
 _CONTENTS = (_FLAGS, _DONE, "search", "train", "export", "labels.txt", "arcs.json", "arc.txt")
 _CONTENTS += ("truth.json", "derive", "compare", "compare.json", "report.html", "events.*")
-_CONTENTS += ("latency.json", MLFLOW)
+_CONTENTS += ("latency.json", "sweep", "sweep.json", MLFLOW)
 
 # The parts of config.json that may change when a run is resumed.
 _ENVIRONMENT = ("versions", "devices")

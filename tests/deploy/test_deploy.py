@@ -61,7 +61,7 @@ def slurm_words():
 def settings_of(words):
     name, arguments = launcher_of(words)
     usage = importlib.import_module(f"launchers.{name}").__doc__
-    return read_command(getattr(enas_tf, name.upper()), usage, [name, *arguments])
+    return read_command(getattr(enas_tf, name.upper()), usage, [name, *arguments])[:2]
 
 
 def installed(program):

@@ -42,8 +42,8 @@ def test_the_largest_seed_is_taken():
 def test_flags_say_what_was_changed():
     flags = flags_of(TINY.changed(VALUES), CIFAR_MACRO.presets, Path("runs/mine"))
     assert "--space.ops=7" in flags and "--search.batch_size" not in shlex.join(flags)
-    settings, verb = read_command(CIFAR_MACRO, "", ["cifar_macro", *flags])
-    assert (settings, verb) == (TINY.changed(VALUES), "")
+    command = read_command(CIFAR_MACRO, "", ["cifar_macro", *flags])
+    assert (command.settings, command.verb) == (TINY.changed(VALUES), "")
 
 
 @pytest.mark.parametrize(
@@ -79,6 +79,7 @@ def test_flags_say_what_was_changed():
         ({"seed": 2**32 - 2, "seeds": 3}, "seed must be between 0 and 4294967293, got"),
         ({"seed_index": "first"}, "seed_index must be auto, none or a whole number, got 'first'"),
         ({"seed_index": 3, "seeds": 3}, "seed_index must be below seeds, 3, got 3"),
+        ({"sweep_index": "-1"}, "sweep_index must be auto, none or a whole number, got '-1'"),
         ({"parallel": 0}, "parallel must be at least 1, got 0"),
         (
             {"parallel": 2, "strategy": "multiworker"},

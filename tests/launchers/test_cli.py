@@ -74,7 +74,7 @@ def test_sizes_are_those_of_the_run_to_start_from_unless_a_flag_has_others(tmp_p
     config = {"train": {"out_filters": 8, "num_layers": 4, "l2": 0.5}}
     (tmp_path / "config.json").write_text(json.dumps({"config": config}))
     argv = ["cifar_micro", "train", f"--train.init={tmp_path}", "--train.num_layers=7"]
-    settings, _ = cli.read_command(enas_tf.CIFAR_MICRO, "", argv)
+    settings = cli.read_command(enas_tf.CIFAR_MICRO, "", argv).settings
     assert (settings.train.out_filters, settings.train.num_layers) == (8, 7)
     assert settings.train.l2 == 2e-4
 
@@ -83,7 +83,7 @@ def test_sizes_are_those_of_the_run_to_start_from_unless_a_flag_has_others(tmp_p
 def test_a_run_may_be_removed_that_a_training_does_not_start_from(init, allowed):
     argv = ["cifar_micro", "train", f"--train.init={init}", "--preset=tiny", "--overwrite"]
     if allowed:
-        assert cli.read_command(enas_tf.CIFAR_MICRO, "", argv)[1] == "train"
+        assert cli.read_command(enas_tf.CIFAR_MICRO, "", argv).verb == "train"
     else:
         with pytest.raises(UserError, match="--overwrite would remove what train works on"):
             cli.read_command(enas_tf.CIFAR_MICRO, "", argv)

@@ -72,7 +72,7 @@ def test_the_pipeline_leaves_a_report_whose_commands_go_on_with_the_run(finished
     text = unescape((folder / "report.html").read_text())
     program, verb, *given = shlex.split(re.search("<pre>python -m (.*)</pre>", text)[1])
     assert (program, verb) == ("launchers.cifar_micro", "train")
-    settings, _ = read_command(CIFAR_MICRO, "", [program, verb, *given])
+    settings = read_command(CIFAR_MICRO, "", [program, verb, *given]).settings
     assert settings.common.workdir == str(folder)
     stored = json.loads((folder / "config.json").read_text())["config"]
     assert json.loads(json.dumps(run_config(settings))) == stored

@@ -18,6 +18,7 @@ class Common:
     workdir: str = option("runs/try", "The run's folder.")
     preset: Literal["paper", "tiny"] = option("paper", "A set of defaults.")
     overwrite: bool = option(False, "Removes an earlier run.")
+    arc: str = field(default="", metadata={"help": "An architecture.", "once": True})
 
 
 @dataclass(frozen=True)
@@ -102,6 +103,13 @@ def test_tells_which_flags_are_given(flags):
     assert [flags.is_given(name) for name in ("child.out_filters", "child.flip")] == [True, False]
 
 
+def test_the_last_value_counts_also_over_several_calls(flags):
+    assert parsed(flags, "--child.out_filters=5", "--child.out_filters=6", "train") == ["train"]
+    assert flags.config("child").out_filters == 6
+    assert parsed(flags, "--child.out_filters=7", "--child.keep_prob=1") == []
+    assert flags.config("child") == Child(out_filters=7, keep_prob=1.0)
+
+
 def test_flags_from_a_file(flags, tmp_path):
     (tmp_path / "flags.txt").write_text("--child.out_filters=5\n--overwrite\n")
     assert parsed(flags, f"--flagfile={tmp_path / 'flags.txt'}", "train") == ["train"]
@@ -118,6 +126,7 @@ def test_flags_from_a_file(flags, tmp_path):
         (["--child.clip=inf"], "--child.clip=inf: give a number, or none"),
         (["--child.flip=maybe"], "--child.flip=maybe: give true or false, or none"),
         (["--overwrite=none"], "--overwrite=none: give true or false"),
+        (["--arc=a", "--arc=b"], "--arc=b: already defined as a"),
         (["--child.bn=x"], "--child.bn=x: give one of batch, moving"),
         (["--child.ops=5"], "--child.ops=5: give one of 6, 7"),
         (["--child.out_filter=5"], "Did you mean: child.out_filters"),

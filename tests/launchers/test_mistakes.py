@@ -91,6 +91,48 @@ BAD = {
         ["--dataset=folder:{root}/broken", "--data.in_memory=false", "--search.batch_size=4"],
         ".png can no longer be read (Unknown image file format",
     ),
+    "sweep of another verb": (["--sweep=train.l2=0,1"], "with the verb train, not without a verb"),
+    "sweep of other settings": (
+        ["train", f"--arc={ARC}", "--sweep=search.num_epochs=1,2"],
+        "--sweep varies settings of the final training, train.*; got search.num_epochs",
+    ),
+    "sweep of no setting": (
+        ["train", f"--arc={ARC}", "--sweep=train.l2=0 train.lr_mx=1"],
+        "Unknown command line flag 'train.lr_mx'. Did you mean: train.lr_max",
+    ),
+    "sweep of a wrong value": (
+        ["train", f"--arc={ARC}", "--sweep=train.l2=0,much"],
+        "--train.l2=much: give a number",
+    ),
+    "sweep of a bad value": (
+        ["train", f"--arc={ARC}", "--sweep=train.num_epochs=1,0"],
+        "train.num_epochs must be at least 1, got 0",
+    ),
+    "sweep in two flags": (
+        ["train", f"--arc={ARC}", "--sweep=train.l2=0,1", "--sweep=train.keep_prob=1"],
+        "--sweep=train.keep_prob=1: already defined as train.l2=0,1",
+    ),
+    "sweep without validation": (
+        ["train", f"--arc={ARC}", "--sweep=train.l2=0,1", "--train.use_validation"],
+        "give --train.use_validation=false",
+    ),
+    "sweep of no architecture": (
+        ["train", "--sweep=train.l2=0,1"],
+        "run the verbs search and derive first, or give one by --arc",
+    ),
+    "sweep with large batches": (
+        ["train", f"--arc={ARC}", "--sweep=train.batch_size=16,5000"],
+        "batch size must be between 1 and",
+    ),
+    "sweep from no run": (
+        ["train", f"--arc={ARC}", "--sweep=train.init=none,{root}/none"],
+        "a run's folder, got {root}/none",
+    ),
+    "seeds of a sweep": (
+        ["train", f"--arc={ARC}", "--sweep=train.l2=0,1", "--seeds=2"],
+        "--seeds repeats a search",
+    ),
+    "one of no sweep": (["train", f"--arc={ARC}", "--sweep_index=1"], "give --sweep too"),
     "no drawing": (["describe", f"--arc={ARC}", "--output={root}/cells.gif"], ".svg"),
 }
 

@@ -118,6 +118,8 @@ def test_overwrite_removes_what_a_run_writes_and_nothing_else(tmp_path):
         *written,
         "compare.json",
         "derive/1/x",
+        "sweep/l2=0/train/x",
+        "sweep.json",
         "report.html",
         "mine.txt",
         "data/x",
