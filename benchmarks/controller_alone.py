@@ -1,24 +1,29 @@
 """How soon a controller finds a good architecture, where a table rewards it.
 
     python -m benchmarks.controller_alone --truth=nasbench201.csv [--truth_column=cifar10-test] \
-        [--recipe=NASBENCH201] [--seeds=100] [--max_draws=3000] [--within=0.5]
+        [--recipe=NASBENCH201] [--seeds=100] [--max_draws=3000] [--within=0.5] \
+        [--output=alone.svg]
 
 Searches with each preset of a recipe as its controller would with `--search.reward=truth`, and
 once more by uniform draws, and counts the draws until one of them is within some points of the
 table's best. Prints a table of the seeds' medians and means with their 95 % bootstrap intervals. A
 search that has not found one by then counts with all its draws, so that a mean is too low where the
-last column shows that some have not.
+last column shows that some have not. With `--output`, draws how many seeds have found one by so
+many draws.
 """
 
 import argparse
+import itertools
 import statistics
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
 import keras
+import matplotlib
 import numpy as np
 import tensorflow as tf
+from matplotlib.figure import Figure
 
 import enas_tf
 from enas_tf.experiment.recipe import Recipe
@@ -28,6 +33,8 @@ from enas_tf.search.algorithms import make_algorithm
 from enas_tf.search.truth import Truth, read_truth
 
 _UNIFORM = "uniform draws"
+
+_STYLES = [{"color": c, "ls": s} for s, c in (("-", "0"), ("--", "0.3"), ("-.", "0"), (":", "0.3"))]
 
 
 class Searches:
@@ -89,6 +96,19 @@ def row(name: str, draws: Sequence[int], max_draws: int, seconds: float) -> str:
     )
 
 
+def picture(draws: Mapping[str, Sequence[int]], max_draws: int) -> Figure:
+    """Draws the part of the seeds that have found a good architecture by so many draws."""
+    figure = Figure(figsize=(5, 3.2), layout="constrained")
+    axes = figure.subplots()
+    for (name, counts), style in zip(draws.items(), itertools.cycle(_STYLES), strict=False):
+        found = sorted(count for count in counts if count < max_draws)
+        shares = [100 * number / len(counts) for number in range(1, len(found) + 1)]
+        axes.step([0, *found], [0, *shares], where="post", label=name, **style)
+    axes.set(xlabel="draws", ylabel="seeds that have found one, %", ylim=(0, 100))
+    axes.legend(frameon=False, fontsize=8, loc="lower right")
+    return figure
+
+
 def read(arguments: Sequence[str] | None) -> argparse.Namespace:
     """Reads the command line; None takes the process's own."""
     parser = argparse.ArgumentParser(
@@ -100,6 +120,7 @@ def read(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--seeds", type=int, default=100)
     parser.add_argument("--max_draws", type=int, default=3000)
     parser.add_argument("--within", type=float, default=0.5)
+    parser.add_argument("--output", help="the picture's file, such as alone.svg")
     return parser.parse_args(arguments)
 
 
@@ -119,6 +140,7 @@ def main() -> None:
     print(f"the best, {truth.best}; draws until one of them, at most {given.max_draws:,}:\n")
     print("| setting | median | mean | 95 % interval of the mean | found by | seconds |")
     print("|---|---|---|---|---|---|", flush=True)
+    found = {}
     for name, settings in variants(recipe):
         settings = replace(settings, space=space)
         started, searches = time.monotonic(), Searches(recipe, settings, truth)
@@ -126,6 +148,10 @@ def main() -> None:
             searches.draws_until(threshold, seed, given.max_draws) for seed in range(given.seeds)
         ]
         print(row(name, draws, given.max_draws, time.monotonic() - started), flush=True)
+        found[name] = draws
+    if given.output:
+        with matplotlib.rc_context({"svg.hashsalt": "enas_tf"}):
+            picture(found, given.max_draws).savefig(given.output, metadata={"Date": None})
 
 
 if __name__ == "__main__":

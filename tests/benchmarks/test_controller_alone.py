@@ -3,7 +3,7 @@ from dataclasses import replace
 
 import pytest
 
-from benchmarks.controller_alone import Searches, interval, row, variants
+from benchmarks.controller_alone import Searches, interval, picture, row, variants
 from enas_tf.nasbench201.recipe import NASBENCH201
 from enas_tf.nasbench201.space import Nasbench201Space
 from enas_tf.search.truth import Truth
@@ -39,3 +39,11 @@ def test_the_table():
     low, high = interval([10] * 50 + [20] * 50)
     assert (low, high) == pytest.approx((14, 16), abs=0.2)
     assert list(dict(variants(NASBENCH201))) == [*NASBENCH201.presets, "uniform draws"]
+
+
+def test_the_picture_counts_the_seeds_that_have_found_one():
+    [axes] = picture({"x": [20, 10, 30, 30], "y": [30] * 4}, 30).axes
+    x, y = axes.lines
+    assert (x.get_label(), y.get_label()) == ("x", "y")
+    assert x.get_xydata().tolist() == [[0, 0], [10, 25], [20, 50]]
+    assert y.get_xydata().tolist() == [[0, 0]]
