@@ -45,7 +45,12 @@ def make_strategy(name: StrategyName, logical_devices: int = 0) -> tf.distribute
         _split_devices(logical_devices)
     if name == "multiworker":
         # Before the next lines, which start TensorFlow's devices.
-        return tf.distribute.MultiWorkerMirroredStrategy(find_cluster())
+        strategy = tf.distribute.MultiWorkerMirroredStrategy(find_cluster())
+        # All shards have equally many batches. Otherwise the processes would tell one another
+        # before each batch whether they have one, in a thread pool of its own that TensorFlow
+        # leaves open when a process is lost.
+        strategy.extended.experimental_enable_get_next_as_optional = False
+        return strategy
     devices = tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")
     names = [device.name for device in devices]
     if name == "mirrored" or (name == "auto" and len(names) > 1):

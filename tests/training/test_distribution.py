@@ -8,6 +8,7 @@ import pytest
 import tensorflow as tf
 
 from enas_tf.core.errors import UserError
+from enas_tf.training import distribution
 from enas_tf.training.distribution import (
     compiles,
     cpu_name,
@@ -135,6 +136,18 @@ def test_every_replica_gets_its_own_shard_of_each_batch(strategy, wanted):
         for batch in distribute(strategy, batches)
     ]
     assert shown == wanted
+
+
+def test_the_processes_of_a_job_read_without_asking_each_other(monkeypatch):
+    nobody = tf.distribute.cluster_resolver.SimpleClusterResolver(tf.train.ClusterSpec({}))
+    monkeypatch.setattr(distribution, "find_cluster", lambda: nobody)
+    strategy = make_strategy("multiworker")
+    # With others, TensorFlow would reduce over all before each batch whether they have one.
+    monkeypatch.setattr(strategy.extended, "_in_multi_worker_mode", lambda: True)
+    monkeypatch.setattr(strategy, "reduce", None)
+    read = distribute(strategy, batches)
+    shown = [int(strategy.experimental_local_results(batch)[0]) for batch in read]
+    assert shown == [100, 110, 120]
 
 
 @pytest.mark.parametrize("device", ["CPU", "GPU"])
