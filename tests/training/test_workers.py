@@ -4,6 +4,7 @@ import json
 import shutil
 import socket
 import subprocess
+import sys
 import time
 
 import numpy as np
@@ -115,3 +116,13 @@ def test_workers_that_do_not_see_one_folder_are_told(corpus, tmp_path):
     assert mine.status == yours.status == 2
     assert "yours is not the chief's folder; --workdir must be on a file system" in yours.stderr
     assert "Traceback" not in mine.stderr + yours.stderr
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("jit_compile", [False, True])
+@pytest.mark.parametrize("launcher", ["cifar_macro", "cifar_micro", "nasbench201", "ptb_rnn"])
+def test_two_processes_search_as_two_logical_devices_do(launcher, jit_compile):
+    script = [sys.executable, "-m", "tests.slurm_jobs", f"--launcher={launcher}"]
+    flags = [f"--jit_compile={str(jit_compile).lower()}", "--search.max_steps=2"]
+    done = subprocess.run([*script, *flags], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
