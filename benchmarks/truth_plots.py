@@ -48,7 +48,7 @@ def picture(folder: Path, truth: Truth) -> Figure:
     _scatter(ranks, truth, controllers, "the controller's", color="0.3", s=14, marker="^")
     _scatter(ranks, truth, {drawn[0]: rewarded[drawn[0]]}, "derived", color="0", s=50, marker="*")
     ranks.set(xlabel="true accuracy, %", ylabel="reward by shared weights")
-    ranks.legend(frameon=False, fontsize=8)
+    ranks.legend(frameon=False, fontsize=8, loc="center left")
     epochs = [1 + record["epoch"] for record in valid]
     learns.plot(epochs, [r["truth"] for r in valid], color="0.1", label="the controller's draws")
     known = [r["uniform_truth"] for r in valid]
