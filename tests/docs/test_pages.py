@@ -10,7 +10,7 @@ import sys
 import pytest
 
 import enas_tf
-from benchmarks import budget, controller_alone, latency_table, one_device
+from benchmarks import budget, controller_alone, latency_table, one_device, truth_plots
 from enas_tf.benchmark.base import BenchmarkConfig
 from enas_tf.core.errors import UserError
 from enas_tf.serving.predict import PredictConfig
@@ -63,7 +63,7 @@ def check_command(words):
     if called is None:
         program = words[0].removeprefix(".venv/bin/")
         program = words[2] if program == "python" and words[1] == "-m" else program
-        for script in (budget, controller_alone, latency_table, one_device):
+        for script in (budget, controller_alone, latency_table, one_device, truth_plots):
             if program == script.__name__:
                 script.read(words[3:])
                 return

@@ -189,7 +189,7 @@ def test_the_gap_is_to_uniform_draws_on_the_same_batches(unbroken):
     batches = list(search.weights.task.reward_batches(4, seed=3, steps=range(26, 36)))
     with search.weights.average.in_place():
         assert mine == pytest.approx(list(accuracies(search, drawn, batches)))
-    assert others == pytest.approx(list(accuracies(search, uniform, batches)))
+        assert others == pytest.approx(list(accuracies(search, uniform, batches)))
     reported = [one for one in tiny.records(unbroken.run, "search") if one["phase"] == "valid"]
     differences = np.subtract(mine, others)
     assert reported[-1]["gap"] == pytest.approx(differences.mean())
