@@ -152,7 +152,7 @@ class Experiment:
             self.search_and_derive()
         self.train_once()
         if self.run.is_done("export", result=self._result_digest(), formats=self._formats):
-            print(f"all phases are done; {self.workdir} holds report.html and export/")
+            print(f"all phases are done; {self.place.address} holds report.html and export/")
             return
         self._report()
         self.export()
@@ -384,7 +384,7 @@ class Experiment:
         flags = flags_of(self.settings, self.recipe.presets, self.place.address)
         read = partial(read_arc, self.settings.space)
         write_report(self.run, self.recipe.name, flags, read)
-        print(f"report: {self.run.path('report.html')}")
+        print(f"report: {self.place.shown(self.run.path('report.html'))}")
 
     def _trained(self) -> tuple[Training, keras.Model, Arc]:
         """Returns the training, with its best weights restored, its network and architecture."""

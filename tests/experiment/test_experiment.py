@@ -21,6 +21,9 @@ from enas_tf.micro.space import MicroSpace
 from enas_tf.training.run_folder import Run
 from enas_tf.training.trackers import Tracker
 from tests import tiny
+from tests.stand_in_store import store, texts
+
+__all__ = ["store"]
 
 RECIPE = replace(
     CIFAR_MICRO,
@@ -122,6 +125,18 @@ def test_a_phase_is_done_only_with_its_marker(tmp_path, data, monkeypatch):
     before = (tmp_path / "done.json").read_text()
     experiment(tmp_path, data).pipeline()
     assert (tmp_path / "done.json").read_text() == before
+
+
+def test_a_run_in_a_store_is_shown_where_it_is(data, store, capsys):
+    url, few = "s3://bucket/runs/mine", {"search.num_epochs": 1}
+    experiment(url, data, **few).pipeline()
+    experiment(url, data, **few).pipeline()
+    shown = capsys.readouterr().out
+    assert f"report: {url}/report.html\n" in shown
+    assert f"export: {url}/export/cifar_micro/1\n" in shown
+    assert shown.endswith(f"all phases are done; {url} holds report.html and export/\n")
+    left = texts(store, "/bucket/runs/mine/")
+    assert {"report.html", "done.json", "export/cifar_micro/1/saved_model.pb"} <= left.keys()
 
 
 class Recorder(Tracker):
