@@ -5,17 +5,20 @@
 
 Measures the table of a space as a search with `--search.cost=latency` does, then times the whole
 networks of uniform draws. Prints how well the table ranks them, and for comparison how well their
-multiply-adds do. All numbers are in the folder's `latency.json`; what it has is not measured again.
-The flags are those of the recipe's launcher; with `--dataset=cifar10` no data are needed.
+multiply-adds do. All numbers are in the folder's `latency.json`, and what it has is not measured
+again; `latency.svg` draws the networks' times against the table's. The flags are those of the
+recipe's launcher; with `--dataset=cifar10` no data are needed.
 """
 
 import argparse
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import keras
+import matplotlib
 import tensorflow as tf
+from matplotlib.figure import Figure
 
 import enas_tf
 from enas_tf.experiment.costs import Costs
@@ -57,6 +60,8 @@ def measure(given: argparse.Namespace, settings: Settings) -> str:
     clock = Clock(settings.search.latency_batch, compiled, now)
     costs.measure_latencies(run, clock, given.networks)
     check = run.read_json(FILE)["check"]
+    with matplotlib.rc_context({"svg.hashsalt": "enas_tf"}):
+        picture(check).savefig(given.output / "latency.svg", metadata={"Date": None})
     times = [one["network_ms"] for one in check["networks"]]
     tokens = [settings.space.parse(one["arc"]).tokens for one in check["networks"]]
     by_multiply_adds = spearman([costs(one)["madds"] for one in tokens], times)
@@ -64,6 +69,17 @@ def measure(given: argparse.Namespace, settings: Settings) -> str:
         f"{len(times)} networks of {min(times):.2f} to {max(times):.2f} ms; Spearman's rho with "
         f"the table {check['spearman']:.3f}, with multiply-adds {by_multiply_adds:.3f}"
     )
+
+
+def picture(check: Mapping) -> Figure:
+    """Draws the time of each network against what the table says, of the check in the file."""
+    figure = Figure(figsize=(3.6, 3.2), layout="constrained")
+    axes, networks = figure.subplots(), check["networks"]
+    said = [check["ratio"] * one["sum_ms"] for one in networks]
+    axes.scatter(said, [one["network_ms"] for one in networks], s=14, color="0.1", lw=0)
+    axes.axline((said[0], said[0]), slope=1, color="0.6", lw=0.8)
+    axes.set(xlabel="by the table, ms", ylabel="the whole network, ms")
+    return figure
 
 
 def main() -> None:

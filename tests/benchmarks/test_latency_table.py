@@ -25,9 +25,16 @@ def test_tells_how_the_table_ranks_networks(monkeypatch, tmp_path):
     command = ["NASBENCH201", f"--output={tmp_path}", "--networks=4", "--cpu_time", *flags]
     line = latency_table.measure(*latency_table.read(command))
     assert line.startswith("4 networks of 1.00 to 4.00 ms; Spearman's rho with the table ")
+    assert (tmp_path / "latency.svg").read_text().startswith("<?xml")
     # What is there is read.
     monkeypatch.setattr(FakeClock, "time_blocks", None)
     assert latency_table.measure(*latency_table.read(command)) == line
+
+
+def test_the_picture_shows_the_latencies_that_a_search_uses():
+    networks = [{"sum_ms": 2.0, "network_ms": 4.5}, {"sum_ms": 3.0, "network_ms": 5.5}]
+    [axes] = latency_table.picture({"ratio": 2.0, "networks": networks}).axes
+    assert axes.collections[0].get_offsets().tolist() == [[4, 4.5], [6, 5.5]]
 
 
 def test_a_wrong_recipe_is_refused(tmp_path, capsys):
