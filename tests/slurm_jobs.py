@@ -2,7 +2,7 @@
 
     python -m tests.slurm_jobs [--launcher=cifar_micro] [--processes=2] [flags of the launcher]
 
-This takes minutes, so it is not a test of the suite. It searches with one process, then with one
+This takes minutes; of the tests, the long ones run it. It searches with one process, then with one
 process on as many logical devices as the job has processes, then with the job: the last two must
 record the same figures. It prints how long a step of the shared weights took in each.
 """
