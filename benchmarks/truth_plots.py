@@ -7,6 +7,7 @@ The folder is that of a run in NAS-Bench-201's space that was searched and deriv
 
 import argparse
 import json
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -17,6 +18,9 @@ from matplotlib.figure import Figure
 from enas_tf.core.errors import UserError
 from enas_tf.nasbench201.space import Nasbench201Space
 from enas_tf.search.truth import Truth, read_truth
+from enas_tf.search.truth_report import uniform_draws
+
+_SPACE = Nasbench201Space(4)
 
 
 def read(arguments: Sequence[str] | None = None) -> argparse.Namespace:
@@ -36,13 +40,15 @@ def picture(folder: Path, truth: Truth) -> Figure:
         UserError: the run was not searched and derived with a table.
     """
     valid = [r for r in _lines(folder / "search/metrics.jsonl") if r.get("truth") is not None]
+    # Later ones are of a search that has gone on.
     rewarded = {one["arc"]: one["reward"] for one in _lines(folder / "search/derived.jsonl")}
     drawn = [one["arc"] for one in json.loads((folder / "arcs.json").read_text())]
-    if not valid or len(rewarded) == len(drawn):
+    seed = json.loads((folder / "config.json").read_text())["seed"]
+    uniform = {arc: rewarded[arc] for arc in uniform_draws(_SPACE, seed) if arc in rewarded}
+    if not valid or not uniform:
         raise UserError(f"{folder} was not both searched and derived with --truth")
     figure = Figure(figsize=(9, 3.2), layout="constrained")
     ranks, learns = figure.subplots(1, 2)
-    uniform = {arc: reward for arc, reward in rewarded.items() if arc not in drawn}
     _scatter(ranks, truth, uniform, "uniform draws", color="0.65", s=10)
     controllers = {arc: rewarded[arc] for arc in drawn}
     _scatter(ranks, truth, controllers, "the controller's", color="0.3", s=14, marker="^")
@@ -75,9 +81,12 @@ def _lines(path: Path) -> list[dict]:
 def main() -> None:
     """Writes the picture."""
     given = read()
-    truth = read_truth(given.truth, given.truth_column, Nasbench201Space(4))
+    try:
+        figure = picture(given.folder, read_truth(given.truth, given.truth_column, _SPACE))
+    except UserError as error:
+        sys.exit(f"error: {error}")
     with matplotlib.rc_context({"svg.hashsalt": "enas_tf"}):
-        picture(given.folder, truth).savefig(given.output, metadata={"Date": None})
+        figure.savefig(given.output, metadata={"Date": None})
 
 
 if __name__ == "__main__":

@@ -157,10 +157,11 @@ def read_command(recipe: "Recipe", usage: str, argv: Sequence[str]) -> Command:
     for part, prefix in prefixes.items():
         flags.add(prefix, {name: getattr(settings, part) for name, settings in presets.items()})
 
-    def read_settings() -> "Settings":
+    def read_settings(folder: str | None = None) -> "Settings":
         preset = flags.config("").preset
         given = {part: flags.config(prefix, preset) for part, prefix in prefixes.items()}
-        return _with_inherited_sizes(replace(presets[preset], **given), flags, recipe.name)
+        settings = replace(presets[preset], **given)
+        return _with_inherited_sizes(settings, flags, folder or settings.workdir(recipe.name))
 
     verb = _verb(flags.parse(argv))
     settings = read_settings()
@@ -168,29 +169,31 @@ def read_command(recipe: "Recipe", usage: str, argv: Sequence[str]) -> Command:
     _refuse_seeds(settings, verb)
     _refuse_sweep(settings, verb)
     _refuse_parallel(settings, verb)
-    return Command(settings, verb, _read_sweep(settings, flags, read_settings))
+    if settings.common.sweep is None:
+        return Command(settings, verb)
+    grid, workdir = settings.common.sweep, settings.workdir(recipe.name)
+    return Command(settings, verb, _read_sweep(grid, workdir, flags, read_settings))
 
 
 def _read_sweep(
-    settings: "Settings", flags: Flags, read_settings: Callable[[], "Settings"]
+    grid: str, workdir: str, flags: Flags, read_settings: Callable[..., "Settings"]
 ) -> list["Combination"]:
     """Returns the combinations of `--sweep`, whose values are read as their own flags are."""
     from enas_tf.experiment.sweep import Combination, read_grid  # imports TensorFlow
 
-    if settings.common.sweep is None:
-        return []
     found = []
-    for values in read_grid(settings.common.sweep):
+    for values in read_grid(grid):
         flags.parse(["", *(f"--{name}={text}" for name, text in values.items())])
-        found.append(Combination.of(values, read_settings()))
+        folder = Combination.of(values, read_settings()).folder(workdir)
+        found.append(Combination.of(values, read_settings(folder)))
     return found
 
 
-def _with_inherited_sizes(settings: "Settings", flags: Flags, launcher: str) -> "Settings":
+def _with_inherited_sizes(settings: "Settings", flags: Flags, folder: str) -> "Settings":
     """Gives the final network the sizes of the one that it starts from, unless flags set them."""
     from enas_tf.experiment.initial_weights import inherited_sizes  # imports TensorFlow
 
-    sizes = inherited_sizes(settings, settings.workdir(launcher))
+    sizes = inherited_sizes(settings, folder)
     return settings.changed({n: size for n, size in sizes.items() if not flags.is_given(n)})
 
 
@@ -234,7 +237,8 @@ def _verb(words: Sequence[str]) -> str:
 def _refuse_overwrite(settings: "Settings", verb: str) -> None:
     """Raises UserError if `--overwrite` would remove what the verb works on."""
     common, init = settings.common, settings.train.init
-    has_arc = common.arc or init is not None
+    # The trainings of a sweep are in folders of their own.
+    has_arc = common.arc or init is not None or common.sweep is not None
     needs_nothing = verb in ("", "search") or (verb == "train" and has_arc and init != "shared")
     if common.overwrite and not needs_nothing:
         raise UserError(

@@ -44,6 +44,10 @@ class Combination:
         }
         return cls({name: values[name] for name in names}, settings)
 
+    def folder(self, workdir: str) -> str:
+        """Returns its folder, given that of the sweep."""
+        return f"{workdir.rstrip('/')}/{_FOLDER}/{self.name}"
+
     @property
     def name(self) -> str:
         """The name of its folder, such as `lr_max=0.05,keep_prob=0.8`."""
@@ -81,8 +85,9 @@ class Sweep(SeveralRuns):
     """The final training of one architecture with each combination of some settings.
 
     Each is a run of its own, in a folder below `sweep/`; `sweep.json` beside this ranks them by the
-    validation split. The architecture is that of `--arc`, else the one that the run in the workdir
-    has derived, else the one of the run that `train.init` names.
+    validation split. The architecture is that of `--arc`, else the one of the run that `train.init`
+    names, else the one that the run in the workdir has derived; where these could differ, it must
+    be given.
 
     Args:
         recipe: the recipe to run.
@@ -103,12 +108,12 @@ class Sweep(SeveralRuns):
         index, count = settings.common.sweep_index, len(self._combinations)
         if index not in ("auto", None) and int(index) >= count:
             raise UserError(f"sweep_index must be below the {count} combinations, got {index}")
-        workdir = Path(settings.workdir(recipe.name))
-        arc = _architecture(recipe, settings, combinations, workdir)
+        workdir = settings.workdir(recipe.name)
+        arc = _architecture(recipe, settings, combinations, Path(workdir))
         runs = {}
         for name, one in self._combinations.items():
             changes = {"sweep": None, "sweep_index": "auto", "arc": arc}
-            own = replace(one.settings.common, workdir=str(workdir / _FOLDER / name), **changes)
+            own = replace(one.settings.common, workdir=one.folder(workdir), **changes)
             runs[name] = replace(one.settings, common=own)
         super().__init__(recipe, settings, runs, methodcaller("train_once"), "train")
 
@@ -137,6 +142,8 @@ class Sweep(SeveralRuns):
             Run(folder).write_json("sweep.json", result)
         print(f"sweep: best {metric} on the validation split first; the test split decides nothing")
         print(*table(ranked, metric), sep="\n")
+        if ranked[0]["best_valid"][metric] is None:
+            return
         best = Path(self.workdir, ranked[0]["folder"])
         flagfile = shlex.quote(f"--flagfile={best / 'flags.txt'}")
         print(
@@ -223,8 +230,13 @@ def _architecture(
     if given is not None:
         given_arc(given, space)
         return given
-    path = workdir / "arc.txt"
-    if all(one.settings.train.init for one in combinations) and not path.exists():
-        return None
-    derived_arc(workdir, space)
-    return str(path)
+    path, inits = workdir / "arc.txt", {one.settings.train.init for one in combinations}
+    if inits == {None}:
+        derived_arc(workdir, space)
+        return str(path)
+    if path.exists() or len(inits) > 1:
+        raise UserError(
+            "with train.init more than one architecture could be meant: give the one to train by "
+            "--arc"
+        )
+    return None

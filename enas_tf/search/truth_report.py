@@ -12,6 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from enas_tf.core.errors import UserError
+from enas_tf.core.space import Space
 from enas_tf.search.derive import DeriveConfig
 from enas_tf.search.evaluator import KeptRewards
 from enas_tf.search.sampling import draw_uniformly
@@ -48,9 +49,7 @@ def report_truth(
         them; `agreement` over uniform draws, and how many these were; None for what the table
         does not have.
     """
-    space, rng = searched.algorithm.space, random.Random(f"{searched.seed} truth")
-    tokens = draw_uniformly(space, max(_NUM_UNIFORM, config.num_samples), rng)
-    uniform = {" ".join(map(str, one.numpy())): one for one in tokens}
+    uniform = uniform_draws(searched.algorithm.space, searched.seed, config.num_samples)
     kept = KeptRewards(run, "search/derived.jsonl", searched.step)
     rewards = searched.evaluator.rewards_on_split(uniform, config.num_batches, kept, "truth")
     of_equal_cost = list(uniform)[: config.num_samples]
@@ -68,6 +67,13 @@ def report_truth(
     for line in in_words(result):
         print(f"truth: {line}")
     return result
+
+
+def uniform_draws(space: Space, seed: int, at_least: int = 0) -> dict[str, tf.Tensor]:
+    """Returns the uniform draws of a search of this seed: tokens, by their texts."""
+    rng = random.Random(f"{seed} truth")
+    tokens = draw_uniformly(space, max(_NUM_UNIFORM, at_least), rng)
+    return {" ".join(map(str, one.numpy())): one for one in tokens}
 
 
 def standing(truth: Truth, tokens: Iterable[int]) -> dict[str, float] | None:

@@ -52,7 +52,7 @@ class WeightAverage:
 
     @contextmanager
     def in_place(self) -> Iterator[None]:
-        """Replaces the weights by their averages within a context, in which none may be saved."""
+        """Has weights and averages change places within a context; what is saved there has so."""
         self._exchange()
         try:
             yield

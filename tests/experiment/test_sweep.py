@@ -183,10 +183,15 @@ def test_the_architecture_is_the_given_or_the_derived_one(tmp_path):
     with pytest.raises(UserError, match="is missing; run the verbs search and derive"):
         make_sweep(tmp_path, arc=None)
     # The run that it starts from has one; what else it lacks is told by each training.
-    assert sources(arc=None, **{"train.init": "runs/other"}) == {None}
+    init = {"train.init": "runs/other"}
+    assert sources(arc=None, **init) == {None}
+    with pytest.raises(UserError, match="more than one architecture could be meant: give the one"):
+        make_sweep(tmp_path, {"train.init": ["runs/some", "runs/other"]}, arc=None)
     (tmp_path / "arc.txt").write_text(ARC)
     assert sources(arc=None) == {str(tmp_path / "arc.txt")}
-    assert sources() == {ARC}
+    assert sources() == sources(**init) == {ARC}
+    with pytest.raises(UserError, match="more than one architecture could be meant: give the one"):
+        make_sweep(tmp_path, arc=None, **init)
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import pytest
 
 import enas_tf
 from enas_tf.core.errors import Preempted, UserError
+from enas_tf.experiment.settings import run_config
 from launchers import cli
 
 
@@ -87,3 +88,20 @@ def test_a_run_may_be_removed_that_a_training_does_not_start_from(init, allowed)
     else:
         with pytest.raises(UserError, match="--overwrite would remove what train works on"):
             cli.read_command(enas_tf.CIFAR_MICRO, "", argv)
+
+
+def test_a_training_of_a_sweep_that_has_begun_keeps_its_own_sizes(tmp_path):
+    recipe, gone = enas_tf.CIFAR_MICRO, tmp_path / "gone"
+    config = json.loads(json.dumps(run_config(recipe.presets["tiny"])))
+    config["train"] |= {"out_filters": 6, "init": str(gone)}
+    own = tmp_path / "sweep/l2=0.0"
+    own.mkdir(parents=True)
+    (own / "config.json").write_text(json.dumps({"config": config}))
+    flags = ["--preset=tiny", f"--train.init={gone}", f"--workdir={tmp_path}"]
+    _, _, sweep = cli.read_command(recipe, "", ["x", "train", "--sweep=train.l2=0,1", *flags])
+    preset = recipe.presets["tiny"].train.out_filters
+    assert [one.settings.train.out_filters for one in sweep] == [6, preset] != [preset] * 2
+    # Overwritten, it begins anew; what is beside the sweep stays.
+    flags += ["--sweep=train.l2=0,1", "--overwrite"]
+    _, _, sweep = cli.read_command(recipe, "", ["x", "train", *flags])
+    assert [one.settings.train.out_filters for one in sweep] == [preset] * 2

@@ -25,6 +25,21 @@ def test_is_the_mean_of_the_weights_since_the_first_update(strategy):
     }
 
 
+@pytest.mark.parametrize("strategy", ["one", "two devices"])
+def test_a_moving_average_forgets(strategy):
+    strategy = tf.distribute.OneDeviceStrategy("CPU:0") if strategy == "one" else tiny.two_devices()
+    with strategy.scope():
+        weight = keras.Variable(7.0)
+        average = WeightAverage([weight], decay=0.5)
+    # Halves from the second on: 1, 2, 5, 3.
+    for value in (1.0, 3.0, 8.0, 1.0):
+        weight.assign(value)
+        average.update()
+    with average.in_place():
+        assert weight.numpy() == 3
+    assert weight.numpy() == 1
+
+
 def test_puts_the_weights_back_after_an_error():
     weight = keras.Variable(2.0)
     average = WeightAverage([weight])
