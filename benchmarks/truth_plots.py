@@ -40,7 +40,7 @@ def picture(folder: Path, truth: Truth) -> Figure:
         UserError: the run was not searched and derived with a table.
     """
     valid = [r for r in _lines(folder / "search/metrics.jsonl") if r.get("truth") is not None]
-    # Later ones are of a search that has gone on.
+    # Of an architecture that was rewarded again, after the search had gone on, the last one counts.
     rewarded = {one["arc"]: one["reward"] for one in _lines(folder / "search/derived.jsonl")}
     drawn = [one["arc"] for one in json.loads((folder / "arcs.json").read_text())]
     seed = json.loads((folder / "config.json").read_text())["seed"]
