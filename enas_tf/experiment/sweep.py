@@ -1,5 +1,6 @@
 """Trains one architecture with several settings of the final training, to find the best of them."""
 
+import hashlib
 import itertools
 import math
 import shlex
@@ -21,6 +22,9 @@ from enas_tf.experiment.several import SeveralRuns
 from enas_tf.training.run_folder import Run
 
 _PREFIX, _FOLDER = "train.", "sweep"
+
+# File systems allow 255 bytes; a table with longer names could not be read either.
+_LONGEST_NAME = 150
 
 
 @dataclass(frozen=True)
@@ -50,10 +54,14 @@ class Combination:
 
     @property
     def name(self) -> str:
-        """The name of its folder, such as `lr_max=0.05,keep_prob=0.8`."""
+        """The name of its folder, such as `lr_max=0.05,keep_prob=0.8`; cut short if too long."""
         # A value may be the path of a run, whose slashes cannot be in a folder's name.
         texts = {name: quote(flag_text(value), safe="+") for name, value in self.values.items()}
-        return ",".join(f"{name.removeprefix(_PREFIX)}={text}" for name, text in texts.items())
+        name = ",".join(f"{name.removeprefix(_PREFIX)}={text}" for name, text in texts.items())
+        if len(name) <= _LONGEST_NAME:
+            return name
+        digest = hashlib.sha256(name.encode()).hexdigest()[:12]
+        return f"{name[: _LONGEST_NAME - len(digest) - 1]}-{digest}"
 
 
 def read_grid(text: str) -> list[dict[str, str]]:

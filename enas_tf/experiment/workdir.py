@@ -104,7 +104,9 @@ class Workdir:
         run = Run.open(self.folder, config, flags, self._overwrite, free)
         run.tracker = self._tracker
         if self._has_workers:
-            self.publish()
+            # What only reads the run, such as an evaluation, leaves the store as it is.
+            if self.lock.is_held:
+                self.publish()
             wait_for_copies(self._strategy, self.folder)
         return run
 

@@ -90,6 +90,18 @@ def test_a_folder_is_named_after_the_values():
     assert Combination.of(values, CIFAR_MICRO.presets["tiny"].changed(values)).name == name
 
 
+def test_a_folder_of_long_values_has_a_name_that_file_systems_take(tmp_path):
+    names = set()
+    for end in "ab":
+        values = {"train.init": "runs/" + "ä" * 300 + end, "train.l2": 0.0}
+        settings = CIFAR_MICRO.presets["tiny"].changed(values)
+        names.add(Combination.of(values, settings).name)
+    assert len(names) == 2
+    for name in names:
+        assert len(name) == 150 and name.startswith("init=runs%2F%C3%A4")
+        (tmp_path / name).mkdir()
+
+
 def test_the_best_epochs_on_the_validation_split_are_ranked_shown_and_kept(tmp_path, capsys):
     make_sweep(tmp_path).run()
     found = json.loads((tmp_path / "sweep.json").read_text())

@@ -3,6 +3,7 @@ from types import SimpleNamespace
 import pytest
 import tensorflow as tf
 
+from enas_tf.experiment import workdir
 from enas_tf.experiment.settings import CommonConfig
 from enas_tf.experiment.workdir import Workdir
 from enas_tf.training.run_lock import locked
@@ -54,6 +55,21 @@ def test_overwrite_removes_the_run_in_the_store_and_the_copy(store):
     names = texts(store, ROOT).keys()
     assert "derive/1/two" in names and not {"derive/1/one", "after_one"} & names
     assert not run.path("after_one").exists()
+
+
+def test_a_job_pushes_what_it_starts_from_only_if_it_may_write(store, monkeypatch):
+    monkeypatch.setattr(workdir, "wait_for_copies", lambda *args: None)
+    run = Work().do("one")
+    (run.folder / "never_pushed").write_text("work of a process that was killed")
+    common = CommonConfig(strategy="multiworker")
+    place = Workdir(URL, tf.distribute.get_strategy(), common, Tracker())
+    given = CONFIG, [f"--workdir={URL}"], ()
+    place.open(*given)
+    assert "never_pushed" not in texts(store, ROOT)
+    with place.lock:
+        place.lock.before_a_write()
+        place.open(*given)
+        assert "never_pushed" in texts(store, ROOT)
 
 
 def test_paths_are_shown_as_they_are_in_the_store(store):
