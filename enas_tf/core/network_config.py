@@ -39,6 +39,11 @@ class ImageChildConfig:
         True, "train the auxiliary classifier's own weights too; the authors' code does not"
     )
     l2: float = option(1e-4, "weight of the sum of squares of all weights in the loss")
+    decay_idle: bool = option(
+        True,
+        "in the search, let l2 shrink those weights too that a step's architecture does not use, "
+        "as the authors' code does",
+    )
     lr_max: float = option(0.05, "learning rate at the start of each cosine period")
     lr_min: float = option(0.0005, "learning rate that each cosine period falls to")
     lr_period: int = option(10, "epochs of the first cosine period")

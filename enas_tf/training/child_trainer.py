@@ -182,16 +182,22 @@ class ChildTrainer:
             loss, metrics = self._task.loss(outputs, targets)
             total = self.optimizer.scale_loss(loss)
         with traced_for(self._form):
-            # An architecture may leave weights out; weight decay reaches these too.
+            # An architecture may leave weights out.
             zero = tf.UnconnectedGradients.ZERO
             gradients = tape.gradient(total, weights, unconnected_gradients=zero)
         if self.config.l2:
             # The gradient of l2 * sum(w**2); as a part of the loss it would take twice the graph.
             decay = tf.convert_to_tensor(self.optimizer.scale_loss(2 * self.config.l2))
-            gradients = [g + decay * w for g, w in zip(gradients, weights, strict=True)]
+            decaying = weights if self.config.decay_idle else map(_used, weights, gradients)
+            gradients = [g + decay * w for g, w in zip(gradients, decaying, strict=True)]
         carried = {name: scope.get_current_value(v) for name, v in self._carried.items()}
         return gradients, metrics, {n: value for n, value in carried.items() if value is not None}
 
     def _reduce(self, how: str, values: dict) -> dict[str, tf.Tensor]:
         op = tf.distribute.ReduceOp[how.upper()]
         return {name: self.strategy.reduce(op, value, axis=None) for name, value in values.items()}
+
+
+def _used(weights: tf.Tensor, gradient: tf.Tensor) -> tf.Tensor:
+    """Returns weights with zeros in place of those that have no gradient."""
+    return tf.where(tf.equal(gradient, 0), tf.zeros_like(weights), weights)

@@ -131,6 +131,7 @@ class ImageTrainConfig(TrainConfig):
             drop_path_keep_prob=self.drop_path_keep_prob,
             aux_head=self.aux_head,
             l2=self.l2,
+            decay_idle=True,
             lr_max=self.lr_max,
             lr_min=self.lr_min,
             lr_period=self.lr_period,

@@ -76,15 +76,42 @@ def test_one_step_by_hand():
     assert float(trainer.child.w) == pytest.approx(1 + 0.1 * 1.98 * 1.9)
 
 
-def test_a_weight_that_takes_no_part_only_decays():
+@pytest.mark.parametrize(
+    # Its gradient is that of 0.01 w^2, 0.02.
+    ("decay_idle", "idle"),
+    [(True, 1 - 0.1 * 0.02 * 1.9), (False, 1)],
+)
+def test_a_weight_that_takes_no_part_only_decays_or_stays(decay_idle, idle):
     with tf.distribute.OneDeviceStrategy("CPU:0").scope():
         child = Line()
         child.idle = child.add_weight(shape=(), initializer="ones", name="idle")
-        trainer = ChildTrainer(child, child, Squares(), CONFIG)
+        trainer = ChildTrainer(child, child, Squares(), replace(CONFIG, decay_idle=decay_idle))
     trainer.train_step(tuple(map(tf.constant, ONES)))
-    # Its gradient is that of 0.01 w^2, 0.02.
-    assert float(child.idle) == pytest.approx(1 - 0.1 * 0.02 * 1.9)
+    assert float(child.idle) == pytest.approx(idle)
     assert float(child.w) == pytest.approx(1 + 0.1 * 1.98 * 1.9)
+
+
+def test_weights_of_ops_that_a_step_leaves_out_decay_or_stay():
+    task, after = ImageTask(tiny.data(), DataConfig(), CONFIG), []
+    batch = next(iter(task.train_batches(8, seed=0, steps=range(1), shard=(0, 1))))
+    for decay_idle in (True, False):
+        config = CellChildConfig(out_filters=2, num_layers=3, aux_head=False, l2=0.01, lr_max=0.1)
+        config = replace(config, decay_idle=decay_idle)
+        keras.utils.set_random_seed(2)
+        with tf.distribute.OneDeviceStrategy("CPU:0").scope():
+            supernet = MicroSupernet(tiny.SPACE, config, (4, 4, 1), 3, StepRng(1, 0))
+            trainer = ChildTrainer(supernet, supernet, task, config)
+        before = [weight.numpy() for weight in trainer.trained]
+        trainer.train_step(batch, tf.constant(ARC))
+        after.append([weight.numpy() for weight in trainer.trained])
+    idle = [kept == old for kept, old in zip(after[1], before, strict=True)]
+    # ARC has one of the two separable convolutions, in one of the two cells.
+    assert 0.5 < np.mean(np.concatenate([one.ravel() for one in idle])) < 0.95
+    for old, left_out, decayed, kept in zip(before, idle, *after, strict=True):
+        np.testing.assert_array_equal(decayed[~left_out], kept[~left_out])
+        # 2 l2 is their gradient, by Nesterov's first step.
+        rest = 1 - 0.1 * 2 * 0.01 * 1.9
+        np.testing.assert_allclose(decayed[left_out], rest * old[left_out], rtol=1e-5)
 
 
 def test_two_steps_by_hand():

@@ -271,7 +271,8 @@ def test_replicas_keep_the_same_weights_and_moving_averages(tmp_path):
 
 
 def test_the_final_network_differs_from_the_searchs_in_what_the_training_sets():
-    search = CellChildConfig(num_layers=3, out_filters=8, aux_weight=0.3, grad_clip=5.0)
+    sizes = {"num_layers": 3, "out_filters": 8}
+    search = CellChildConfig(**sizes, aux_weight=0.3, grad_clip=5.0, decay_idle=False)
     final = CellTrainConfig(num_layers=9, out_filters=12, keep_prob=0.7, lr_period=4).child(search)
     assert (final.num_layers, final.out_filters, final.keep_prob, final.lr_period) == (
         9,
@@ -280,7 +281,7 @@ def test_the_final_network_differs_from_the_searchs_in_what_the_training_sets():
         4,
     )
     assert (final.l2, final.lr_min, final.drop_path_keep_prob) == (2e-4, 0.0001, 0.6)
-    assert (final.aux_weight, final.grad_clip) == (0.3, 5.0)
+    assert (final.aux_weight, final.grad_clip, final.decay_idle) == (0.3, 5.0, True)
 
 
 @pytest.mark.parametrize(
