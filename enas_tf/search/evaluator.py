@@ -2,7 +2,7 @@
 
 import itertools
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Protocol
 
@@ -14,6 +14,7 @@ from enas_tf.training.child_trainer import ChildTrainer
 from enas_tf.training.distribution import distribute
 from enas_tf.training.progress import Progress
 from enas_tf.training.run_folder import Run, json_line
+from enas_tf.training.weight_average import WeightAverage
 
 
 class Rewarder(Protocol):
@@ -51,6 +52,7 @@ class Evaluator:
         batch_size: examples in a batch.
         batches_per_reward: on so many batches a search rewards each architecture.
         averaged: makes a context in which the shared weights are the averages to reward with.
+        snapshots: of the shared weights; architectures are ranked by the mean reward over them.
     """
 
     note = REWARD_NOTE
@@ -62,12 +64,14 @@ class Evaluator:
         batch_size: int,
         batches_per_reward: int = 1,
         averaged: Callable[[], AbstractContextManager] = nullcontext,
+        snapshots: Sequence[WeightAverage] = (),
     ) -> None:
         self.task = task
         self._trainer = trainer
         self._batch_size = batch_size
         self._batches_per_reward = batches_per_reward
         self._averaged = averaged
+        self._snapshots = snapshots
         self._strategy = trainer.strategy
         self._totals_by_replica = tf.function(self._totals_by_replica, autograph=False)
 
@@ -113,8 +117,12 @@ class Evaluator:
                 num_batches or -1
             ),
         )
-        with self._averaged():
-            return self.task.reward(self._trainer.evaluate(batches, tokens))
+        taken = [snapshot.in_place for snapshot in self._snapshots if snapshot.is_updated]
+        rewards = []
+        for in_place in taken or [self._averaged]:
+            with in_place():
+                rewards.append(self.task.reward(self._trainer.evaluate(batches, tokens)))
+        return float(np.mean(rewards))
 
     def rewards_on_split(
         self, arcs: Mapping[str, tf.Tensor], num_batches: int, kept: "KeptRewards", label: str

@@ -67,6 +67,12 @@ class SearchConfig:
         "reward with a moving average of the shared weights, of which each step keeps this part, "
         "such as 0.999; 0: with the weights themselves",
     )
+    snapshots: int = option(
+        1,
+        "keep the shared weights, or their moving average, at the ends of so many of the last "
+        "epochs, and rank architectures by their mean reward over all of these; 1: by that with "
+        "the last",
+    )
     cost: CostKind = option(
         "none",
         "lower the reward of architectures whose final network costs more than cost_target: "
@@ -92,7 +98,7 @@ class SearchConfig:
     def __post_init__(self) -> None:
         """Raises UserError for numbers with which no search is possible."""
         positive = "num_epochs", "batch_size", "updates_per_epoch", "arcs_per_update"
-        for name in (*positive, "reward_batches", "latency_batch"):
+        for name in (*positive, "reward_batches", "snapshots", "latency_batch"):
             if getattr(self, name) < 1:
                 raise UserError(f"search.{name} must be at least 1, got {getattr(self, name)}")
         if self.max_steps < 0:

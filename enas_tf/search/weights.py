@@ -24,11 +24,13 @@ class WeightsConfig(EpochConfig, Protocol):
         reward_batches: on so many batches each architecture is rewarded.
         average_decay: of the moving average of the weights that rewards are computed with; 0: with
             the weights themselves.
+        snapshots: on the weights at the ends of so many epochs architectures are ranked.
     """
 
     arcs_per_step: str
     reward_batches: int
     average_decay: float
+    snapshots: int
 
 
 class Weights(Protocol):
@@ -91,13 +93,18 @@ class SharedWeights:
     ) -> None:
         self.trainer = trainer
         self.task = task
-        self.average = None
-        if config.average_decay:
-            with trainer.strategy.scope():
+        self.average, self.snapshots = None, []
+        with trainer.strategy.scope():
+            if config.average_decay:
                 self.average = WeightAverage(trainer.trained, config.average_decay)
-        averaged = self.average.in_place if self.average else nullcontext
+            if config.snapshots > 1:
+                self.snapshots = [
+                    WeightAverage(trainer.trained, decay=0, name=f"snapshot_{number}")
+                    for number in range(config.snapshots)
+                ]
+        self._averaged = self.average.in_place if self.average else nullcontext
         self.evaluator = Evaluator(
-            trainer, task, config.batch_size, config.reward_batches, averaged
+            trainer, task, config.batch_size, config.reward_batches, self._averaged, self.snapshots
         )
         self.replicas = trainer.strategy.num_replicas_in_sync
         self.examples = task.examples
@@ -111,9 +118,11 @@ class SharedWeights:
 
     @property
     def variables(self) -> Mapping[str, tf.Variable]:
-        """Those of the weights, of their average and of their optimizer."""
-        averages = self.average.variables if self.average else {}
-        return {**self.trainer.variables, **averages}
+        """Those of the weights, of their averages and of their optimizer."""
+        variables = dict(self.trainer.variables)
+        for average in (*filter(None, [self.average]), *self.snapshots):
+            variables |= average.variables
+        return variables
 
     def start(self, retries: int) -> None:
         """Has dropout and batches draw the numbers of a retry."""
@@ -130,5 +139,11 @@ class SharedWeights:
             mine = tokens[step * arcs : (step + 1) * arcs]
             return (mine[0] if arcs == 1 else per_replica(self.trainer.strategy, mine),)
 
-        update = self.average.update if self.average else lambda: None
-        self._epochs.run(session, "child", epoch, steps, of_step, after_step=update)
+        def after_step(step: int) -> None:
+            if self.average:
+                self.average.update()
+            if self.snapshots and step == steps[-1]:
+                with self._averaged():
+                    self.snapshots[epoch % len(self.snapshots)].update()
+
+        self._epochs.run(session, "child", epoch, steps, of_step, after_step)

@@ -63,7 +63,7 @@ class TrainingEpochs:
         epoch: int,
         steps: range,
         extra: Callable[[int], tuple] = lambda step: (),
-        after_step: Callable[[], None] = lambda: None,
+        after_step: Callable[[int], None] = lambda step: None,
     ) -> None:
         """Trains for some steps of an epoch.
 
@@ -74,7 +74,7 @@ class TrainingEpochs:
             steps: the steps, counted from 0 at the start of the epoch; not empty, and the last one
                 ends the epoch.
             extra: returns the child's arguments besides the batch, such as tokens, for a step.
-            after_step: called after each step, before it is counted.
+            after_step: called with each step after it, before it is counted.
         """
         learning_rate = self._trainer.config.learning_rate_at(epoch)
         self._trainer.optimizer.learning_rate = learning_rate
@@ -85,7 +85,7 @@ class TrainingEpochs:
         for step, batch in zip(steps, batches, strict=True):
             self._rng.step.assign(first + step)
             metrics = self._trainer.train_step(batch, *extra(step))
-            after_step()
+            after_step(step)
             is_last = step == steps[-1]
             session.advance(
                 phase, epoch, num_examples, metrics, is_last, learning_rate=learning_rate

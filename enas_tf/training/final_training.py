@@ -317,7 +317,7 @@ class Training:
     def _train(self, session: Session, epoch: int, steps: range) -> None:
         """Trains for the remaining steps of an epoch; averages the weights if this has begun."""
 
-        def after_step() -> None:
+        def after_step(_: int) -> None:
             if session.state.get("averaging"):
                 self.average.update()
 

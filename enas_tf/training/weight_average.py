@@ -20,13 +20,16 @@ class WeightAverage:
     Args:
         weights: Keras variables.
         decay: what is kept of a moving average at each update; the first 1 / (1 - decay) updates
-            count equally, so that it does not start from zero. 1: the mean over all updates.
+            count equally, so that it does not start from zero. 1: the mean over all updates; 0: a
+            copy of the weights at the last one.
+        name: that the names of the variables begin with.
     """
 
-    def __init__(self, weights: list, decay: float = 1.0) -> None:
+    def __init__(self, weights: list, decay: float = 1.0, name: str = "average") -> None:
         self._strategy = tf.distribute.get_strategy()
         self._decay = decay
-        self._names = list(named_weights("average", weights))
+        self._name = name
+        self._names = list(named_weights(name, weights))
         self._weights = [weight.value for weight in weights]
         self._averages = [
             tf.Variable(tf.zeros_like(weight), trainable=False) for weight in self._weights
@@ -38,7 +41,13 @@ class WeightAverage:
     @property
     def variables(self) -> Mapping[str, tf.Variable]:
         """The variables that an exact resume needs, by name."""
-        return {**dict(zip(self._names, self._averages, strict=True)), "average_count": self._count}
+        averages = dict(zip(self._names, self._averages, strict=True))
+        return {**averages, f"{self._name}_count": self._count}
+
+    @property
+    def is_updated(self) -> bool:
+        """Whether there has been an update."""
+        return self._count.numpy() > 0
 
     def _update(self) -> None:
         """Adds the current weights to the average."""

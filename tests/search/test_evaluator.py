@@ -91,6 +91,25 @@ def test_rewards_may_be_those_of_averaged_weights(strategy):
         np.testing.assert_array_equal(weight.numpy(), value)
 
 
+def test_architectures_are_ranked_by_the_mean_reward_of_the_snapshots():
+    search, other = tiny.search(config=replace(tiny.SEARCH, snapshots=3)), tiny.search()
+    trained, generator = search.weights.trainer.trained, np.random.default_rng(1)
+    [batch] = search.weights.task.eval_batches("valid", 24, (0, 1))
+    tokens, wanted = tf.constant(TOKENS[0]), []
+    # The third has not been taken, as in a search that was not finished.
+    for snapshot in search.weights.snapshots[:2]:
+        for weight, copy in zip(trained, other.weights.trainer.trained, strict=True):
+            copy.assign(generator.normal(size=copy.shape))
+            weight.assign(copy.numpy())
+        snapshot.update()
+        wanted += accuracies(other, tokens[tf.newaxis], [batch])
+    for weight in trained:
+        weight.assign(0 * weight.numpy())
+    assert wanted[0] != wanted[1]
+    assert search.evaluator.reward_on_split(tokens, 0) == pytest.approx(np.mean(wanted))
+    assert not any(weight.numpy().any() for weight in trained)
+
+
 def texts(tokens):
     return {" ".join(map(str, one)): tf.constant(one) for one in tokens}
 

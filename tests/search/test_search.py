@@ -19,7 +19,7 @@ from tests.search.test_evaluator import accuracies
 STEPS_PER_EPOCH = 9  # five of the shared weights, four of the controller
 
 # With an average of the shared weights, since all that it holds must outlive a kill too.
-AVERAGING = replace(tiny.SEARCH, average_decay=0.8)
+AVERAGING = replace(tiny.SEARCH, average_decay=0.8, snapshots=2)
 
 
 def copies(search):
@@ -135,14 +135,16 @@ def test_a_finished_search_does_nothing(unbroken, monkeypatch):
 def test_shared_weights_and_controller_train_in_turns(unbroken):
     seen = unbroken.seen
     assert [phase for phase, _ in seen] == 2 * (5 * ["child"] + 4 * ["controller"])
-    for (_, before), (phase, after) in pairwise(seen):
+    for step, ((_, before), (phase, after)) in enumerate(pairwise(seen), 1):
         changed = {
             name.partition("/")[0]
             for name in before
             if not np.array_equal(before[name], after[name])
         }
         if phase == "child":
-            assert changed == {"child", "optimizer", "average", "average_count"}
+            epoch, place = divmod(step, STEPS_PER_EPOCH)
+            taken = {f"snapshot_{epoch}", f"snapshot_{epoch}_count"} if place == 4 else set()
+            assert changed == {"child", "optimizer", "average", "average_count"} | taken
         else:
             assert changed == {"controller", "controller_optimizer", "baseline"}
 
@@ -337,7 +339,11 @@ def test_an_update_is_shared_evenly_by_the_replicas():
 
 
 @pytest.mark.parametrize(
-    "name", ["num_epochs", "batch_size", "updates_per_epoch", "arcs_per_update", "reward_batches"]
+    "name",
+    [
+        *("num_epochs", "batch_size", "updates_per_epoch", "arcs_per_update", "reward_batches"),
+        "snapshots",
+    ],
 )
 def test_wrong_numbers(name):
     with pytest.raises(UserError, match=f"search.{name} must be at least 1, got 0"):
@@ -348,6 +354,26 @@ def test_wrong_numbers(name):
 def test_wrong_averages(decay):
     with pytest.raises(UserError, match="average_decay must be at least 0 and below 1, got "):
         SearchConfig(average_decay=decay)
+
+
+def test_the_weights_at_the_ends_of_the_last_epochs_are_kept(tmp_path):
+    search, ends = tiny.search(config=replace(tiny.SEARCH, num_epochs=3, snapshots=2)), []
+    train = search.weights.train
+
+    def train_and_copy(*args):
+        train(*args)
+        ends.append([weight.numpy() for weight in search.weights.trainer.trained])
+
+    search.weights.train = train_and_copy
+    assert [one.is_updated for one in search.weights.snapshots] == [False, False]
+    search.run(Run(tmp_path))
+    # The third epoch's take the place of the first's.
+    for snapshot, end in zip(search.weights.snapshots, (ends[2], ends[1]), strict=True):
+        assert snapshot.is_updated
+        with snapshot.in_place():
+            for weight, value in zip(search.weights.trainer.trained, end, strict=True):
+                np.testing.assert_array_equal(weight.numpy(), value)
+    assert not np.array_equal(ends[1][0], ends[2][0])
 
 
 def test_wrong_warm_ups():

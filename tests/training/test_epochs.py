@@ -49,7 +49,7 @@ def test_trains_the_steps_that_an_epoch_has_left():
     epochs = epochs_of(recorder)
     assert (epochs.steps_per_epoch, epochs.seed) == (5, 3)
     epochs.run(
-        recorder, "child", 1, range(3, 5), lambda step: (f"arc {step}",), lambda: after.append(1)
+        recorder, "child", 1, range(3, 5), lambda step: (f"arc {step}",), after.append
     )
     # Steps 8 and 9 of all; the second epoch of a cosine of two is half way down.
     assert recorder.asked == [(6, 3, range(8, 10), (0, 1))]
@@ -60,7 +60,7 @@ def test_trains_the_steps_that_an_epoch_has_left():
         (8, "arc 3", 8, 0, learning_rate),
         (9, "arc 4", 9, 0, learning_rate),
     ]
-    assert len(after) == 2
+    assert after == [3, 4]
     now = {"learning_rate": learning_rate}
     assert recorder.counted == [
         ("child", 1, 60, {"loss": 0.5}, False, now),

@@ -40,6 +40,18 @@ def test_a_moving_average_forgets(strategy):
     assert weight.numpy() == 1
 
 
+def test_without_a_memory_is_a_copy_of_the_weights_at_the_last_update():
+    weight = keras.Variable(7.0, name="weight")
+    copy = WeightAverage([weight], decay=0, name="snapshot_3")
+    assert not copy.is_updated and set(copy.variables) == {"snapshot_3/weight", "snapshot_3_count"}
+    for value in (3.0, 0.1):
+        weight.assign(value)
+        copy.update()
+    weight.assign(9.0)
+    with copy.in_place():
+        assert copy.is_updated and weight.numpy() == np.float32(0.1)
+
+
 def test_puts_the_weights_back_after_an_error():
     weight = keras.Variable(2.0)
     average = WeightAverage([weight])
