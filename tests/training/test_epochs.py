@@ -48,9 +48,7 @@ def test_trains_the_steps_that_an_epoch_has_left():
     recorder, after = Recorder(), []
     epochs = epochs_of(recorder)
     assert (epochs.steps_per_epoch, epochs.seed) == (5, 3)
-    epochs.run(
-        recorder, "child", 1, range(3, 5), lambda step: (f"arc {step}",), after.append
-    )
+    epochs.run(recorder, "child", 1, range(3, 5), lambda step: (f"arc {step}",), after.append)
     # Steps 8 and 9 of all; the second epoch of a cosine of two is half way down.
     assert recorder.asked == [(6, 3, range(8, 10), (0, 1))]
     assert recorder.traced == [("arc 3",)]

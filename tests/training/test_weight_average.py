@@ -16,6 +16,7 @@ def test_is_the_mean_of_the_weights_since_the_first_update(strategy):
     for value in ([1.0, 2.0], [3.0, 5.0], [8.0, 2.0]):
         weight.assign(value)
         average.update()
+    assert average.is_updated
     with average.in_place():
         np.testing.assert_allclose(weight.numpy(), [4.0, 3.0], rtol=1e-6)
     np.testing.assert_array_equal(weight.numpy(), [8.0, 2.0])
