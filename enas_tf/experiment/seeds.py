@@ -5,6 +5,7 @@ import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from enas_tf.experiment.experiment import Experiment
 from enas_tf.experiment.recipe import Recipe
@@ -65,7 +66,9 @@ def metrics_of(run: Run) -> dict[str, float]:
     Returns:
         The `best_reward` and the `mean_reward` of the derived architectures, all rewarded on the
         same data; the `gap` to uniform draws, averaged over the last quarter of the search's
-        epochs; and the trained network's metrics on the test split, prefixed with `test_`.
+        epochs; the trained network's metrics on the test split, prefixed with `test_`; and where a
+        table was given, `tau`, the derived architecture's `true_accuracy` and `true_rank`, and
+        `true_gain`, the points that it has over random search.
     """
     metrics = {}
     if run.path("arcs.json").exists():
@@ -77,6 +80,20 @@ def metrics_of(run: Run) -> dict[str, float]:
     if run.path("train/result.json").exists():
         test = run.read_json("train/result.json")["test"]
         metrics |= {f"test_{name}": value for name, value in test.items()}
+    if run.path("truth.json").exists():
+        metrics |= _metrics_of_truth(run.read_json("truth.json"))
+    return metrics
+
+
+def _metrics_of_truth(truth: Mapping[str, Any]) -> dict[str, float]:
+    """Returns what several seeds are summarised by, as far as the table had it."""
+    derived, rival, metrics = truth["derived"], truth["random_search"], {}
+    if truth["agreement"]:
+        metrics["tau"] = truth["agreement"]["tau"]["value"]
+    if derived:
+        metrics |= {"true_accuracy": derived["accuracy"], "true_rank": derived["rank"]}
+    if derived and rival:
+        metrics["true_gain"] = derived["accuracy"] - rival["accuracy"]
     return metrics
 
 

@@ -24,6 +24,19 @@ def test_the_metrics_of_a_whole_run(tmp_path):
     }
 
 
+def test_what_a_table_says_of_a_run(tmp_path):
+    run, rival = Run(tmp_path), {"accuracy": 84.25, "rank": 9}
+    truth = {"derived": {"accuracy": 86.5, "rank": 2}, "random_search": rival}
+    run.write_json("truth.json", truth | {"agreement": {"tau": {"value": 0.5, "low": 0.4}}})
+    of_derived = {"true_accuracy": 86.5, "true_rank": 2}
+    assert metrics_of(run) == {"tau": 0.5, **of_derived, "true_gain": 2.25}
+    # The table lacks these.
+    run.write_json("truth.json", truth | {"random_search": None, "agreement": None})
+    assert metrics_of(run) == of_derived
+    run.write_json("truth.json", {"derived": None, "random_search": rival, "agreement": None})
+    assert metrics_of(run) == {}
+
+
 def test_a_run_that_holds_nothing_has_no_metrics(tmp_path):
     assert metrics_of(Run(tmp_path)) == {}
 
