@@ -96,8 +96,9 @@ def compare(
     drawn, uniform = searched.draw(number, 0), draw_uniformly(space, number, random.Random(seed))
     sets = [_texts(tokens) for tokens in (drawn, uniform)]
     arcs = dict(zip(itertools.chain(*sets), itertools.chain(drawn, uniform), strict=True))
-    kept = KeptRewards(run, "compare/rewards.jsonl", searched.step)
-    known = searched.evaluator.rewards_on_split(arcs, derive_config.num_batches, kept, "compare")
+    num_batches = derive_config.num_batches
+    kept = KeptRewards(run, "compare/rewards.jsonl", searched.step, num_batches)
+    known = searched.evaluator.rewards_on_split(arcs, num_batches, kept, "compare")
     result = {
         "kind": algorithm.config.kind,
         "controller": summary(space, sets[0], known),

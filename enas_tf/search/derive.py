@@ -96,7 +96,7 @@ def derive(
         UserError: no architecture that was drawn is within the limits.
     """
     space, arcs = searched.algorithm.space, draw_within(searched, config, cost_of)
-    kept = KeptRewards(run, "search/derived.jsonl", searched.step)
+    kept = KeptRewards(run, "search/derived.jsonl", searched.step, config.num_batches)
     rewards = searched.evaluator.rewards_on_split(arcs, config.num_batches, kept, "derive")
     ranking = sorted(arcs, key=lambda text: -rewards[text])
     costs = {text: dict(cost_of(space.parse(text).tokens)) for text in ranking}

@@ -157,22 +157,27 @@ class KeptRewards:
     Args:
         run: the run whose folder holds the file.
         name: name of the file.
-        step: step of the search whose weights are used; the file may also hold rewards of earlier
-            steps.
+        step: step of the search whose weights are used.
+        num_batches: on so many batches each is computed; 0: on all.
 
     Attributes:
-        rewards: the rewards with the weights of this step, by the architecture's text.
+        rewards: the rewards with the weights of this step on these batches, by the architecture's
+            text; the file may also hold others.
     """
 
-    def __init__(self, run: Run, name: str, step: int) -> None:
+    def __init__(self, run: Run, name: str, step: int, num_batches: int) -> None:
         self._run = run
         self._name = name
-        self._step = step
-        self.rewards = {r["arc"]: r["reward"] for r in self._records() if r["step"] == step}
+        self._computed = {"step": step, "num_batches": num_batches}
+        self.rewards = {
+            record["arc"]: record["reward"]
+            for record in self._records()
+            if self._computed.items() <= record.items()
+        }
 
     def add(self, text: str, reward: float) -> None:
         """Adds the reward of an architecture and writes it to the file."""
-        record = {"step": self._step, "arc": text, "reward": reward}
+        record = {**self._computed, "arc": text, "reward": reward}
         self._run.append_line(self._name, json_line(record))
         self.rewards[text] = reward
 

@@ -50,7 +50,7 @@ def report_truth(
         does not have.
     """
     uniform = uniform_draws(searched.algorithm.space, searched.seed, config.num_samples)
-    kept = KeptRewards(run, "search/derived.jsonl", searched.step)
+    kept = KeptRewards(run, "search/derived.jsonl", searched.step, config.num_batches)
     rewards = searched.evaluator.rewards_on_split(uniform, config.num_batches, kept, "truth")
     of_equal_cost = list(uniform)[: config.num_samples]
     chosen = uniform[max(of_equal_cost, key=rewards.get)]

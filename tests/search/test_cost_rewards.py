@@ -53,7 +53,7 @@ def test_rewards_are_those_of_the_shared_weights_less_costs(tmp_path):
     # The second architecture costs three times the target.
     assert after == pytest.approx([before[0], before[1] / 3]) and before[1] > 0
     arcs = {" ".join(map(str, one)): tf.constant(one) for one in TOKENS}
-    kept = KeptRewards(Run(tmp_path), "rewards.jsonl", 0)
+    kept = KeptRewards(Run(tmp_path), "rewards.jsonl", 0, 0)
     found = evaluator.rewards_on_split(arcs, 2, kept, "derive")
     first, second = kept.rewards.values()
     assert [*found.values()] == pytest.approx([first, second / 3])

@@ -121,6 +121,9 @@ def test_what_a_killed_call_has_ranked_is_not_ranked_again(search, run, rewarded
     rewarded.clear()
     derived(search, run)
     assert rewarded == []
+    # On other data all are ranked anew.
+    derived(search, run, replace(CONFIG, num_batches=1))
+    assert len(rewarded) == 6
 
 
 def test_a_search_that_has_gone_on_is_ranked_anew(tmp_path, rewarded):

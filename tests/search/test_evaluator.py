@@ -121,7 +121,7 @@ def test_what_is_known_is_not_rewarded_again(tmp_path, monkeypatch):
         evaluator, "reward_on_split", lambda tokens, n: asked.append((int(tokens[1]), n)) or 0.5
     )
     first, second, third = texts(TOKENS)
-    kept = KeptRewards(run, "rewards.jsonl", step=7)
+    kept = KeptRewards(run, "rewards.jsonl", step=7, num_batches=4)
     kept.add(second, 0.25)
     found = evaluator.rewards_on_split(texts(TOKENS), 4, kept, "derive")
     assert list(found.items()) == [(first, 0.5), (second, 0.25), (third, 0.5)]
@@ -134,14 +134,20 @@ def test_what_is_known_is_not_rewarded_again(tmp_path, monkeypatch):
     ]
 
 
-def test_half_a_line_and_the_rewards_of_other_weights_are_left_out(tmp_path):
+def test_half_a_line_and_the_rewards_of_other_weights_or_batches_are_left_out(tmp_path):
     run = Run(tmp_path)
-    KeptRewards(run, "rewards.jsonl", step=7).add("0 1", 0.25)
-    KeptRewards(run, "rewards.jsonl", step=9).add("0 2", 0.5)
+
+    def kept(step, num_batches=0):
+        return KeptRewards(run, "rewards.jsonl", step, num_batches)
+
+    kept(7).add("0 1", 0.25)
+    kept(9).add("0 2", 0.5)
+    kept(9, num_batches=4).add("0 2", 0.75)
     with run.path("rewards.jsonl").open("a") as file:
-        file.write('{"step": 9, "arc": "0 3", "rew')
-    assert KeptRewards(run, "rewards.jsonl", step=9).rewards == {"0 2": 0.5}
+        file.write('{"step": 9, "num_batches": 0, "arc": "0 3", "rew')
+    assert kept(9).rewards == {"0 2": 0.5}
     # What is written next starts a line of its own.
-    KeptRewards(run, "rewards.jsonl", step=9).add("0 3", 1.0)
-    assert KeptRewards(run, "rewards.jsonl", step=9).rewards == {"0 2": 0.5, "0 3": 1.0}
-    assert KeptRewards(run, "rewards.jsonl", step=7).rewards == {"0 1": 0.25}
+    kept(9).add("0 3", 1.0)
+    assert kept(9).rewards == {"0 2": 0.5, "0 3": 1.0}
+    assert kept(7).rewards == {"0 1": 0.25}
+    assert kept(9, num_batches=4).rewards == {"0 2": 0.75}
