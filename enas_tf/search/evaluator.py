@@ -1,5 +1,6 @@
 """The rewards of architectures with the shared weights, all of which are computed here."""
 
+import functools
 import itertools
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -10,7 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from enas_tf.tasks.base import REWARD_NOTE, Task
-from enas_tf.training.child_trainer import ChildTrainer
+from enas_tf.training.child_trainer import Batches, ChildTrainer
 from enas_tf.training.distribution import distribute
 from enas_tf.training.progress import Progress
 from enas_tf.training.run_folder import Run, json_line
@@ -73,6 +74,8 @@ class Evaluator:
         self._averaged = averaged
         self._snapshots = snapshots
         self._strategy = trainer.strategy
+        self._num_batches = functools.cache(self._num_batches)
+        self._split = functools.cache(self._split)
         self._totals_by_replica = tf.function(self._totals_by_replica, autograph=False)
 
     def shuffled_batches(self, seed: int, first: int, count: int) -> Iterator:
@@ -107,22 +110,37 @@ class Evaluator:
     def reward_on_split(self, tokens: tf.Tensor, num_batches: int) -> float:
         """Rewards one architecture on the validation split; all replicas share each batch.
 
+        With snapshots of the weights, each has a part of the batches, so that many of them take no
+        longer than one. Where a state goes from batch to batch, each has all of them.
+
         Args:
             tokens: `(num_tokens,)`, int32.
             num_batches: number of batches to use, from the start of the split; 0 uses all.
         """
-        batches = distribute(
-            self._strategy,
-            lambda shard: self.task.eval_batches("valid", self._batch_size, shard).take(
-                num_batches or -1
-            ),
-        )
         taken = [snapshot.in_place for snapshot in self._snapshots if snapshot.is_updated]
-        rewards = []
-        for in_place in taken or [self._averaged]:
+        versions = taken or [self._averaged]
+        parts = 1 if self.task.carries_state else min(len(versions), self._num_batches(num_batches))
+        totals = []
+        for number, in_place in enumerate(versions):
             with in_place():
-                rewards.append(self.task.reward(self._trainer.evaluate(batches, tokens)))
-        return float(np.mean(rewards))
+                batches = self._split(num_batches, parts, number % parts)
+                totals.append(self._trainer.added_totals(batches, tokens))
+        added = {name: sum(one[name] for one in totals) for name in totals[0]}
+        return self.task.reward(self.task.metrics(added))
+
+    def _num_batches(self, at_most: int) -> int:
+        """Returns how many batches of the validation split are used."""
+        batches = self.task.eval_batches("valid", self._batch_size, (0, 1)).take(at_most or -1)
+        return int(batches.cardinality())
+
+    def _split(self, at_most: int, parts: int, part: int) -> Batches:
+        """Returns a part of the validation split's first batches."""
+
+        def of_replica(shard: tuple[int, int]) -> tf.data.Dataset:
+            batches = self.task.eval_batches("valid", self._batch_size, shard)
+            return batches.take(at_most or -1).shard(parts, part)
+
+        return distribute(self._strategy, of_replica)
 
     def rewards_on_split(
         self, arcs: Mapping[str, tf.Tensor], num_batches: int, kept: "KeptRewards", label: str

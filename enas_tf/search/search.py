@@ -70,8 +70,8 @@ class SearchConfig:
     snapshots: int = option(
         1,
         "keep the shared weights, or their moving average, at the ends of so many of the last "
-        "epochs, and rank architectures by their mean reward over all of these; 1: by that with "
-        "the last",
+        "epochs, and rank architectures with all of these, each on its part of the validation "
+        "batches; 1: with the last",
     )
     cost: CostKind = option(
         "none",

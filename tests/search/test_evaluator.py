@@ -91,23 +91,35 @@ def test_rewards_may_be_those_of_averaged_weights(strategy):
         np.testing.assert_array_equal(weight.numpy(), value)
 
 
-def test_architectures_are_ranked_by_the_mean_reward_of_the_snapshots():
-    search, other = tiny.search(config=replace(tiny.SEARCH, snapshots=3)), tiny.search()
+@pytest.mark.parametrize("strategy", [None, tiny.two_devices], ids=["one device", "two devices"])
+@pytest.mark.parametrize(
+    # The validation split has six batches of four.
+    ("num_batches", "places"),
+    [(0, [(0, 2, 4), (1, 3, 5)]), (3, [(0, 2), (1,)]), (1, [(0,), (0,)])],
+)
+def test_each_snapshot_of_the_weights_rewards_on_its_part_of_the_split(
+    strategy, num_batches, places
+):
+    config = replace(tiny.SEARCH, snapshots=3)
+    search, other = tiny.search(strategy and strategy(), config=config), tiny.search()
     trained, generator = search.weights.trainer.trained, np.random.default_rng(1)
-    [batch] = search.weights.task.eval_batches("valid", 24, (0, 1))
+    batches = list(search.weights.task.eval_batches("valid", 4, (0, 1)))
     tokens, wanted = tf.constant(TOKENS[0]), []
     # The third has not been taken, as in a search that was not finished.
-    for snapshot in search.weights.snapshots[:2]:
+    for snapshot, mine in zip(search.weights.snapshots[:2], places, strict=True):
         for weight, copy in zip(trained, other.weights.trainer.trained, strict=True):
             copy.assign(generator.normal(size=copy.shape))
             weight.assign(copy.numpy())
         snapshot.update()
-        wanted += accuracies(other, tokens[tf.newaxis], [batch])
-    for weight in trained:
-        weight.assign(0 * weight.numpy())
-    assert wanted[0] != wanted[1]
-    assert search.evaluator.reward_on_split(tokens, 0) == pytest.approx(np.mean(wanted))
-    assert not any(weight.numpy().any() for weight in trained)
+        wanted += accuracies(other, [tokens] * len(mine), [batches[place] for place in mine])
+    assert search.evaluator.reward_on_split(tokens, num_batches) == pytest.approx(np.mean(wanted))
+    # A search rewards with the weights as they are.
+    shuffled = list(search.weights.task.reward_batches(4, seed=3, steps=range(2)))
+    rewards = search.evaluator.rewards(
+        tf.stack([tokens] * 2), search.evaluator.shuffled_batches(3, 0, 2)
+    )
+    assert rewards == pytest.approx(list(accuracies(other, [tokens] * 2, shuffled)))
+    assert len(set(wanted)) > 1
 
 
 def texts(tokens):
