@@ -1,9 +1,8 @@
 """The rewards of architectures with the shared weights, all of which are computed here."""
 
-import functools
 import itertools
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Protocol
 
@@ -16,6 +15,9 @@ from enas_tf.training.distribution import distribute
 from enas_tf.training.progress import Progress
 from enas_tf.training.run_folder import Run, json_line
 from enas_tf.training.weight_average import WeightAverage
+
+Averaged = Callable[[], AbstractContextManager]
+"""Makes a context in which the shared weights are others."""
 
 
 class Rewarder(Protocol):
@@ -64,7 +66,7 @@ class Evaluator:
         task: Task,
         batch_size: int,
         batches_per_reward: int = 1,
-        averaged: Callable[[], AbstractContextManager] = nullcontext,
+        averaged: Averaged = nullcontext,
         snapshots: Sequence[WeightAverage] = (),
     ) -> None:
         self.task = task
@@ -74,8 +76,6 @@ class Evaluator:
         self._averaged = averaged
         self._snapshots = snapshots
         self._strategy = trainer.strategy
-        self._num_batches = functools.cache(self._num_batches)
-        self._split = functools.cache(self._split)
         self._totals_by_replica = tf.function(self._totals_by_replica, autograph=False)
 
     def shuffled_batches(self, seed: int, first: int, count: int) -> Iterator:
@@ -117,30 +117,36 @@ class Evaluator:
             tokens: `(num_tokens,)`, int32.
             num_batches: number of batches to use, from the start of the split; 0 uses all.
         """
+        batches = distribute(
+            self._strategy,
+            lambda shard: self.task.eval_batches("valid", self._batch_size, shard).take(
+                num_batches or -1
+            ),
+        )
+        self._trainer.trace_evaluation(batches, tokens)
         taken = [snapshot.in_place for snapshot in self._snapshots if snapshot.is_updated]
-        versions = taken or [self._averaged]
-        parts = 1 if self.task.carries_state else min(len(versions), self._num_batches(num_batches))
         totals = []
-        for number, in_place in enumerate(versions):
+        for in_place, part in self._shared_out(taken or [self._averaged], batches, num_batches):
             with in_place():
-                batches = self._split(num_batches, parts, number % parts)
-                totals.append(self._trainer.added_totals(batches, tokens))
+                totals.append(self._trainer.added_totals(part, tokens))
         added = {name: sum(one[name] for one in totals) for name in totals[0]}
         return self.task.reward(self.task.metrics(added))
 
-    def _num_batches(self, at_most: int) -> int:
-        """Returns how many batches of the validation split are used."""
-        batches = self.task.eval_batches("valid", self._batch_size, (0, 1)).take(at_most or -1)
-        return int(batches.cardinality())
-
-    def _split(self, at_most: int, parts: int, part: int) -> Batches:
-        """Returns a part of the validation split's first batches."""
-
-        def of_replica(shard: tuple[int, int]) -> tf.data.Dataset:
-            batches = self.task.eval_batches("valid", self._batch_size, shard)
-            return batches.take(at_most or -1).shard(parts, part)
-
-        return distribute(self._strategy, of_replica)
+    def _shared_out(
+        self, versions: Sequence[Averaged], batches: Batches, num_batches: int
+    ) -> Iterator[tuple[Averaged, Iterable]]:
+        """Yields versions of the weights, each with its part of the batches."""
+        if len(versions) == 1 or self.task.carries_state:
+            yield from ((version, batches) for version in versions)
+            return
+        shard = 0, self._strategy.num_replicas_in_sync
+        split = self.task.eval_batches("valid", self._batch_size, shard).take(num_batches or -1)
+        rest, left = iter(batches), int(split.cardinality())
+        for place, version in enumerate(versions):
+            size = -(-left // (len(versions) - place))
+            left -= size
+            if size:
+                yield version, itertools.islice(rest, size)
 
     def rewards_on_split(
         self, arcs: Mapping[str, tf.Tensor], num_batches: int, kept: "KeptRewards", label: str

@@ -1,6 +1,6 @@
 """A step of SGD on a child's weights, and the child's evaluation, for search and training."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import Any
 
@@ -103,6 +103,10 @@ class ChildTrainer:
         """
         self.train_step.get_concrete_function(batches.element_spec, *extra)
 
+    def trace_evaluation(self, batches: Batches, *extra: tf.Tensor) -> None:
+        """Traces the evaluation for all shapes that batches may have, as `trace` does."""
+        self.eval_step.get_concrete_function(batches.element_spec, *extra)
+
     def evaluate(self, batches: Batches, *extra: tf.Tensor) -> dict[str, float]:
         """Computes the task's metrics over the batches of a data set.
 
@@ -110,12 +114,11 @@ class ChildTrainer:
             batches: a data set, on one device or distributed.
             *extra: further arguments of the child, the same for all batches.
         """
+        self.trace_evaluation(batches, *extra)
         return self._task.metrics(self.added_totals(batches, *extra))
 
-    def added_totals(self, batches: Batches, *extra: tf.Tensor) -> dict[str, np.ndarray]:
-        """Computes the task's totals over the batches of a data set; as for `evaluate`."""
-        # For all shapes at once, as in `trace`.
-        self.eval_step.get_concrete_function(batches.element_spec, *extra)
+    def added_totals(self, batches: Iterable, *extra: tf.Tensor) -> dict[str, np.ndarray]:
+        """Computes the task's totals over batches, after `trace_evaluation`; as for `evaluate`."""
         totals = [self.eval_step(batch, *extra) for batch in batches]
         # Converted only now, so that devices need not wait for the host between two batches.
         return {n: np.sum([one[n].numpy() for one in totals], 0, np.float64) for n in totals[0]}

@@ -294,6 +294,7 @@ class Training:
             self.trainer.strategy,
             lambda shard: self.task.eval_batches(split, self.config.batch_size, shard),
         )
+        self.trainer.trace_evaluation(batches)
         return self.trainer.added_totals(batches)
 
     def restore_best(self, run: Run) -> dict:

@@ -95,7 +95,7 @@ def test_rewards_may_be_those_of_averaged_weights(strategy):
 @pytest.mark.parametrize(
     # The validation split has six batches of four.
     ("num_batches", "places"),
-    [(0, [(0, 2, 4), (1, 3, 5)]), (3, [(0, 2), (1,)]), (1, [(0,), (0,)])],
+    [(0, [(0, 1, 2), (3, 4, 5)]), (3, [(0, 1), (2,)]), (1, [(0,), ()])],
 )
 def test_each_snapshot_of_the_weights_rewards_on_its_part_of_the_split(
     strategy, num_batches, places
@@ -119,7 +119,7 @@ def test_each_snapshot_of_the_weights_rewards_on_its_part_of_the_split(
         tf.stack([tokens] * 2), search.evaluator.shuffled_batches(3, 0, 2)
     )
     assert rewards == pytest.approx(list(accuracies(other, [tokens] * 2, shuffled)))
-    assert len(set(wanted)) > 1
+    assert num_batches == 1 or len(set(wanted)) > 1
 
 
 def texts(tokens):
