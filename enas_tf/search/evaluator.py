@@ -128,7 +128,7 @@ class Evaluator:
         totals = []
         for in_place, part in self._shared_out(taken or [self._averaged], batches, num_batches):
             with in_place():
-                totals.append(self._trainer.added_totals(part, tokens))
+                totals.append(self._trainer.totals_of_part(part, tokens))
         added = {name: sum(one[name] for one in totals) for name in totals[0]}
         return self.task.reward(self.task.metrics(added))
 

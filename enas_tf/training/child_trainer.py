@@ -103,10 +103,6 @@ class ChildTrainer:
         """
         self.train_step.get_concrete_function(batches.element_spec, *extra)
 
-    def trace_evaluation(self, batches: Batches, *extra: tf.Tensor) -> None:
-        """Traces the evaluation for all shapes that batches may have, as `trace` does."""
-        self.eval_step.get_concrete_function(batches.element_spec, *extra)
-
     def evaluate(self, batches: Batches, *extra: tf.Tensor) -> dict[str, float]:
         """Computes the task's metrics over the batches of a data set.
 
@@ -114,11 +110,19 @@ class ChildTrainer:
             batches: a data set, on one device or distributed.
             *extra: further arguments of the child, the same for all batches.
         """
-        self.trace_evaluation(batches, *extra)
         return self._task.metrics(self.added_totals(batches, *extra))
 
-    def added_totals(self, batches: Iterable, *extra: tf.Tensor) -> dict[str, np.ndarray]:
-        """Computes the task's totals over batches, after `trace_evaluation`; as for `evaluate`."""
+    def added_totals(self, batches: Batches, *extra: tf.Tensor) -> dict[str, np.ndarray]:
+        """Computes the task's totals over the batches of a data set; as for `evaluate`."""
+        self.trace_evaluation(batches, *extra)
+        return self.totals_of_part(batches, *extra)
+
+    def trace_evaluation(self, batches: Batches, *extra: tf.Tensor) -> None:
+        """Traces the evaluation for all shapes that batches may have, as `trace` does."""
+        self.eval_step.get_concrete_function(batches.element_spec, *extra)
+
+    def totals_of_part(self, batches: Iterable, *extra: tf.Tensor) -> dict[str, np.ndarray]:
+        """Computes the task's totals over some batches of a data set, once it is traced."""
         totals = [self.eval_step(batch, *extra) for batch in batches]
         # Converted only now, so that devices need not wait for the host between two batches.
         return {n: np.sum([one[n].numpy() for one in totals], 0, np.float64) for n in totals[0]}

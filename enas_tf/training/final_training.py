@@ -32,8 +32,7 @@ from enas_tf.training.run_folder import Run
 from enas_tf.training.session import Schedule, Session, Stage
 from enas_tf.training.weight_average import WeightAverage
 
-_RESULT, _DETAILS = "train/result.json", "train/classes.json"
-_INIT = "train/init.json"
+_RESULT, _DETAILS, _INIT = "train/result.json", "train/classes.json", "train/init.json"
 
 ChildConfig = TypeVar("ChildConfig", ImageChildConfig, RnnChildConfig)
 
@@ -294,7 +293,6 @@ class Training:
             self.trainer.strategy,
             lambda shard: self.task.eval_batches(split, self.config.batch_size, shard),
         )
-        self.trainer.trace_evaluation(batches)
         return self.trainer.added_totals(batches)
 
     def restore_best(self, run: Run) -> dict:

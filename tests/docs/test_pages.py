@@ -10,7 +10,14 @@ import sys
 import pytest
 
 import enas_tf
-from benchmarks import budget, controller_alone, latency_table, one_device, truth_plots
+from benchmarks import (
+    budget,
+    controller_alone,
+    latency_table,
+    one_device,
+    rank_correlation,
+    truth_plots,
+)
 from enas_tf.benchmark.base import BenchmarkConfig
 from enas_tf.core.errors import UserError
 from enas_tf.serving.predict import PredictConfig
@@ -39,7 +46,7 @@ NOT_RUN = {
     "curl": "asks a real server",
     "docker": "no container engine is at hand",
     "echo": "feeds another command",
-    "export": "names machines that do not exist",
+    "export": "sets what other commands read",
     "kubectl": "no cluster is at hand; tests/deploy checks what it is given",
     "git": "changes the checkout",
     "mv": "moves a version out of a model's folder; tests/launchers/test_serve.py asks a server",
@@ -54,6 +61,8 @@ NOT_RUN = {
     "tensorflow_model_server": "no package index has it",
 }
 
+SCRIPTS = (budget, controller_alone, latency_table, one_device, rank_correlation, truth_plots)
+
 CONFIGS = {"benchmark": BenchmarkConfig, "predict": PredictConfig, "serve": ServeConfig}
 
 
@@ -63,7 +72,7 @@ def check_command(words):
     if called is None:
         program = words[0].removeprefix(".venv/bin/")
         program = words[2] if program == "python" and words[1] == "-m" else program
-        for script in (budget, controller_alone, latency_table, one_device, truth_plots):
+        for script in SCRIPTS:
             if program == script.__name__:
                 script.read(words[3:])
                 return
