@@ -1,17 +1,15 @@
 """How well rewards by shared weights rank architectures, epoch by epoch, without a controller.
 
-    python -m benchmarks.rank_correlation --truth=nasbench201.csv [--truth_column=cifar10-test] \
-        [--recipe=NASBENCH201] [--preset=paper] [--draws=200] [--batches=8] [NAME=VALUE ...]
+    python -m benchmarks.rank_correlation NASBENCH201 --truth=nasbench201.csv \
+        [--draws=200] [--batches=8] [flags of a search]
 
 Trains the shared weights as a search does that draws architectures uniformly, or fairly with
-`search.sampling=fair`; settings are named as the launchers' flags are. After each epoch from
-`search.warmup_epochs` on, rewards the same uniform draws on the same validation batches, and prints
-Kendall's tau to the true accuracies: of the epoch's own rewards, and of the mean rewards so far; of
-all draws, and of the truly better half.
+`--search.sampling=fair`. After each epoch from `--search.warmup_epochs` on, rewards the same uniform
+draws on the same validation batches, and prints Kendall's tau to the true accuracies: of the
+epoch's own rewards, and of the mean rewards so far; of all draws, and of the truly better half.
 """
 
 import argparse
-import ast
 import random
 from collections.abc import Sequence
 from typing import Any
@@ -28,6 +26,7 @@ from enas_tf.experiment.settings import Settings
 from enas_tf.search.sampling import SAMPLERS, draw_uniformly
 from enas_tf.search.truth import Truth, read_truth
 from enas_tf.search.truth_report import uniform_draws
+from launchers.cli import read_command
 
 
 class _NoSession:
@@ -45,7 +44,7 @@ def measure(
     Args:
         recipe: of the space.
         settings: of the shared weights' training.
-        truth: has all that may be drawn.
+        truth: of all that may be drawn.
         num_draws: on so many uniform draws rewards are held against the truth.
         num_batches: each is rewarded on so many validation batches; 0: on all.
     """
@@ -84,39 +83,27 @@ def row(
     return f"| {epoch} | {(epoch + 1) * steps_per_epoch:,} | {taus} |"
 
 
-def read(arguments: Sequence[str] | None) -> argparse.Namespace:
-    """Reads the command line; None takes the process's own."""
+def read(arguments: Sequence[str] | None) -> tuple[argparse.Namespace, Settings]:
+    """Reads the command line, and the settings that its flags make; None takes the process's."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--truth", required=True)
-    parser.add_argument("--truth_column")
-    parser.add_argument("--recipe", default="NASBENCH201")
-    parser.add_argument("--preset", default="paper")
+    parser.add_argument("recipe")
     parser.add_argument("--draws", type=int, default=200)
     parser.add_argument("--batches", type=int, default=8)
-    parser.add_argument("settings", nargs="*", metavar="NAME=VALUE")
-    return parser.parse_args(arguments)
-
-
-def value_of(text: str) -> Any:
-    """Returns a setting's value: a number, a truth value, or the text itself."""
-    try:
-        return ast.literal_eval(text.capitalize() if text in ("true", "false") else text)
-    except (ValueError, SyntaxError):
-        return text
+    given, flags = parser.parse_known_args(arguments)
+    command = read_command(getattr(enas_tf, given.recipe), __doc__, [given.recipe, *flags])
+    if command.settings.common.truth is None:
+        parser.error("give the table of true accuracies by --truth")
+    # Each epoch's rewards are by its own weights; their mean is computed here.
+    return given, command.settings.changed({"search.snapshots": 1})
 
 
 def main() -> None:
     """Reads the command line, and prints the table."""
-    given = read(None)
-    recipe = getattr(enas_tf, given.recipe)
-    changes = dict(one.split("=", 1) for one in given.settings)
-    settings = recipe.presets[given.preset].changed({n: value_of(v) for n, v in changes.items()})
-    truth = read_truth(given.truth, given.truth_column, settings.space)
-    # Each epoch's rewards are by its own weights; their mean is computed here.
-    settings = settings.changed({"search.snapshots": 1})
-    measure(recipe, settings, truth, given.draws, given.batches)
+    given, settings = read(None)
+    truth = read_truth(settings.common.truth, settings.common.truth_column, settings.space)
+    measure(getattr(enas_tf, given.recipe), settings, truth, given.draws, given.batches)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """The rewards of architectures with the shared weights, all of which are computed here."""
 
+import functools
 import itertools
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -16,7 +17,7 @@ from enas_tf.training.progress import Progress
 from enas_tf.training.run_folder import Run, json_line
 from enas_tf.training.weight_average import WeightAverage
 
-Averaged = Callable[[], AbstractContextManager]
+InPlace = Callable[[], AbstractContextManager]
 """Makes a context in which the shared weights are others."""
 
 
@@ -55,7 +56,7 @@ class Evaluator:
         batch_size: examples in a batch.
         batches_per_reward: on so many batches a search rewards each architecture.
         averaged: makes a context in which the shared weights are the averages to reward with.
-        snapshots: of the shared weights; architectures are ranked by the mean reward over them.
+        snapshots: of the shared weights, with all of which architectures are ranked.
     """
 
     note = REWARD_NOTE
@@ -66,7 +67,7 @@ class Evaluator:
         task: Task,
         batch_size: int,
         batches_per_reward: int = 1,
-        averaged: Averaged = nullcontext,
+        averaged: InPlace = nullcontext,
         snapshots: Sequence[WeightAverage] = (),
     ) -> None:
         self.task = task
@@ -76,6 +77,7 @@ class Evaluator:
         self._averaged = averaged
         self._snapshots = snapshots
         self._strategy = trainer.strategy
+        self._count = functools.cache(self._count)
         self._totals_by_replica = tf.function(self._totals_by_replica, autograph=False)
 
     def shuffled_batches(self, seed: int, first: int, count: int) -> Iterator:
@@ -133,20 +135,24 @@ class Evaluator:
         return self.task.reward(self.task.metrics(added))
 
     def _shared_out(
-        self, versions: Sequence[Averaged], batches: Batches, num_batches: int
-    ) -> Iterator[tuple[Averaged, Iterable]]:
+        self, versions: Sequence[InPlace], batches: Batches, num_batches: int
+    ) -> Iterator[tuple[InPlace, Iterable]]:
         """Yields versions of the weights, each with its part of the batches."""
         if len(versions) == 1 or self.task.carries_state:
             yield from ((version, batches) for version in versions)
             return
-        shard = 0, self._strategy.num_replicas_in_sync
-        split = self.task.eval_batches("valid", self._batch_size, shard).take(num_batches or -1)
-        rest, left = iter(batches), int(split.cardinality())
+        rest, left = iter(batches), self._count(num_batches)
         for place, version in enumerate(versions):
             size = -(-left // (len(versions) - place))
             left -= size
             if size:
                 yield version, itertools.islice(rest, size)
+
+    def _count(self, at_most: int) -> int:
+        """Returns how many batches the validation split has."""
+        shard = 0, self._strategy.num_replicas_in_sync
+        batches = self.task.eval_batches("valid", self._batch_size, shard)
+        return int(batches.take(at_most or -1).cardinality())
 
     def rewards_on_split(
         self, arcs: Mapping[str, tf.Tensor], num_batches: int, kept: "KeptRewards", label: str

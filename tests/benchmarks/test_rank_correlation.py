@@ -1,9 +1,8 @@
 import itertools
 
 import numpy as np
-import pytest
 
-from benchmarks.rank_correlation import measure, row, value_of
+from benchmarks.rank_correlation import measure, read, row
 from enas_tf.nasbench201.recipe import NASBENCH201
 from enas_tf.search.truth import Truth
 
@@ -16,13 +15,18 @@ def test_a_line_is_of_the_last_rewards_and_of_their_mean():
     assert row(4, 500, true, better, rewards) == "| 4 | 2,500 | -1.00 | -1.00 | 0.67 | -1.00 |"
 
 
-@pytest.mark.parametrize(
-    ("text", "value"),
-    [("8", 8), ("1e-8", 1e-8), ("false", False), ("true", True), ("fair", "fair")],
-)
-def test_values_are_read_as_flags_are(text, value):
-    found = value_of(text)
-    assert found == value and type(found) is type(value)
+def test_flags_are_those_of_a_search():
+    flags = [
+        "--truth=table.csv",
+        "--preset=robust",
+        "--search.max_steps=7",
+        "--child.decay_idle=true",
+    ]
+    given, settings = read(["NASBENCH201", "--draws=50", *flags])
+    assert (given.draws, given.batches, settings.search.max_steps) == (50, 8, 7)
+    assert settings.search.sampling == "fair" and settings.child.decay_idle
+    # The preset has ten.
+    assert settings.search.snapshots == 1
 
 
 def test_every_epoch_after_the_warm_up_has_a_line(capsys):
