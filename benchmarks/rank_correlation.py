@@ -4,9 +4,9 @@
         [--draws=200] [--batches=8] [flags of a search]
 
 Trains the shared weights as a search does that draws architectures uniformly, or fairly with
-`--search.sampling=fair`. After each epoch from `--search.warmup_epochs` on, rewards the same uniform
-draws on the same validation batches, and prints Kendall's tau to the true accuracies: of the
-epoch's own rewards, and of the mean rewards so far; of all draws, and of the truly better half.
+`--search.sampling=fair`. After each epoch from `--search.warmup_epochs` on, rewards the same
+uniform draws on the same validation batches, and prints Kendall's tau to the true accuracies: of
+the epoch's own rewards, and of the mean rewards so far; of all draws, and of the truly better half.
 """
 
 import argparse
