@@ -2,7 +2,7 @@
 
 import difflib
 from collections.abc import Iterator, Mapping
-from dataclasses import Field, asdict, dataclass, fields, replace
+from dataclasses import MISSING, Field, asdict, dataclass, fields, replace
 from typing import Any, Literal, get_type_hints
 
 from enas_tf.core.config import accepts, option
@@ -283,6 +283,23 @@ def run_config(settings: Settings) -> dict[str, Any]:
     for name, part, field in settings.named_fields():
         # By the flags' names, which messages about a run's settings use as well.
         config[part][name.rpartition(".")[2]] = config[part].pop(field.name)
+    return _of_runs(config)
+
+
+def default_config(settings: Settings) -> dict[str, Any]:
+    """Returns the defaults of settings' classes, as `run_config` has the settings.
+
+    A run of an earlier version lacks the settings that came later. It had what is now the default,
+    since a new setting's default changes nothing.
+    """
+    config = {}
+    for name, part, field in settings.named_fields():
+        if field.default is not MISSING:
+            config.setdefault(part, {})[name.rpartition(".")[2]] = field.default
+    return _of_runs(config)
+
+
+def _of_runs(config: dict[str, Any]) -> dict[str, Any]:
     common = config.pop("common")
     return {n: v for n, v in common.items() if n not in _OF_ONE_COMMAND} | config
 

@@ -91,7 +91,13 @@ class Workdir:
             if not path.exists():
                 run.write_text(str(path.relative_to(run.folder)), text)
 
-    def open(self, config: dict[str, Any], flags: Sequence[str], free: Sequence[str]) -> Run:
+    def open(
+        self,
+        config: dict[str, Any],
+        flags: Sequence[str],
+        free: Sequence[str],
+        defaults: dict[str, Any],
+    ) -> Run:
         """Opens the run as `Run.open` does; workers other than the chief get a copy to work in.
 
         Raises:
@@ -101,7 +107,7 @@ class Workdir:
             return scratch_copy(self._strategy, self.folder, self._remote)
         if self._remote and self._overwrite:
             self._remote.clear()
-        run = Run.open(self.folder, config, flags, self._overwrite, free)
+        run = Run.open(self.folder, config, flags, self._overwrite, free, defaults)
         run.tracker = self._tracker
         if self._has_workers:
             # What only reads the run, such as an evaluation, leaves the store as it is.

@@ -81,6 +81,7 @@ class Run:
         flags: Sequence[str] = (),
         overwrite: bool = False,
         free: Sequence[str] = (),
+        defaults: dict[str, Any] | None = None,
     ) -> "Run":
         """Creates the folder of a new run, or resumes the run that it holds.
 
@@ -97,6 +98,8 @@ class Run:
                 removed, and only if a run's config.json shows that there was one.
             free: top-level names in `config` whose values may differ when a run is resumed; the
                 run keeps the values that it began with.
+            defaults: nested values for what the stored config lacks, since a version of enas_tf
+                wrote it that did not have these settings; they are then added to it.
 
         Raises:
             UserError: the folder holds a run with another `config`, or a config.json that is not
@@ -109,8 +112,9 @@ class Run:
             run._remove_contents()
             stored = None
         if stored:
-            run._refuse_another(config, stored["config"], free)
-            config = stored["config"]
+            kept = _filled(stored["config"], _plain(defaults or {}))
+            run._refuse_another(config, kept, free)
+            config = kept
         record = {"config": config, "seed": config.get("seed"), **_environment()}
         record["earlier"] = _earlier_environments(record, stored) if stored else []
         # Before config.json, which makes the folder a run's, so that no run is without its flags.
@@ -308,6 +312,17 @@ def _plain(obj: Any) -> Any:
     """Returns an object as JSON would return it: lists for tuples, None for what is not finite."""
     text = json.dumps(obj, default=lambda number: number.item())
     return json.loads(text, parse_constant=lambda name: None)
+
+
+def _filled(config: dict[str, Any], defaults: dict[str, Any]) -> dict[str, Any]:
+    """Returns nested dicts with what they lack of others."""
+    filled = dict(config)
+    for name, value in defaults.items():
+        if isinstance(value, dict):
+            filled[name] = _filled(filled.get(name, {}), value)
+        else:
+            filled.setdefault(name, value)
+    return filled
 
 
 def dotted(config: dict[str, Any], prefix: str = "") -> dict[str, str]:

@@ -47,6 +47,8 @@ SMALL = {
     "train.out_filters": 4,
     "strategy": "one",
 }
+# Settings that have a default which is no preset's own.
+LATER = (("child", "decay_idle"), ("search", "snapshots"))
 ARC, OTHER = "0 0 1 0 0 1 1 2", "0 4 1 0 0 1 1 2"
 
 
@@ -84,6 +86,22 @@ def test_a_training_starts_the_same_after_a_search_and_alone(tmp_path, data):
         tiny.values(one._make_training(arc, one.settings)[0].variables) for one in (whole, alone)
     ]
     tiny.assert_same(*starts)
+
+
+def test_a_run_of_a_version_without_some_settings_goes_on(tmp_path, data):
+    experiment(tmp_path, data).search()
+    run = Run(tmp_path)
+    record = run.read_json("config.json")
+    settings = record["config"]
+    removed = {part: settings[part].pop(name) for part, name in LATER}
+    run.write_json("config.json", record)
+    with pytest.raises(
+        UserError, match=r"child\.decay_idle was true and is now false; give the fl"
+    ):
+        experiment(tmp_path, data, **{"child.decay_idle": False}).derive()
+    experiment(tmp_path, data).derive()
+    settings = run.read_json("config.json")["config"]
+    assert {part: settings[part][name] for part, name in LATER} == removed
 
 
 def test_a_phase_is_done_only_with_its_marker(tmp_path, data, monkeypatch):

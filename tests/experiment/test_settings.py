@@ -6,10 +6,11 @@ from pathlib import Path
 import pytest
 
 from enas_tf.core.errors import UserError
-from enas_tf.experiment.settings import flags_of, free_settings
+from enas_tf.experiment.settings import default_config, flags_of, free_settings, run_config
 from enas_tf.macro.recipe import CIFAR_MACRO
 from enas_tf.micro.recipe import CIFAR_MICRO
 from enas_tf.rnn.recipe import PTB_RNN
+from enas_tf.training.run_folder import dotted
 from launchers.cli import read_command
 
 TINY = CIFAR_MACRO.presets["tiny"]
@@ -37,6 +38,16 @@ def test_the_largest_seed_is_taken():
     last = 2**32 - 1
     assert TINY.changed({"seed": last}).common.seed == last
     assert TINY.changed({"seed": last - 2, "seeds": 3}).common.seeds == 3
+
+
+@pytest.mark.parametrize("recipe", [CIFAR_MACRO, PTB_RNN], ids=lambda recipe: recipe.name)
+def test_defaults_have_the_names_that_a_run_keeps_settings_by(recipe):
+    settings = recipe.presets["paper"]
+    kept, defaults = dotted(run_config(settings)), dotted(default_config(settings))
+    assert defaults.keys() <= kept.keys()
+    assert defaults["train.num_epochs"] == str(type(settings.train)().num_epochs)
+    assert (defaults["space.ops"], defaults["search.snapshots"]) == (kept["space.ops"], "1")
+    assert "workdir" not in defaults and "seeds" not in defaults
 
 
 def test_flags_say_what_was_changed():

@@ -28,7 +28,7 @@ class Work:
     @locked
     def do(self, name, fails=False):
         self.lock.before_a_write()
-        run = self.place.open(CONFIG, [f"--workdir={self.place.address}"], ())
+        run = self.place.open(CONFIG, [f"--workdir={self.place.address}"], (), {})
         run.part("derive/1").write_text(name, name)
         run.part("derive/1").mark_done("train", outputs=[name])
         assert texts(StandInStore, ROOT)[f"derive/1/{name}"] == name
@@ -63,7 +63,7 @@ def test_a_job_pushes_what_it_starts_from_only_if_it_may_write(store, monkeypatc
     (run.folder / "never_pushed").write_text("work of a process that was killed")
     common = CommonConfig(strategy="multiworker")
     place = Workdir(URL, tf.distribute.get_strategy(), common, Tracker())
-    given = CONFIG, [f"--workdir={URL}"], ()
+    given = CONFIG, [f"--workdir={URL}"], (), {}
     place.open(*given)
     assert "never_pushed" not in texts(store, ROOT)
     with place.lock:

@@ -89,6 +89,21 @@ def test_free_settings_may_differ_and_stay_as_the_run_began(tmp_path):
         Run.open(tmp_path, config, free=("dataset",))
 
 
+def test_a_run_of_an_earlier_version_had_the_defaults_of_what_came_later(tmp_path):
+    Run.open(tmp_path, CONFIG)
+    later = {"child": {"decay": True}, "search": {"snapshots": 1}}
+    now = CONFIG | {"child": CONFIG["child"] | later["child"], "search": later["search"]}
+    with pytest.raises(UserError, match=r"child\.decay was absent and is now true; search\.snap"):
+        Run.open(tmp_path, now)
+    other = now | {"search": {"snapshots": 2}}
+    with pytest.raises(UserError, match=r"configuration: search\.snapshots was 1 and is now 2;"):
+        Run.open(tmp_path, other, defaults=later)
+    assert "search" not in Run(tmp_path).read_json("config.json")["config"]
+    Run.open(tmp_path, now, defaults=later)
+    assert Run(tmp_path).read_json("config.json")["config"]["search"] == {"snapshots": 1}
+    Run.open(tmp_path, now)
+
+
 def test_the_flags_of_a_new_run_are_kept_and_named_to_whoever_gives_others(tmp_path):
     run = Run.open(tmp_path, CONFIG, ["--preset=tiny", "--dataset=folder:my photos"])
     flags = run.path("flags.txt")
