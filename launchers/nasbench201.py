@@ -5,6 +5,8 @@
 Examples:
   python -m launchers.nasbench201 --preset=tiny
       the whole pipeline on scikit-learn's handwritten digits, in minutes on two CPU cores
+  python -m launchers.nasbench201 --preset=robust --truth=nasbench201.csv
+      on CIFAR-10, a search whose rewards rank cells better, held against the true accuracies
   python -m launchers.nasbench201 search --search.reward=truth --truth=nasbench201.csv
       the controller alone, rewarded by the accuracies in a table
   python -m launchers.nasbench201 describe --arc="3 1 3 1 1 3" --output=cell.svg

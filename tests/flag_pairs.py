@@ -24,6 +24,7 @@ ALL_SPACES = {
     "--precision": ("float32", "mixed_bfloat16", "mixed_float16"),
     "--strategy": ("one", "mirrored"),
     "--search.arcs_per_step": ("one", "replica"),
+    "--search.snapshots": ("1", "2"),
     "--controller.kind": ("lstm", "ppo", "random"),
     "--controller.entropy": ("source", "true_entropy"),
     "--train.init": ("none", "shared"),
@@ -31,6 +32,7 @@ ALL_SPACES = {
 IMAGES = ALL_SPACES | {
     "--dataset": ("digits", "folder:odd"),
     "--child.aux_head": BOTH,
+    "--child.decay_idle": BOTH,
     "--child.drop_path_keep_prob": ("1.0", "0.6"),
     "--child.grad_clip": ("0", "0.5"),
     "--search.reward_bn": ("batch", "moving"),
@@ -53,7 +55,7 @@ FLAGS = {
 }
 
 
-_SHORT = ("--search.num_epochs=1", "--search.max_steps=2", "--train.num_epochs=1")
+_SHORT = ("--search.num_epochs=2", "--search.max_steps=2", "--train.num_epochs=1")
 
 
 def rows_of(flags):
