@@ -23,7 +23,8 @@ from enas_tf.tasks.images import ImageTask
 from enas_tf.training import session as sessions
 from enas_tf.training.child_trainer import ChildTrainer
 from enas_tf.training.distribution import make_strategy
-from enas_tf.training.final_training import ImageTrainConfig, Training
+from enas_tf.training.final_training import Training
+from enas_tf.training.train_config import ImageTrainConfig
 
 SPACE = MicroSpace(1)
 CHILD = ImageChildConfig(aux_head=False, keep_prob=0.8)

@@ -22,7 +22,7 @@ from enas_tf.search.reinforce import Reinforce
 from enas_tf.tasks.base import Task
 from enas_tf.training.child_trainer import ChildTrainer
 from enas_tf.training.distribution import compiles, make_strategy
-from enas_tf.training.final_training import ChildConfig, TrainConfig
+from enas_tf.training.train_config import ChildConfig, TrainConfig
 from enas_tf.zoo import PUBLISHED
 
 _BATCHES = 20

@@ -20,13 +20,7 @@ from enas_tf.experiment.initial_weights import Origin, make_origin
 from enas_tf.experiment.parts import make_shared_weights, make_training
 from enas_tf.experiment.preflight import check_networks, check_search, check_training, keep_labels
 from enas_tf.experiment.recipe import Recipe
-from enas_tf.experiment.settings import (
-    Settings,
-    default_config,
-    flags_of,
-    free_settings,
-    run_config,
-)
+from enas_tf.experiment.settings import Settings, flags_of
 from enas_tf.experiment.timing import Clock
 from enas_tf.experiment.workdir import Workdir
 from enas_tf.export.exporters import choose_formats
@@ -127,12 +121,7 @@ class Experiment:
         # Reads --arc now, since --overwrite may remove the file that holds the architecture.
         _ = self._given_arc
         flags = flags_of(self.settings, self.recipe.presets, self.place.address)
-        return self.place.open(
-            run_config(self.settings),
-            flags,
-            free_settings(self.settings),
-            default_config(self.settings),
-        )
+        return self.place.open(self.settings, flags)
 
     @cached_property
     def data(self):

@@ -15,8 +15,8 @@ from enas_tf.search.controller import ControllerConfig
 from enas_tf.search.derive import DeriveConfig
 from enas_tf.search.search import SearchConfig
 from enas_tf.training.distribution import JitCompile, StrategyName
-from enas_tf.training.final_training import ChildConfig, TrainConfig
 from enas_tf.training.trackers import MetricsFormat, TrackerName
+from enas_tf.training.train_config import ChildConfig, TrainConfig
 
 
 @dataclass(frozen=True)

@@ -6,12 +6,17 @@ import tempfile
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import tensorflow as tf
 
 from enas_tf.core.stores import is_remote
-from enas_tf.experiment.settings import CommonConfig
+from enas_tf.experiment.settings import (
+    CommonConfig,
+    Settings,
+    default_config,
+    free_settings,
+    run_config,
+)
 from enas_tf.export.serving_files import server_configs
 from enas_tf.training.remote_folder import RemoteFolder
 from enas_tf.training.run_folder import Run
@@ -91,13 +96,7 @@ class Workdir:
             if not path.exists():
                 run.write_text(str(path.relative_to(run.folder)), text)
 
-    def open(
-        self,
-        config: dict[str, Any],
-        flags: Sequence[str],
-        free: Sequence[str],
-        defaults: dict[str, Any],
-    ) -> Run:
+    def open(self, settings: Settings, flags: Sequence[str]) -> Run:
         """Opens the run as `Run.open` does; workers other than the chief get a copy to work in.
 
         Raises:
@@ -107,7 +106,14 @@ class Workdir:
             return scratch_copy(self._strategy, self.folder, self._remote)
         if self._remote and self._overwrite:
             self._remote.clear()
-        run = Run.open(self.folder, config, flags, self._overwrite, free, defaults)
+        run = Run.open(
+            self.folder,
+            run_config(settings),
+            flags,
+            self._overwrite,
+            free_settings(settings),
+            default_config(settings),
+        )
         run.tracker = self._tracker
         if self._has_workers:
             # What only reads the run, such as an evaluation, leaves the store as it is.

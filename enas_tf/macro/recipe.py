@@ -18,7 +18,7 @@ from enas_tf.macro.supernet import MacroSupernet
 from enas_tf.search.compare import CompareConfig
 from enas_tf.search.derive import DeriveConfig
 from enas_tf.search.search import ImageSearchConfig
-from enas_tf.training.final_training import ImageTrainConfig
+from enas_tf.training.train_config import ImageTrainConfig
 
 _PAPER = Settings(
     common=CommonConfig(),

@@ -15,7 +15,7 @@ from enas_tf.search.compare import CompareConfig
 from enas_tf.search.controller import ControllerConfig
 from enas_tf.search.derive import DeriveConfig
 from enas_tf.search.search import ImageSearchConfig
-from enas_tf.training.final_training import CellTrainConfig
+from enas_tf.training.train_config import CellTrainConfig
 
 _PAPER = Settings(
     common=CommonConfig(),

@@ -16,7 +16,7 @@ from enas_tf.layers.cost import Cost, CountingBlocks, count
 from enas_tf.layers.dropout import StepRng
 from enas_tf.layers.stem import assemble_stem
 from enas_tf.nasbench201.space import Nasbench201Arc
-from enas_tf.training.final_training import ImageTrainConfig
+from enas_tf.training.train_config import ImageTrainConfig
 
 NUM_STAGES = 3
 """Stages of a network; each but the first begins by halving sides and doubling channels."""

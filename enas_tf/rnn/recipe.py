@@ -14,7 +14,7 @@ from enas_tf.rnn.supernet import RnnSupernet
 from enas_tf.search.compare import CompareConfig
 from enas_tf.search.derive import DeriveConfig
 from enas_tf.search.search import SearchConfig
-from enas_tf.training.final_training import RnnTrainConfig
+from enas_tf.training.train_config import RnnTrainConfig
 
 _PAPER = Settings(
     common=TextCommonConfig(),

@@ -6,6 +6,7 @@ import tensorflow as tf
 from enas_tf.experiment import workdir
 from enas_tf.experiment.settings import CommonConfig
 from enas_tf.experiment.workdir import Workdir
+from enas_tf.micro.recipe import CIFAR_MICRO
 from enas_tf.training.run_lock import locked
 from enas_tf.training.trackers import Tracker
 from tests.stand_in_store import StandInStore, store, texts
@@ -14,7 +15,7 @@ __all__ = ["store"]
 
 URL = "s3://bucket/runs/mine"
 ROOT = "/bucket/runs/mine/"
-CONFIG = {"seed": 0, "size": 4}
+SETTINGS = CIFAR_MICRO.presets["tiny"]
 
 
 class Work:
@@ -28,7 +29,7 @@ class Work:
     @locked
     def do(self, name, fails=False):
         self.lock.before_a_write()
-        run = self.place.open(CONFIG, [f"--workdir={self.place.address}"], (), {})
+        run = self.place.open(SETTINGS, [f"--workdir={self.place.address}"])
         run.part("derive/1").write_text(name, name)
         run.part("derive/1").mark_done("train", outputs=[name])
         assert texts(StandInStore, ROOT)[f"derive/1/{name}"] == name
@@ -63,7 +64,7 @@ def test_a_job_pushes_what_it_starts_from_only_if_it_may_write(store, monkeypatc
     (run.folder / "never_pushed").write_text("work of a process that was killed")
     common = CommonConfig(strategy="multiworker")
     place = Workdir(URL, tf.distribute.get_strategy(), common, Tracker())
-    given = CONFIG, [f"--workdir={URL}"], (), {}
+    given = SETTINGS, [f"--workdir={URL}"]
     place.open(*given)
     assert "never_pushed" not in texts(store, ROOT)
     with place.lock:

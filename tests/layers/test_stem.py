@@ -12,7 +12,7 @@ from enas_tf.layers.cost import count_params
 from enas_tf.layers.dropout import StepRng
 from enas_tf.layers.norm import BatchNorm
 from enas_tf.layers.stem import assemble_stem, shared_stem, stem_output
-from enas_tf.training.final_training import CellTrainConfig
+from enas_tf.training.train_config import CellTrainConfig
 
 
 @pytest.mark.parametrize("kind", ["cifar", "imagenet"])
