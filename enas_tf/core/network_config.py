@@ -78,8 +78,16 @@ class ImageChildConfig:
 
     def learning_rate_at(self, epoch: int) -> float:
         """Returns the learning rate of an epoch, counted from 0."""
+        return self._schedule(epoch)
+
+    def ends_high(self, epochs: int) -> bool:
+        """Returns whether so many epochs end before the learning rate has come to its lowest."""
+        return self.lr_max > self.lr_min and not self._schedule.ends_after(epochs)
+
+    @property
+    def _schedule(self) -> CosineRestarts:
         periods = self.lr_period, self.lr_period_factor
-        return CosineRestarts(self.lr_max, self.lr_min, *periods)(epoch)
+        return CosineRestarts(self.lr_max, self.lr_min, *periods)
 
     def trained(self, child: "keras.Model") -> list:
         """Returns the weights that the optimizer trains and that weight decay applies to."""

@@ -26,8 +26,17 @@ class CosineRestarts:
 
     def __call__(self, epoch: int) -> float:
         """Returns the rate of an epoch, counted from 0."""
+        epoch, period = self._place(epoch)
+        height = (1 + math.cos(math.pi * epoch / period)) / 2
+        return self.minimum + (self.maximum - self.minimum) * height
+
+    def ends_after(self, epochs: int) -> bool:
+        """Returns whether a period ends with the last of so many epochs."""
+        return self._place(epochs)[0] == 0
+
+    def _place(self, epoch: int) -> tuple[int, int]:
+        """Returns an epoch's number in its period, and how many that period has."""
         period = self.period
         while epoch >= period:
             epoch, period = epoch - period, period * self.factor
-        height = (1 + math.cos(math.pi * epoch / period)) / 2
-        return self.minimum + (self.maximum - self.minimum) * height
+        return epoch, period

@@ -366,9 +366,9 @@ class Experiment:
 
     def train_alone(self, arc: str, epochs: int, run: Run) -> None:
         """Trains an architecture into a folder of its own, without validation and test data."""
-        train = replace(self.settings.train, num_epochs=epochs, use_validation=False)
+        settings = replace(self.settings, train=self.settings.train.shortened(epochs))
         parsed = self.settings.space.parse(arc)
-        training, _ = self._make_training(parsed, replace(self.settings, train=train))
+        training, _ = self._make_training(parsed, settings)
         training.run(run, arc, self.costs(parsed.tokens)["params"], tests=False)
 
     def _make_training(self, arc: Arc, settings: Settings) -> tuple[Training, keras.Model]:

@@ -59,12 +59,19 @@ class ImageDomain:
         return load_images(common.dataset, common.data_dir, settings.data)
 
     def summary(self, settings: Settings, data: ImageData) -> list[str]:
-        """Returns the numbers and the shape of the images, and whether they are large."""
+        """Returns the numbers and the shape of the images, and what to consider for them."""
         counts = ", ".join(f"{len(split):,} of {name}" for name, split in data.splits.items())
         shape = "x".join(map(str, data.image_shape))
         lines = [f"images: {counts}; {shape}, classes: {data.num_classes}"]
-        stem = settings.train.child(settings.child).stem
-        if min(data.image_shape[:2]) >= _LARGE_SIDE and stem == "cifar":
+        child, epochs = settings.train.child(settings.child), settings.train.num_epochs
+        if child.ends_high(epochs):
+            lines.append(
+                "note: the final training ends at a learning rate of "
+                f"{child.learning_rate_at(epochs - 1):.2g}, in the middle of a period; "
+                f"--train.lr_period={epochs} lets it fall to {child.lr_min:g} in "
+                f"its {epochs} epochs"
+            )
+        if min(data.image_shape[:2]) >= _LARGE_SIDE and child.stem == "cifar":
             lines.append(
                 "note: images as large as these take long at full resolution; "
                 "--child.stem=imagenet works on an eighth of each side"

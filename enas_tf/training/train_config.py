@@ -61,6 +61,13 @@ class TrainConfig:
             # The search's own values have been checked, so the wrong one belongs to the training.
             raise UserError("train." + str(error).removeprefix("child.")) from error
 
+    def shortened(self, epochs: int) -> "TrainConfig":
+        """Returns the config of a short training, to compare architectures by validation data.
+
+        What falls over a whole training, such as a learning rate, does so over these epochs.
+        """
+        return replace(self, num_epochs=epochs, use_validation=False)
+
     @abstractmethod
     def _final(self, child: ChildConfig) -> ChildConfig:
         """Returns a child's configuration with the values of this one in place of its own."""
@@ -101,6 +108,10 @@ class ImageTrainConfig(TrainConfig):
             )
         if not (math.isfinite(self.mixup) and self.mixup >= 0):
             raise UserError(f"train.mixup must not be negative, got {self.mixup}")
+
+    def shortened(self, epochs: int) -> "ImageTrainConfig":
+        """Returns the config of a short training; see `TrainConfig`."""
+        return replace(super().shortened(epochs), lr_period=epochs)
 
     def _final(self, child: ImageChildConfig) -> ImageChildConfig:
         return replace(

@@ -22,6 +22,16 @@ def test_the_final_network_differs_from_the_searchs_in_what_the_training_sets():
     assert (final.aux_weight, final.grad_clip, final.decay_idle) == (0.3, 5.0, True)
 
 
+def test_a_short_training_holds_validation_data_out_and_ends_at_the_lowest_rate():
+    short = CellTrainConfig(lr_max=0.1, lr_min=0.0, lr_period=15, batch_size=9).shortened(4)
+    assert (short.num_epochs, short.use_validation, short.batch_size) == (4, False, 9)
+    child = short.child(CellChildConfig())
+    rates = [child.learning_rate_at(epoch) for epoch in range(4)]
+    assert rates == pytest.approx([0.1, 0.08535534, 0.05, 0.01464466])
+    text = RnnTrainConfig(learning_rate=3.0).shortened(4)
+    assert (text.num_epochs, text.learning_rate) == (4, 3.0)
+
+
 @pytest.mark.parametrize(
     ("train", "child"),
     [
