@@ -17,6 +17,7 @@ from pathlib import Path
 import matplotlib
 from matplotlib.figure import Figure
 
+from benchmarks.command import run
 from enas_tf.core.errors import UserError
 
 Runs = Mapping[str, Sequence[Path]]
@@ -89,4 +90,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

@@ -26,6 +26,7 @@ import tensorflow as tf
 from matplotlib.figure import Figure
 
 import enas_tf
+from benchmarks.command import run
 from enas_tf.experiment.recipe import Recipe
 from enas_tf.experiment.settings import Settings
 from enas_tf.search.algorithm import Algorithm
@@ -155,4 +156,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

@@ -19,6 +19,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from benchmarks.command import run
 from enas_tf.core.network_config import RnnChildConfig
 from enas_tf.data.text import TextData
 from enas_tf.experiment.settings import Settings
@@ -123,4 +124,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

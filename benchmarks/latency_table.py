@@ -21,6 +21,7 @@ import tensorflow as tf
 from matplotlib.figure import Figure
 
 import enas_tf
+from benchmarks.command import run
 from enas_tf.experiment.costs import Costs
 from enas_tf.experiment.latency import FILE
 from enas_tf.experiment.settings import Settings
@@ -92,4 +93,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

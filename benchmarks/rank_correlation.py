@@ -20,6 +20,7 @@ import tensorflow as tf
 from scipy.stats import kendalltau
 
 import enas_tf
+from benchmarks.command import run
 from enas_tf.experiment.parts import make_shared_weights
 from enas_tf.experiment.recipe import Recipe
 from enas_tf.experiment.settings import Settings
@@ -107,4 +108,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

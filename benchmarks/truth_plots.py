@@ -7,7 +7,6 @@ The folder is that of a run in NAS-Bench-201's space that was searched and deriv
 
 import argparse
 import json
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -15,6 +14,7 @@ import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from benchmarks.command import run
 from enas_tf.core.errors import UserError
 from enas_tf.nasbench201.space import Nasbench201Space
 from enas_tf.search.truth import Truth, read_truth
@@ -81,13 +81,10 @@ def _lines(path: Path) -> list[dict]:
 def main() -> None:
     """Writes the picture."""
     given = read()
-    try:
-        figure = picture(given.folder, read_truth(given.truth, given.truth_column, _SPACE))
-    except UserError as error:
-        sys.exit(f"error: {error}")
+    figure = picture(given.folder, read_truth(given.truth, given.truth_column, _SPACE))
     with matplotlib.rc_context({"svg.hashsalt": "enas_tf"}):
         figure.savefig(given.output, metadata={"Date": None})
 
 
 if __name__ == "__main__":
-    main()
+    run(main)
