@@ -51,7 +51,9 @@ def _run(argv: Sequence[str]) -> int:
         import_tensorflow_quietly()
     # These raise KeyboardInterrupt, as Ctrl-C does, so that `serve` stops the server too.
     for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, signal.default_int_handler)
+        # What nohup has a process ignore stays ignored.
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, signal.default_int_handler)
     try:
         serve(config)
     except KeyboardInterrupt:

@@ -81,7 +81,13 @@ class Place:
         export = f"--export_dir={self.export}"
         return [sys.executable, "-m", "launchers.serve", export, *ports, *flags]
 
-    def start(self, *flags):
+    def start(self, *flags, ignored=None):
+        def prepare():
+            # A shell that runs the tests in the background has it ignored.
+            signal.signal(signal.SIGINT, signal.SIG_DFL)
+            if ignored:
+                signal.signal(ignored, signal.SIG_IGN)
+
         return subprocess.Popen(
             self.command(*flags),
             cwd=ROOT,
@@ -89,8 +95,7 @@ class Place:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
-            # A shell that runs the tests in the background has it ignored.
-            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+            preexec_fn=prepare,
         )
 
     def fail(self, *flags):
@@ -143,6 +148,19 @@ def test_serves_until_it_is_stopped(tmp_path, sent):
     out, err = process.communicate(timeout=30)
     assert (process.returncode, out, err) == (0, "stopped\n", "")
     assert has_ended(pid)
+
+
+def test_serves_on_where_nohup_has_it_ignore_the_terminals_end(tmp_path):
+    place = Place(tmp_path, ["tensorflow_model_server"])
+    process = place.start(ignored=signal.SIGHUP)
+    for _ in range(6):
+        process.stdout.readline()
+    process.send_signal(signal.SIGHUP)
+    with pytest.raises(subprocess.TimeoutExpired):
+        process.wait(timeout=1)
+    process.send_signal(signal.SIGTERM)
+    out, _ = process.communicate(timeout=30)
+    assert (process.returncode, out) == (0, "stopped\n")
 
 
 @pytest.mark.parametrize("engine", ["docker", "podman"])
