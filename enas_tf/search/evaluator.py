@@ -85,7 +85,13 @@ class Evaluator:
         each = self._batches_per_reward
         steps = range(first * each, (first + count) * each)
         batches = self.task.reward_batches(self._batch_size, seed=seed, steps=steps)
-        return iter(distribute(self._strategy, lambda shard: batches.shard(shard[1], shard[0])))
+
+        def of_replica(shard: tuple[int, int]) -> tf.data.Dataset:
+            index, replicas = shard
+            mine = batches.enumerate().filter(lambda step, _: step // each % replicas == index)
+            return mine.map(lambda _, batch: batch)
+
+        return iter(distribute(self._strategy, of_replica))
 
     def rewards(self, tokens: tf.Tensor, batches: Iterator) -> list[float]:
         """Rewards each architecture on its own batches; each replica evaluates another one.
