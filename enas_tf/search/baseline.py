@@ -2,7 +2,7 @@
 
 import tensorflow as tf
 
-from enas_tf.search.controller import ControllerConfig
+from enas_tf.search.controller import ControllerConfig, Draws
 
 
 class Baseline:
@@ -17,6 +17,7 @@ class Baseline:
 
     def __init__(self, config: ControllerConfig) -> None:
         self._decay = config.baseline_decay
+        self._entropy_weight = config.entropy_weight
         self._starts_at_first = config.baseline_init == "first"
         self.value = tf.Variable(0.0, trainable=False, name="baseline")
 
@@ -40,3 +41,28 @@ class Baseline:
             baselines.append(start)
         self.value.assign(start)
         return tf.stack(baselines)
+
+    def advantages(
+        self, draws: Draws, rewards: tf.Tensor, is_first: tf.Tensor
+    ) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
+        """Adds the rewards of an update, with their entropy term, to the average.
+
+        Args:
+            draws: the architectures, `n` of them.
+            rewards: `(n,)`, float32.
+            is_first: as in `advance`.
+
+        Returns:
+            What each reward has over the average, `(n,)`, which no gradient goes through; and the
+            metrics of an update that do not depend on a loss.
+        """
+        whole_rewards = rewards + self._entropy_weight * draws.entropy
+        baselines = self.advance(whole_rewards, is_first)
+        advantages = tf.stop_gradient(whole_rewards - baselines)
+        return advantages, {
+            "reward": tf.reduce_mean(rewards),
+            "baseline": baselines[-1],
+            "advantage": tf.reduce_mean(advantages),
+            "entropy": tf.reduce_mean(draws.entropy),
+            "log_prob": tf.reduce_mean(draws.log_prob),
+        }

@@ -83,23 +83,8 @@ class PolicyGradient(Algorithm):
     def _advance_baseline(
         self, draws: Draws, rewards: tf.Tensor
     ) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
-        """Adds rewards to the baseline; called once per update, before its first step of Adam.
-
-        Returns:
-            The advantages of the architectures, `(n,)`; and the metrics that do not depend on the
-            loss.
-        """
-        whole_rewards = rewards + self.config.entropy_weight * draws.entropy
-        is_first = tf.equal(self.optimizer.iterations, 0)
-        baselines = self.baseline.advance(whole_rewards, is_first)
-        advantages = tf.stop_gradient(whole_rewards - baselines)
-        return advantages, {
-            "reward": tf.reduce_mean(rewards),
-            "baseline": baselines[-1],
-            "advantage": tf.reduce_mean(advantages),
-            "entropy": tf.reduce_mean(draws.entropy),
-            "log_prob": tf.reduce_mean(draws.log_prob),
-        }
+        """Does what `Baseline.advantages` does, once per update, before its first step of Adam."""
+        return self.baseline.advantages(draws, rewards, tf.equal(self.optimizer.iterations, 0))
 
     def _descend(self, tape: tf.GradientTape, loss: tf.Tensor) -> tf.Tensor:
         """Applies the gradient of the loss and returns its norm."""

@@ -68,19 +68,11 @@ class RandomSearch(Algorithm):
     @tf.function(autograph=False)
     def _report(self, tokens: tf.Tensor, rewards: tf.Tensor) -> dict[str, tf.Tensor]:
         draws = self._score(tokens)
-        whole_rewards = rewards + self.config.entropy_weight * draws.entropy
-        baselines = self._baseline.advance(whole_rewards, tf.equal(self._updates, 0))
+        is_first = tf.equal(self._updates, 0)
+        advantages, metrics = self._baseline.advantages(draws, rewards, is_first)
         self._updates.assign_add(1)
-        advantages = whole_rewards - baselines
-        return {
-            "loss": tf.reduce_mean(-draws.log_prob * advantages),
-            "reward": tf.reduce_mean(rewards),
-            "baseline": baselines[-1],
-            "advantage": tf.reduce_mean(advantages),
-            "entropy": tf.reduce_mean(draws.entropy),
-            "log_prob": tf.reduce_mean(draws.log_prob),
-            "grad_norm": tf.zeros([]),
-        }
+        loss = tf.reduce_mean(-draws.log_prob * advantages)
+        return {"loss": loss, **metrics, "grad_norm": tf.zeros([])}
 
     def _score(self, tokens: tf.Tensor) -> Draws:
         return self._draw(tf.shape(tokens)[0], tokens, tf.zeros([2], tf.int32))
