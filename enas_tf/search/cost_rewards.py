@@ -65,6 +65,14 @@ class CostReward:
         """The cost's name in `NAMES`."""
         return LATENCY if self.kind == "latency" else self.kind
 
+    @property
+    def note(self) -> str:
+        """What it does, as a sentence."""
+        target = in_words(self.name, self.target)
+        if self.form == "absolute":
+            return f"They are lower the further an architecture is from {target} (--search.cost)."
+        return f"They are lower where there are more than {target} (--search.cost)."
+
     def __call__(self, reward: float, cost: float) -> float:
         """Returns the reward of an architecture that has a cost."""
         ratio = cost / self.target
@@ -86,10 +94,7 @@ class CostEvaluator:
         self._evaluator = evaluator
         self._reward = reward
         self._cost_of = cost_of
-        self.note = (
-            f"{evaluator.note} They are lower where there are more than "
-            f"{in_words(reward.name, reward.target)} (--search.cost)."
-        )
+        self.note = f"{evaluator.note} {reward.note}"
 
     @property
     def task(self):

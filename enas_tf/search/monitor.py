@@ -30,18 +30,18 @@ class ControllerMonitor:
     Args:
         algorithm: before it has learnt anything.
         start: what it drew then; a hundred architectures at least.
-        num_epochs: of the search.
+        epochs: those of the search in which the algorithm learns.
         truth: true accuracies, to report those of what is drawn.
     """
 
     def __init__(
-        self, algorithm: Algorithm, start: Draws, num_epochs: int, truth: Truth | None = None
+        self, algorithm: Algorithm, start: Draws, epochs: range, truth: Truth | None = None
     ) -> None:
         self._algorithm = algorithm
         self._start = start
         self._truth = truth
         # A controller may need most of a search to leave the start, and then be quick.
-        self._late_epoch = math.ceil(0.75 * num_epochs) - 1
+        self._late_epoch = epochs.start + math.ceil(0.75 * len(epochs)) - 1
         self._drawn: Arc | None = None
 
     def report(
@@ -142,7 +142,7 @@ class ControllerMonitor:
             )
         if moved < _UNMOVED_DIVERGENCE and epoch == self._late_epoch:
             yield (
-                "warning: three quarters of the search are over, and the controller still draws "
+                "warning: three quarters of the controller's epochs are over, and it still draws "
                 f"as it did at the start (divergence {moved:.4f} nats); try a higher "
                 "--controller.learning_rate, a lower --controller.epsilon or more "
                 "--search.updates_per_epoch in another --workdir"

@@ -193,7 +193,10 @@ class Search:
         """Searches to the end, starting from the last checkpoint; writes its files to `search/`."""
         # Drawn before a checkpoint is restored, when the algorithm has learnt nothing yet.
         start = self._draw(_COUNTED_ARCS, _REPORT_DRAWS, 0)
-        monitor = ControllerMonitor(self.algorithm, start, self.config.num_epochs, self._truth)
+        # Where a table rewards, there are no weights to warm up.
+        first = self.config.warmup_epochs if self.weights.steps_per_epoch else 0
+        epochs = range(first, self.config.num_epochs)
+        monitor = ControllerMonitor(self.algorithm, start, epochs, self._truth)
         schedule = Schedule(
             self.config.num_epochs,
             (
@@ -201,8 +204,7 @@ class Search:
                 Stage(
                     self.config.updates_per_epoch,
                     self._train_controller,
-                    # Where a table rewards, there are no weights to warm up.
-                    first_epoch=self.config.warmup_epochs if self.weights.steps_per_epoch else 0,
+                    first_epoch=first,
                 ),
             ),
             partial(self._report, run=run, monitor=monitor),

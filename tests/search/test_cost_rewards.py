@@ -61,6 +61,8 @@ def test_rewards_are_those_of_the_shared_weights_less_costs(tmp_path):
     evaluator = CostEvaluator(plain, CostReward("latency", 0.5, -1.0, "soft"), costs)
     assert evaluator.rewards(tokens, evaluator.shuffled_batches(3, 0, 2)) == pytest.approx(after)
     assert "more than 0.50 ms of latency (--search.cost)" in evaluator.note
+    evaluator = CostEvaluator(plain, CostReward("params", 9.0, -1.0, "absolute"), costs)
+    assert evaluator.note.endswith("further an architecture is from 9 parameters (--search.cost).")
 
 
 def test_a_search_with_a_cost_rewards_what_costs_less(tmp_path):
