@@ -79,7 +79,7 @@ def metrics_of(run: Run) -> dict[str, float]:
         metrics["gap"] = statistics.fmean(gaps[-math.ceil(len(gaps) / 4) :])
     if run.path("train/result.json").exists():
         test = run.read_json("train/result.json")["test"]
-        metrics |= {f"test_{name}": value for name, value in test.items()}
+        metrics |= {f"test_{name}": value for name, value in test.items() if value is not None}
     if run.path("truth.json").exists():
         metrics |= _metrics_of_truth(run.read_json("truth.json"))
     return metrics

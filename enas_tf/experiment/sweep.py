@@ -19,6 +19,7 @@ from enas_tf.experiment.initial_weights import SHARED
 from enas_tf.experiment.recipe import Recipe
 from enas_tf.experiment.settings import Settings, flag_text
 from enas_tf.experiment.several import SeveralRuns
+from enas_tf.training.metric_writer import metric_text
 from enas_tf.training.run_folder import Run
 
 _PREFIX, _FOLDER = "train.", "sweep"
@@ -187,17 +188,13 @@ def table(ranked: Sequence[dict], metric: str) -> list[str]:
     """
     rows = [["settings", f"valid {metric}", f"test {metric}", "params", "seconds"]]
     for one in ranked:
-        values = [_shown(one[split][metric]) for split in ("best_valid", "test")]
+        values = [metric_text(one[split][metric]) for split in ("best_valid", "test")]
         name = one["folder"].removeprefix(f"{_FOLDER}/")
         rows.append([name, *values, f"{one['params']:,}", f"{one['seconds']:.0f}"])
     first, *others = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return [
         "  ".join([row[0].ljust(first), *map(str.rjust, row[1:], others)]).rstrip() for row in rows
     ]
-
-
-def _shown(value: float | None) -> str:
-    return "not finite" if value is None else f"{value:.4f}"
 
 
 def _result(run: Run) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from enas_tf.reporting.plots import (
     training_plots,
 )
 from enas_tf.tasks.base import REWARD_NOTE
-from enas_tf.training.metric_writer import read_metrics
+from enas_tf.training.metric_writer import metric_text, read_metrics
 from enas_tf.training.run_folder import Run
 
 _RESULTS = ("arcs", "truth", "compare", "train/result", "train/classes")
@@ -119,11 +119,11 @@ def _setting(launcher: str, record: Mapping) -> str:
 def _trained(records: Sequence[Mapping], result: Mapping | None) -> str:
     if not records or not result:
         return ""
-    rows = [
-        (f"on the test split: {name}", f"{value:.4f}") for name, value in result["test"].items()
-    ]
+    rows = [(f"on the test split: {name}", metric_text(v)) for name, v in result["test"].items()]
     best = result["best_valid"] or {}
-    rows += [(f"best on validation: {name}", f"{value:.4g}") for name, value in best.items()]
+    rows += [
+        (f"best on validation: {name}", metric_text(value, ".4g")) for name, value in best.items()
+    ]
     rows += [("parameters", f"{result['params']:,}"), ("epochs", result["epochs"])]
     init = result.get("init")
     if init:

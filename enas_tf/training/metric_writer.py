@@ -22,6 +22,11 @@ Counts = Mapping[str, Mapping[str, int]]
 """Histograms by name; each maps things, in the order of their numbers, to how often they occur."""
 
 
+def metric_text(value: float | None, form: str = ".4f") -> str:
+    """Returns a metric's text; None is what files hold of one that is not finite."""
+    return "not finite" if value is None else format(value, form)
+
+
 _EVENTS = "events.out.tfevents.*"
 
 

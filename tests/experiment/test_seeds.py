@@ -37,6 +37,12 @@ def test_what_a_table_says_of_a_run(tmp_path):
     assert metrics_of(run) == {}
 
 
+def test_what_is_not_finite_is_no_metric(tmp_path):
+    run = Run(tmp_path)
+    run.write_json("train/result.json", {"test": {"loss": float("nan"), "accuracy": 0.5}})
+    assert metrics_of(run) == {"test_accuracy": 0.5}
+
+
 def test_a_run_that_holds_nothing_has_no_metrics(tmp_path):
     assert metrics_of(Run(tmp_path)) == {}
 

@@ -168,6 +168,16 @@ def text_of(run):
     return run.path("report.html").read_text(encoding="utf-8")
 
 
+def test_shows_a_training_whose_loss_is_not_finite(run):
+    train = [record(phase, 3, 36.0, loss=None, accuracy=0.5) for phase in ("train", "valid")]
+    write_lines(run, "train/metrics.jsonl", train)
+    result = {"arc": ARC, "params": 9, "test": {"loss": None, "accuracy": 0.25}, "epochs": 1}
+    run.write_json("train/result.json", result | {"best_valid": {"epoch": 0, "loss": None}})
+    text = Page(text_of(write(run))).text
+    assert "on the test split: loss not finite on the test split: accuracy 0.2500" in text
+    assert "best on validation: epoch 0 best on validation: loss not finite" in text
+
+
 def test_shows_all_that_a_run_holds(whole):
     page = Page(text_of(whole))
     assert page.headings == [
