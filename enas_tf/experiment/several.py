@@ -112,7 +112,8 @@ class SeveralRuns(ABC):
 
         It opens no folder. A subclass may check with it what would stop one of them.
         """
-        return Experiment(self.recipe, self.settings)
+        # Nor does it remove one: each of the others does so with its own.
+        return Experiment(self.recipe, self.settings.changed({"overwrite": False}))
 
     @abstractmethod
     def report(self, done: Mapping[str, Run], folder: Path | None) -> None:

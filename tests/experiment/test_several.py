@@ -89,6 +89,12 @@ def test_one_that_is_not_finite_stops_no_other(tmp_path, monkeypatch, derives, c
         assert capsys.readouterr().err == "error: seed 6 failed: the loss is not finite\n"
 
 
+def test_only_the_runs_themselves_are_overwritten():
+    kind = seeds(overwrite=True)
+    assert not kind.make_shared().settings.common.overwrite
+    assert all(own.common.overwrite for own in kind.runs.values())
+
+
 def test_in_turn_they_share_the_data_that_are_loaded(tmp_path, monkeypatch):
     seen = []
     monkeypatch.setattr(Experiment, "search_and_derive", lambda one: seen.append(vars(one)["data"]))
