@@ -11,6 +11,7 @@ import keras
 
 from enas_tf.core.errors import UserError
 from enas_tf.core.space import Arc, Space
+from enas_tf.core.stores import Store, is_remote
 from enas_tf.experiment.architectures import read_arc
 from enas_tf.experiment.domain import Domain
 from enas_tf.experiment.settings import Settings, run_config
@@ -271,16 +272,22 @@ def inherited_sizes(settings: Settings, workdir: str) -> dict[str, Any]:
     init = settings.train.init
     if init in (None, SHARED):
         return {}
-    own = None if settings.common.overwrite else stored_config(Path(workdir))
+    own = None if settings.common.overwrite else stored_config(workdir)
     begun = own is not None and own["train"].get("init") == init
-    config = own if begun else stored_config(Path(init))
+    config = own if begun else stored_config(init)
     return _sizes(config, settings) if config else {}
 
 
-def stored_config(folder: Path) -> dict[str, Any] | None:
-    """Returns the settings of the run in a folder, or None if it holds no run."""
+def stored_config(folder: Path | str) -> dict[str, Any] | None:
+    """Returns the settings of the run in a folder or a store, or None if there is no run.
+
+    Raises:
+        UserError: the store cannot be read.
+    """
+    name = "config.json"
     try:
-        return json.loads((folder / "config.json").read_text(encoding="utf-8"))["config"]
+        content = Store(folder).read(name) if is_remote(folder) else Path(folder, name).read_bytes()
+        return json.loads(content)["config"]
     except (OSError, ValueError, KeyError, TypeError):
         return None
 

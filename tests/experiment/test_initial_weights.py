@@ -9,6 +9,7 @@ import pytest
 import tensorflow as tf
 
 from enas_tf.core.errors import UserError
+from enas_tf.core.stores import Store
 from enas_tf.data.base import ImageData, Split
 from enas_tf.experiment.experiment import Experiment
 from enas_tf.experiment.initial_weights import inherited_sizes, take
@@ -20,6 +21,9 @@ from enas_tf.rnn.recipe import PTB_RNN
 from enas_tf.training.checkpoints import Checkpoints
 from enas_tf.training.final_training import BEST
 from tests import tiny
+from tests.stand_in_store import store
+
+__all__ = ["store"]
 
 SMALL = {
     "space.num_layers": 3,
@@ -206,6 +210,14 @@ def test_sizes_are_inherited_from_the_run_or_kept(trained, tmp_path):
     alike = settings.changed({"child.out_filters": 96})
     for init in (None, "shared", str(tmp_path / "none")):
         assert inherited_sizes(alike.changed({"train.init": init}), tmp_path) == {}
+
+
+def test_a_run_in_a_store_keeps_the_sizes_that_it_began_with(store, tmp_path):
+    settings = CIFAR_MACRO.presets["paper"].changed({"train.init": str(tmp_path / "gone")})
+    config = {"train": {"init": str(tmp_path / "gone"), "out_filters": 8}}
+    assert inherited_sizes(settings, "s3://bucket/tuned") == {}
+    Store("s3://bucket/tuned").write("config.json", json.dumps({"config": config}).encode())
+    assert inherited_sizes(settings, "s3://bucket/tuned") == {"train.out_filters": 8}
 
 
 def test_a_layers_weights_are_taken_together_on_all_devices(capsys):
