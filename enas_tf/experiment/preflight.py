@@ -78,6 +78,8 @@ def check_training(
     shard = (0, strategy.num_replicas_in_sync)
     task = domain.train_task(settings, data)
     task.train_batches(settings.train.batch_size, seed=0, steps=range(1), shard=shard)
+    if not settings.train.use_validation:
+        task.eval_batches("valid", settings.train.batch_size, shard)
 
 
 def keep_labels(run: Run, settings: Settings, domain: Domain, data: Any) -> None:

@@ -50,6 +50,17 @@ def test_tells_what_two_replicas_cannot_share(loaded, values, message):
         check(settings, loaded, tiny.two_devices())
 
 
+def test_tells_of_a_validation_text_that_no_training_could_be_judged_by(tmp_path):
+    for name, words in (("train", 2_000), ("valid", 9), ("test", 50)):
+        (tmp_path / f"{name}.txt").write_text("a b " * (words // 2) + "\n")
+    settings = settings_of(PTB_RNN, dataset=f"text:{tmp_path}", **{"train.batch_size": 16})
+    data = PTB_RNN.domain.load(settings)
+    with pytest.raises(UserError, match="valid"):
+        check_training(settings, PTB_RNN.domain, data, ONE())
+    data = PTB_RNN.domain.load(settings.changed({"train.batch_size": 4}))
+    check_training(settings.changed({"train.batch_size": 4}), PTB_RNN.domain, data, ONE())
+
+
 def test_tells_that_language_models_have_no_latencies():
     settings = settings_of(PTB_RNN, **{"derive.max_latency_ms": 2.0})
     with pytest.raises(UserError, match=r"latencies are of networks for images: .*max_latency_ms"):
