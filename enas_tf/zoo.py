@@ -137,7 +137,7 @@ def resolve(arc: str, space: str) -> tuple[str, str | None]:
         return read_text(arc), None
     if os.path.isfile(arc):
         try:
-            return Path(arc).read_text(encoding="utf-8"), None
+            return Path(arc).read_text(encoding="utf-8-sig"), None
         except (OSError, UnicodeDecodeError) as error:
             raise UserError(f"the architecture's file {arc} cannot be read: {error}") from error
     words = re.findall(r"[^\s,]+", arc)

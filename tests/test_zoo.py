@@ -42,7 +42,7 @@ def test_published_architectures_are_the_authors():
 
 def test_resolve_reads_files(tmp_path):
     path = tmp_path / "arc.txt"
-    path.write_text("0 1\n1 2\n")
+    path.write_text("0 1\n1 2\n", encoding="utf-8-sig")
     assert resolve(str(path), "rnn") == ("0 1\n1 2\n", None)
 
 

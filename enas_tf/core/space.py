@@ -19,6 +19,11 @@ from enas_tf.core.graphs import Graph
 Tokens = tuple[int, ...]
 
 
+def text_of(tokens: Iterable[int]) -> str:
+    """Returns the text of an architecture of these tokens; a tensor's must be an array."""
+    return " ".join(map(str, tokens))
+
+
 @dataclass(frozen=True)
 class Slot:
     """The place of one token in an architecture's text.
@@ -77,7 +82,7 @@ class Arc(ABC):
         """Returns the architecture, of any size, that `to_json` wrote; UserError if it is wrong."""
 
     def __str__(self) -> str:
-        return " ".join(map(str, self.tokens))
+        return text_of(self.tokens)
 
     @property
     def portable(self) -> str:

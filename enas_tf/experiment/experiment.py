@@ -1,8 +1,7 @@
 """A run from data to export: builds the parts of a recipe and runs its phases."""
 
-import hashlib
 from collections.abc import Mapping
-from dataclasses import asdict, replace
+from dataclasses import replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from enas_tf.experiment.costs import Costs
 from enas_tf.experiment.describe import describe
 from enas_tf.experiment.initial_weights import Origin, make_origin
 from enas_tf.experiment.parts import make_shared_weights, make_training
+from enas_tf.experiment.phases import is_derived, mark_derived, refuse_a_training, result_digest
 from enas_tf.experiment.preflight import check_networks, check_search, check_training, keep_labels
 from enas_tf.experiment.recipe import Recipe
 from enas_tf.experiment.settings import Settings, flags_of
@@ -35,6 +35,7 @@ from enas_tf.search.truth_rewards import NoWeights, TruthEvaluator
 from enas_tf.search.weights import Weights
 from enas_tf.training.distribution import compiles, make_strategy
 from enas_tf.training.final_training import Training
+from enas_tf.training.metric_writer import metric_text
 from enas_tf.training.run_folder import Run
 from enas_tf.training.run_lock import locked
 from enas_tf.training.shares import leave_memory_to_others
@@ -46,7 +47,8 @@ class Experiment:
     """One run of a recipe, in its own folder.
 
     If the settings split devices or name several machines, create the experiment before TensorFlow
-    initialises its devices.
+    initialises its devices. Where one asks for determinism, TensorFlow keeps it for all others of
+    the process.
 
     Args:
         recipe: the recipe to run.
@@ -81,7 +83,6 @@ class Experiment:
         )
         if common.deterministic:
             tf.config.experimental.enable_op_determinism()
-        keras.mixed_precision.set_dtype_policy(common.precision)
         self._compiles = partial(compiles, common.jit_compile, self.strategy)
         address = settings.workdir(self.recipe.name)
         tracker = make_tracker(common.metrics_format, common.track)
@@ -151,7 +152,7 @@ class Experiment:
         if not given:
             self.search_and_derive()
         self.train_once()
-        if self.run.is_done("export", result=self._result_digest(), formats=self._formats):
+        if self.run.is_done("export", result=result_digest(self.run), formats=self._formats):
             print(f"all phases are done; {self.place.address} holds report.html and export/")
             return
         self._report()
@@ -161,26 +162,11 @@ class Experiment:
     def search_and_derive(self) -> None:
         """Searches and derives, in turn; skips phases that are done."""
         self._check_search()
-        if not self._is_derived():
-            self._refuse_a_training()
+        if not is_derived(self.run, self.settings.derive):
+            refuse_a_training(self.run, self.settings.derive)
             search = self._make_search()
             search.run(self.run)
             self._derive(search)
-
-    def _is_derived(self) -> bool:
-        """Returns whether an architecture was derived after the search was complete."""
-        search = self.run.done_facts("search")
-        config = asdict(self.settings.derive)
-        return search is not None and self.run.is_done("derive", **search, config=config)
-
-    def _refuse_a_training(self) -> None:
-        """Raises UserError if the folder holds a training that the search would not lead to."""
-        trained = self.run.path("train/arc.txt")
-        if trained.exists():
-            raise UserError(
-                f"{self.workdir} holds the training of an architecture that no finished search "
-                f"has derived; go on with it by --arc={trained}, or search in another --workdir"
-            )
 
     def _check_search(self) -> None:
         # A table that cannot be read is told before the folder is made.
@@ -228,7 +214,7 @@ class Experiment:
         training, network = self._make_training(arc, self.settings)
         init = self._origin and partial(self._origin.initialize, network, arc)
         result = training.run(self.run, str(arc), count_params(network), initialize=init)
-        test = ", ".join(f"{name} {value:.4f}" for name, value in result["test"].items())
+        test = ", ".join(f"{name} {metric_text(value)}" for name, value in result["test"].items())
         print(f"train: test {test} (params {result['params']:,}, {result['seconds']:.0f} s)")
         return result
 
@@ -262,7 +248,7 @@ class Experiment:
             network, training.task, folder, arc.portable, card, self._formats
         )
         output = str(version.relative_to(self.run.folder))
-        facts = {"result": self._result_digest(), "formats": self._formats}
+        facts = {"result": result_digest(self.run), "formats": self._formats}
         self.run.mark_done("export", outputs=[output], **facts)
         self.run.tracker.exported(version)
         print(f"export: {self.place.shown(version)}")
@@ -276,11 +262,6 @@ class Experiment:
             _ = self.run
         space, arc = self._arc()
         return describe(space, arc, self.settings, self.domain, self._sizes)
-
-    def _result_digest(self) -> str:
-        """Returns the digest of the training's result, which identifies the trained network."""
-        # The result holds the seconds of the training, so another training has another digest.
-        return hashlib.sha256(self.run.path("train/result.json").read_bytes()).hexdigest()
 
     @cached_property
     def _formats(self) -> list[str]:
@@ -317,6 +298,8 @@ class Experiment:
 
     def _make_search(self) -> Search:
         settings = self.settings
+        # Of the process, in which there may be other experiments.
+        keras.mixed_precision.set_dtype_policy(settings.common.precision)
         if not self._is_rewarded_by_truth:
             keep_labels(self.run, self.settings, self.domain, self.data)
         if settings.needs_latency:
@@ -353,6 +336,7 @@ class Experiment:
         best = derive(searched, config, self.run, self.costs, self._train_each)
         if self.truth:
             report_truth(searched, best.tokens, config, self.run, self.truth)
+        mark_derived(self.run, config, searched.step)
         return best
 
     def _train_each(self, runs: Mapping[str, Run], epochs: int, label: str) -> dict[str, str]:
@@ -372,6 +356,7 @@ class Experiment:
         training.run(run, arc, self.costs(parsed.tokens)["params"], tests=False)
 
     def _make_training(self, arc: Arc, settings: Settings) -> tuple[Training, keras.Model]:
+        keras.mixed_precision.set_dtype_policy(settings.common.precision)
         # XLA does not compile the gradient of Keras' max pooling for deterministic runs.
         compiled = self._compiles(final=True) and not settings.common.deterministic
         return make_training(arc, settings, self.domain, self.data, self.strategy, compiled)

@@ -20,7 +20,7 @@ import tensorflow as tf
 
 from enas_tf.core.config import option
 from enas_tf.core.errors import UserError
-from enas_tf.core.space import Space
+from enas_tf.core.space import Space, text_of
 from enas_tf.search.algorithm import Algorithm
 from enas_tf.search.derive import DeriveConfig, TrainEach
 from enas_tf.search.evaluator import KeptRewards
@@ -179,7 +179,7 @@ def entropies(algorithm: Algorithm, tokens: tf.Tensor) -> dict[str, float]:
 
 
 def _texts(tokens: tf.Tensor) -> list[str]:
-    return [" ".join(map(str, one)) for one in tokens.numpy()]
+    return [text_of(one) for one in tokens.numpy()]
 
 
 def _spread(rewards: Rewards, number: int) -> list[str]:

@@ -5,14 +5,14 @@ Reference: Pham et al. 2018, section 2.2.
 
 import hashlib
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import tensorflow as tf
 
 from enas_tf.core.config import option
 from enas_tf.core.duration import format_duration
 from enas_tf.core.errors import NotFinite, UserError
-from enas_tf.core.space import Arc
+from enas_tf.core.space import Arc, text_of
 from enas_tf.search.cost_rewards import LATENCY, CostOf, front, in_words
 from enas_tf.search.evaluator import KeptRewards
 from enas_tf.search.searched import Searched
@@ -29,7 +29,8 @@ was not finite, by their texts.
 # Of so many draws each, until there are enough.
 _BLOCKS = 10
 
-_ARCS, _BEST = "arcs.json", "arc.txt"
+OUTPUTS = _ARCS, _BEST = "arcs.json", "arc.txt"
+"""The files that a derivation writes: all architectures that it has ranked, and the best."""
 
 
 @dataclass(frozen=True)
@@ -115,8 +116,6 @@ def derive(
     run.write_json(_ARCS, records)
     best = space.parse(records[0]["arc"])
     run.write_text(_BEST, best.portable + "\n")
-    facts = {"step": searched.step, "config": asdict(config)}
-    run.mark_done("derive", outputs=[_ARCS, _BEST], **facts)
     return best
 
 
@@ -176,7 +175,7 @@ def draw_within(searched: Searched, config: DeriveConfig, cost_of: CostOf) -> di
     limits, seen = config.limits, set()
     for block in range(_BLOCKS):
         for tokens in searched.draw(config.num_samples, block):
-            text = " ".join(map(str, tokens.numpy()))
+            text = text_of(tokens.numpy())
             if text in seen or len(found) == config.num_samples:
                 continue
             seen.add(text)
@@ -190,7 +189,11 @@ def draw_within(searched: Searched, config: DeriveConfig, cost_of: CostOf) -> di
     if limits:
         _tell_limits(limits, costs, len(found))
     if len(found) < config.num_samples:
-        why = "few fit" if limits else "the controller has settled on them"
+        why = "the controller has settled on them"
+        if limits:
+            why = "few fit"
+        elif len(found) == searched.algorithm.space.count():
+            why = "the space has no more"
         print(
             f"warning: {_BLOCKS * config.num_samples} draws gave only {len(found)} distinct "
             f"architectures; {why}"

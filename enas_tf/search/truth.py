@@ -13,7 +13,7 @@ from functools import cached_property
 from typing import TextIO
 
 from enas_tf.core.errors import UserError
-from enas_tf.core.space import Space, Tokens
+from enas_tf.core.space import Space, Tokens, text_of
 from enas_tf.core.stores import is_remote, read_text
 
 _ARCH = "arch"
@@ -39,8 +39,7 @@ class Truth:
         """
         tokens = tuple(map(int, tokens))
         if tokens not in self.accuracies:
-            text = " ".join(map(str, tokens))
-            raise UserError(f"{self.source} does not have the architecture {text}")
+            raise UserError(f"{self.source} does not have the architecture {text_of(tokens)}")
         return self.accuracies[tokens]
 
     @cached_property
@@ -80,7 +79,9 @@ def read_truth(path: str, column: str | None, space: Space) -> Truth:
             rows = csv.reader(file, strict=True)
             header = next(rows, [])
             column = _column(path, header, column)
-            return Truth(f"{path}, {column},", dict(_read_rows(path, rows, header, column, space)))
+            return Truth(
+                f"{path} (column {column})", dict(_read_rows(path, rows, header, column, space))
+            )
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise UserError(f"the table of true accuracies {path} cannot be read: {error}") from error
 
@@ -88,7 +89,7 @@ def read_truth(path: str, column: str | None, space: Space) -> Truth:
 def _opened(path: str) -> TextIO:
     if is_remote(path):
         return io.StringIO(read_text(path), newline="")
-    return open(path, encoding="utf-8", newline="")
+    return open(path, encoding="utf-8-sig", newline="")
 
 
 def _column(path: str, header: list[str], column: str | None) -> str:

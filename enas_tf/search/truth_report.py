@@ -12,7 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from enas_tf.core.errors import UserError
-from enas_tf.core.space import Space
+from enas_tf.core.space import Space, text_of
 from enas_tf.search.derive import DeriveConfig
 from enas_tf.search.evaluator import KeptRewards
 from enas_tf.search.sampling import draw_uniformly
@@ -73,7 +73,7 @@ def uniform_draws(space: Space, seed: int, at_least: int = 0) -> dict[str, tf.Te
     """Returns the uniform draws of a search of this seed: tokens, by their texts."""
     rng = random.Random(f"{seed} truth")
     tokens = draw_uniformly(space, max(_NUM_UNIFORM, at_least), rng)
-    return {" ".join(map(str, one.numpy())): one for one in tokens}
+    return {text_of(one.numpy()): one for one in tokens}
 
 
 def standing(truth: Truth, tokens: Iterable[int]) -> dict[str, float] | None:
@@ -107,9 +107,9 @@ def agreement(
         Kendall's `tau`, Spearman's `rho`, and the `precision`, the share of the tenth with the
         highest rewards that is of the true best tenth; of each its `value`, and `low` and `high`,
         the ends of its 95 % bootstrap interval (percentiles). None for fewer than ten
-        architectures.
+        architectures, and where all rewards, or all accuracies, are the same.
     """
-    if len(rewards) < 10:
+    if len(rewards) < 10 or 1 in (len(set(rewards)), len(set(accuracies))):
         return None
     values = _measures(np.array(rewards), np.array(accuracies))
     generator, resampled = np.random.default_rng(seed), []
@@ -171,7 +171,7 @@ def in_words(result: Mapping) -> list[str]:
         lines.append(
             f"{what} truly reaches {found['accuracy']:.2f}: rank {found['rank']:,} of "
             f"{found['of']:,}, among the best {100 * found['rank'] / found['of']:.2f} %, "
-            f"{found['regret']:.2f} points below the best ({result['source'].rstrip(',')})."
+            f"{found['regret']:.2f} points below the best ({result['source']})."
         )
     if result["agreement"]:
         lines.append(agreement_in_words(result["agreement"], result["draws"]))

@@ -20,7 +20,7 @@ class TruthEvaluator:
 
     def __init__(self, truth: Truth, make_task: Callable[[], Task]) -> None:
         self.note = (
-            f"These rewards are true accuracies, of {truth.source} as parts of 1: no shared "
+            f"These rewards are true accuracies, of {truth.source} as fractions of 1: no shared "
             "weights were trained."
         )
         self._truth = truth

@@ -262,18 +262,13 @@ class Run:
         self, config: dict[str, Any], stored: dict[str, Any], free: Sequence[str]
     ) -> None:
         new, old = (
-            dotted({name: value for name, value in one.items() if name not in free})
+            {name: value for name, value in one.items() if name not in free}
             for one in (config, stored)
         )
-        changes = [
-            f"{name} was {old.get(name, 'absent')} and is now {new.get(name, 'absent')}"
-            for name in sorted(old.keys() | new.keys())
-            if old.get(name) != new.get(name)
-        ]
-        if changes:
+        if changes := differences(old, new):
             kept = f" (--flagfile={self.path(_FLAGS)})" if self.path(_FLAGS).exists() else ""
             raise UserError(
-                f"{self.folder} holds a run with another configuration: {'; '.join(changes)}; "
+                f"{self.folder} holds a run with another configuration: {changes}; "
                 f"give the flags that it began with{kept}, another --workdir, or --overwrite to "
                 "remove it"
             )
@@ -334,6 +329,16 @@ def dotted(config: dict[str, Any], prefix: str = "") -> dict[str, str]:
         else:
             fields[prefix + name] = json.dumps(value)
     return fields
+
+
+def differences(old: dict[str, Any], new: dict[str, Any]) -> str:
+    """Returns in words which settings differ; nothing if none does."""
+    old, new = dotted(old), dotted(new)
+    return "; ".join(
+        f"{name} was {old.get(name, 'absent')} and is now {new.get(name, 'absent')}"
+        for name in sorted(old.keys() | new.keys())
+        if old.get(name) != new.get(name)
+    )
 
 
 def _environment() -> dict[str, Any]:

@@ -38,4 +38,4 @@ def test_an_architecture_and_a_table_are_read_from_a_store(store):
     store().pipe_file("/b/truth.csv", b"arch,accuracy\r\n0 0 0 0 0 0 0 0,91.5\r\n")
     assert resolve("s3://b/arc.txt", "micro") == ("0 0 1 0\n", None)
     truth = read_truth("s3://b/truth.csv", None, MicroSpace(1))
-    assert truth.accuracy([0] * 8) == 91.5 and truth.source == "s3://b/truth.csv, accuracy,"
+    assert truth.accuracy([0] * 8) == 91.5 and truth.source == "s3://b/truth.csv (column accuracy)"

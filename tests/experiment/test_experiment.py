@@ -104,6 +104,16 @@ def test_a_run_of_a_version_without_some_settings_goes_on(tmp_path, data):
     assert {part: settings[part][name] for part, name in LATER} == removed
 
 
+def test_experiments_of_one_process_keep_their_precision(tmp_path, data):
+    one = experiment(tmp_path, data)
+    experiment(tmp_path / "other", data, precision="mixed_bfloat16")._make_search()
+    assert one._make_search().weights.trainer.child.dtype_policy.name == "float32"
+    half, _ = experiment(tmp_path / "other", data, precision="mixed_bfloat16")._make_training(
+        one.settings.space.parse(ARC), one.settings.changed({"precision": "mixed_bfloat16"})
+    )
+    assert half.trainer.child.dtype_policy.name == "mixed_bfloat16"
+
+
 def test_a_phase_is_done_only_with_its_marker(tmp_path, data, monkeypatch):
     """Killed between a phase's last file and its marker, a run does the phase again, and alike."""
     mark, stops = Run.mark_done, ["search", "derive", "train", "export"]
@@ -143,6 +153,42 @@ def test_a_phase_is_done_only_with_its_marker(tmp_path, data, monkeypatch):
     before = (tmp_path / "done.json").read_text()
     experiment(tmp_path, data).pipeline()
     assert (tmp_path / "done.json").read_text() == before
+
+
+def test_a_derivation_is_done_once_it_is_held_against_the_truth(tmp_path, data, monkeypatch):
+    table = tmp_path / "truth.csv"
+    table.write_text(f'arch,test\n"{ARC}",50.0\n"{OTHER}",60.0\n')
+    run = Run(tmp_path / "run")
+
+    def kill(*args):
+        raise tiny.Killed
+
+    with monkeypatch.context() as patch, pytest.raises(tiny.Killed):
+        patch.setattr(experiments, "report_truth", kill)
+        experiment(run.folder, data, truth=str(table)).search_and_derive()
+    assert run.path("arc.txt").exists() and not run.is_done("derive")
+    experiment(run.folder, data, truth=str(table)).search_and_derive()
+    assert run.read_json("truth.json")["source"] == f"{table} (column test)"
+    assert run.is_done("derive")
+
+
+@pytest.mark.parametrize("verb", ["pipeline", "search_and_derive"])
+def test_a_training_by_another_derivation_is_not_lost(tmp_path, data, verb):
+    experiment(tmp_path, data).pipeline()
+    derived = (tmp_path / "arc.txt").read_bytes()
+    with pytest.raises(UserError) as error:
+        getattr(experiment(tmp_path, data, **{"derive.num_samples": 2}), verb)()
+    assert str(error.value) == (
+        f"{tmp_path} holds the training of an architecture that was derived by other settings: "
+        "derive.num_samples was 3 and is now 2; give the same ones, or train what these derive in "
+        "another --workdir, by --arc"
+    )
+    assert (tmp_path / "arc.txt").read_bytes() == derived
+    # Earlier versions had fewer settings.
+    marks = json.loads((tmp_path / "done.json").read_text())
+    del marks["derive"]["facts"]["config"]["finalists"]
+    (tmp_path / "done.json").write_text(json.dumps(marks))
+    experiment(tmp_path, data).pipeline()
 
 
 def test_a_run_in_a_store_is_shown_where_it_is(data, store, capsys):

@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 
 from enas_tf.core.errors import NotFinite, UserError
-from enas_tf.search.derive import DeriveConfig, derive
+from enas_tf.search.derive import OUTPUTS, DeriveConfig, derive
 from enas_tf.search.evaluator import Evaluator
 from enas_tf.tasks.base import REWARD_NOTE
 from enas_tf.training.run_folder import Run
@@ -134,13 +134,11 @@ def test_a_search_that_has_gone_on_is_ranked_anew(tmp_path, rewarded):
     half = tiny.search(config=config)
     half.restore(run)
     derived(half, run)
-    early = half.searched().step
-    assert run.is_done("derive", step=early) and len(rewarded) == 6
+    assert half.searched().step < 18 and len(rewarded) == 6
     whole = tiny.search(config=config)
     whole.run(run)
-    assert not run.is_done("derive", step=18)
     derived(whole, run)
-    assert run.is_done("derive", step=18) and early < 18 and len(rewarded) == 12
+    assert whole.searched().step == 18 and len(rewarded) == 12
     again = tiny.search(config=config)
     again.restore(run)
     derived(again, run)
@@ -159,9 +157,9 @@ def test_a_derivation_that_was_killed_amid_its_files_is_none(search, run, monkey
     with monkeypatch.context() as patch, pytest.raises(tiny.Killed):
         patch.setattr(Run, "write_text", killing)
         derived(search, run)
-    assert not run.is_done("derive")
+    assert not all(run.path(output).exists() for output in OUTPUTS)
     derived(search, run)
-    assert run.is_done("derive", step=9)
+    assert all(run.path(output).exists() for output in OUTPUTS)
 
 
 def test_a_controller_that_has_settled_gives_what_it_has(search, run, monkeypatch, capsys):
@@ -173,7 +171,10 @@ def test_a_controller_that_has_settled_gives_what_it_has(search, run, monkeypatc
     _, ranked = derived(search, run)
     assert len(ranked) == 2
     shown = capsys.readouterr().out
-    assert "warning: 60 draws gave only 2 distinct architectures" in shown
+    assert "60 draws gave only 2 distinct architectures; the controller has settled" in shown
+    monkeypatch.setattr(type(search.algorithm.space), "count", lambda space: 2)
+    derived(search, run)
+    assert "gave only 2 distinct architectures; the space has no more" in capsys.readouterr().out
 
 
 def test_only_what_is_within_the_limits_is_ranked(search, run, capsys):

@@ -22,7 +22,8 @@ def table(tmp_path):
 
     def write(*lines):
         path = tmp_path / "table.csv"
-        path.write_text("\n".join(lines) + "\n")
+        # Spreadsheets write a byte order mark.
+        path.write_text("\n".join(lines) + "\n", encoding="utf-8-sig")
         return str(path)
 
     return write
@@ -32,7 +33,7 @@ def test_reads_the_first_column_or_the_one_that_is_named(table):
     path = table(HEADER, *WHOLE)
     truth = read_truth(path, None, SPACE)
     assert truth.accuracies == {(op,): 60.0 + op for op in range(5)}
-    assert (truth.best, truth.accuracy([3]), truth.source) == (64.0, 63.0, f"{path}, valid,")
+    assert (truth.best, truth.accuracy([3]), truth.source) == (64.0, 63.0, f"{path} (column valid)")
     assert read_truth(path, "test", SPACE).accuracies[(3,)] == 51.5
     truth.check_complete(SPACE)
 

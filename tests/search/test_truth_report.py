@@ -114,7 +114,7 @@ def test_each_epoch_records_the_true_mean_of_what_is_drawn(tmp_path):
     algorithm = tiny.search().algorithm
     arcs = [tiny.SPACE.parse([0, op, 0, 0, 0, 0, 0, 0]) for op in (0, 1, 4)]
     truth = Truth("t", {arcs[0].tokens: 60.0, arcs[1].tokens: 70.0, (1,) * 8: 20.0})
-    monitor = ControllerMonitor(algorithm, algorithm.propose(100, (0, 0)), 5, truth)
+    monitor = ControllerMonitor(algorithm, algorithm.propose(100, (0, 0)), range(5), truth)
     [(_, _, record)], *_ = reported(monitor, arcs=arcs)
     # Of three draws the table has two.
     assert (record["truth"], record["uniform_truth"]) == (65.0, 50.0)

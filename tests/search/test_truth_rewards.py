@@ -38,12 +38,12 @@ def search(config=CONFIG, truth=TRUTH, **controller):
     return Search(NoWeights(TruthEvaluator(truth, lambda: None)), algorithm, config, seed=3)
 
 
-def test_a_reward_is_the_accuracy_as_a_part_of_1():
+def test_a_reward_is_the_accuracy_as_a_fraction_of_1():
     evaluator = search().evaluator
     tokens = tf.constant([[0, 1, 2], [3, 3, 0], [3, 3, 3]])
     assert evaluator.rewards(tokens, evaluator.shuffled_batches(0, 0, 3)) == [0.4, 0.8, 1.0]
     assert evaluator.rewards_on_split({"a": tokens[1]}, 0, None, "derive") == {"a": 0.8}
-    assert "true accuracies, of table, column, as parts of 1" in evaluator.note
+    assert "true accuracies, of table, column, as fractions of 1" in evaluator.note
 
 
 def test_the_controller_alone_is_trained(tmp_path):
