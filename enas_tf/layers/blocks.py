@@ -4,7 +4,7 @@ A network is written once, as a function of blocks: `KerasBlocks` build it from 
 `CountingBlocks` in `cost.py` count its cost without building anything.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 import keras
@@ -111,10 +111,17 @@ class KerasBlocks:
 
     Args:
         rng: random numbers for dropout and drop path.
+        initial: returns what initialises a kernel, by its fan-in. An auxiliary classifier has the
+            authors' always.
     """
 
-    def __init__(self, rng: StepRng) -> None:
+    def __init__(
+        self,
+        rng: StepRng,
+        initial: Callable[[int], keras.initializers.Initializer] = he_normal,
+    ) -> None:
         self._rng = rng
+        self._initial = initial
 
     def norm(self, name: str) -> BatchNorm:
         """Creates the batch norm layer of a convolution."""
@@ -153,7 +160,7 @@ class KerasBlocks:
             stride,
             "same" if stride == 1 else "valid",
             use_bias=False,
-            kernel_initializer=he_normal(kernel_size**2 * channels),
+            kernel_initializer=self._initial(kernel_size**2 * channels),
             name=f"{name}_conv",
         )
         return self.normalize(layer(x), name) if has_norm else layer(x)
@@ -178,8 +185,8 @@ class KerasBlocks:
             "same",
             dilation_rate=dilation,
             use_bias=False,
-            depthwise_initializer=he_normal(kernel_size**2),
-            pointwise_initializer=he_normal(x.shape[-1]),
+            depthwise_initializer=self._initial(kernel_size**2),
+            pointwise_initializer=self._initial(x.shape[-1]),
             name=f"{name}_conv",
         )
         y = layer(x)
@@ -204,7 +211,7 @@ class KerasBlocks:
                 filters // 2,
                 1,
                 use_bias=False,
-                kernel_initializer=he_normal(x.shape[-1]),
+                kernel_initializer=self._initial(x.shape[-1]),
                 name=f"{name}_path_{number}",
                 # The convolution has no stride, for the reason given in `layers.conv.halve`.
             )(keras.layers.AveragePooling2D(1, 2)(path))
@@ -223,7 +230,7 @@ class KerasBlocks:
                 1,
                 activation=activation,
                 use_bias=False,
-                kernel_initializer=he_normal(factors.shape[-1]),
+                kernel_initializer=self._initial(factors.shape[-1]),
                 name=f"{name}_{activation}",
             )(factors)
         return keras.layers.Multiply(name=f"{name}_excite")([x, factors])
@@ -255,7 +262,7 @@ class KerasBlocks:
         return keras.layers.Dense(
             num_classes,
             use_bias=use_bias,
-            kernel_initializer=he_normal(features.shape[-1]),
+            kernel_initializer=self._initial(features.shape[-1]),
             dtype="float32",
             name="classifier",
         )(features)

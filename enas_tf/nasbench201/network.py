@@ -14,6 +14,7 @@ from enas_tf.core.network_config import ImageChildConfig
 from enas_tf.layers.blocks import Blocks, Images, KerasBlocks
 from enas_tf.layers.cost import Cost, CountingBlocks, count
 from enas_tf.layers.dropout import StepRng
+from enas_tf.layers.initializers import fan_in_uniform
 from enas_tf.layers.stem import assemble_stem
 from enas_tf.nasbench201.space import Nasbench201Arc
 from enas_tf.training.train_config import ImageTrainConfig
@@ -74,6 +75,8 @@ def build(
 ) -> keras.Model:
     """Builds the network of one architecture.
 
+    Its weights begin as the benchmark's do, by PyTorch's default.
+
     Args:
         arc: its cell.
         config: sizes and dropout.
@@ -86,7 +89,7 @@ def build(
         second output, the auxiliary logits of the same shape; float32.
     """
     images = keras.Input(image_shape, name="images")
-    outputs = _assemble(arc, config, images, num_classes, KerasBlocks(rng))
+    outputs = _assemble(arc, config, images, num_classes, KerasBlocks(rng, fan_in_uniform))
     return keras.Model(images, outputs, name="nasbench201_network")
 
 

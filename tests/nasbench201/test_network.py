@@ -53,6 +53,18 @@ def test_costs_are_counted_without_building(seed):
     )
 
 
+def test_weights_begin_as_pytorchs_do():
+    net = network("3 1 2 0 4 3", config=Nasbench201ChildConfig(num_cells=1, out_filters=16))
+    kernels = [weight for weight in net.trainable_variables if weight.name == "kernel"]
+    assert (
+        len(kernels) == 17
+    )  # the stem's, three in each cell, three in each reduction, and the last
+    for kernel in kernels:
+        limit = 1 / np.sqrt(np.prod(kernel.shape[:-1]))
+        assert 0.8 * limit < np.abs(kernel).max() <= limit
+        np.testing.assert_allclose(np.std(kernel), limit / np.sqrt(3), rtol=0.15)
+
+
 def test_an_export_computes_the_same():
     data = tiny.data()
     net = network("0 3 1 4 2 0", data.image_shape)
