@@ -35,7 +35,7 @@ from enas_tf.search.statistics import (
     ranks_in_words,
 )
 from enas_tf.search.truth import Truth
-from enas_tf.search.truth_report import truth_in_words, truth_of_sets
+from enas_tf.search.truth_report import truth_in_words, truth_of_sets, truth_of_trained
 from enas_tf.tasks.base import Task
 from enas_tf.training.run_folder import Run
 
@@ -87,7 +87,8 @@ def compare(
     Returns:
         What `compare.json` holds: the algorithm's `kind`; `controller` and `uniform`, as
         `summary` gives them; `difference`, `entropy` (of `entropies`) and `rank_correlation`;
-        with true accuracies the `truth`, as `truth_of_sets` gives it;
+        with true accuracies the `truth`, as `truth_of_sets` gives it, and in it `trained`, by
+        `truth_of_trained`;
         `trained`, the architectures trained from scratch, and `failed`, those whose loss was not
         finite; the `config`; and a `verdict` in words.
     """
@@ -117,6 +118,8 @@ def compare(
     errors = train_each(runs, config.epochs, "compare")
     trained, failed = _records(chosen, known, searched.evaluator.task, runs, errors)
     result |= {"trained": trained, "failed": failed, "rank_correlation": rank_correlation(trained)}
+    if result.get("truth"):
+        result["truth"]["trained"] = truth_of_trained(truth, trained, seed)
     more = " ".join([ranks_in_words(result), *truth_in_words(result.get("truth"))])
     result["verdict"] = f"{difference_in_words(result)} {more}"
     run.write_json("compare.json", result)

@@ -157,6 +157,28 @@ def truth_of_sets(
     }
 
 
+def truth_of_trained(truth: Truth, trained: Sequence[Mapping], seed: int) -> dict | None:
+    """Holds both rewards of architectures that were trained alone against the truth.
+
+    Args:
+        truth: the table.
+        trained: each with its `arc`, its `reward` by shared weights and its `stand_alone_reward`.
+        seed: of the resampling.
+
+    Returns:
+        How many the table has, as `count`; and the `agreement` of their rewards, as `shared` and
+        as `alone`. None where either has none.
+    """
+    found = {one["arc"]: _accuracy(truth, one["arc"].split()) for one in trained}
+    known = [one for one in trained if found[one["arc"]] is not None]
+    accuracies = [found[one["arc"]] for one in known]
+    shared, alone = (
+        agreement([one[name] for one in known], accuracies, seed)
+        for name in ("reward", "stand_alone_reward")
+    )
+    return {"count": len(known), "shared": shared, "alone": alone} if shared and alone else None
+
+
 def in_words(result: Mapping) -> list[str]:
     """Returns what `truth.json` says, a sentence each."""
     lines = []
@@ -191,20 +213,27 @@ def truth_in_words(found: Mapping | None) -> list[str]:
     if found["agreement"]:
         words = agreement_in_words(found["agreement"], found["draws"])
         lines.append(words[0].upper() + words[1:])
+    if trained := found.get("trained"):
+        shared, alone = (_shown(trained[name]["tau"]) for name in ("shared", "alone"))
+        lines.append(
+            f"Of the {trained['count']} that were trained alone, the short trainings rank as the "
+            f"truth does to Kendall's tau {alone}, and shared weights to {shared}."
+        )
     return lines
 
 
 def agreement_in_words(found: Mapping, draws: int) -> str:
     """Returns how well rewards rank, with intervals of 95 %, in words."""
-    shown = {
-        name: f"{one['value']:.2f} ({one['low']:.2f} to {one['high']:.2f})"
-        for name, one in found.items()
-    }
+    shown = {name: _shown(one) for name, one in found.items()}
     return (
         f"over {draws} uniform draws, rewards rank as the truth does to Kendall's tau "
         f"{shown['tau']} and Spearman's rho {shown['rho']}; of the tenth with the highest rewards, "
         f"a part of {shown['precision']} is truly of the best tenth."
     )
+
+
+def _shown(measure: Mapping[str, float]) -> str:
+    return f"{measure['value']:.2f} ({measure['low']:.2f} to {measure['high']:.2f})"
 
 
 def _accuracy(truth: Truth, tokens: Iterable[int] | tf.Tensor) -> float | None:

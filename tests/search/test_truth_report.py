@@ -14,6 +14,7 @@ from enas_tf.search.truth_report import (
     standing,
     truth_in_words,
     truth_of_sets,
+    truth_of_trained,
 )
 from enas_tf.training.run_folder import Run
 from tests import tiny
@@ -108,6 +109,29 @@ def test_both_sets_of_a_comparison_are_held_against_it():
     assert first.startswith("Their true accuracies are 90.00 and 60.00 on average: +30.00 points")
     assert second.startswith("Over 27 uniform draws, rewards rank as the truth does")
     assert truth_of_sets(FOUR, sets, known, 0) is None and truth_in_words(None) == []
+
+
+def test_short_trainings_are_held_against_it_beside_shared_weights():
+    space = Nasbench201Space(3)
+    arcs = [str(space.parse(one)) for one in itertools.product((0, 1, 3), repeat=3)]
+    accuracies = {arc: TRUTH.accuracy(arc.split()) for arc in arcs}
+    trained = [
+        {"arc": arc, "reward": -accuracies[arc], "stand_alone_reward": accuracies[arc] / 100}
+        for arc in arcs
+    ]
+    found = truth_of_trained(TRUTH, trained, 0)
+    assert found["count"] == 27
+    assert found["alone"]["tau"]["value"] == pytest.approx(1)
+    assert found["shared"]["tau"]["value"] == pytest.approx(-1)
+    sets = {"controller": arcs[:2], "uniform": arcs}
+    known = {arc: accuracies[arc] for arc in arcs}
+    *_, words = truth_in_words(truth_of_sets(TRUTH, sets, known, 0) | {"trained": found})
+    assert words == (
+        "Of the 27 that were trained alone, the short trainings rank as the truth does to "
+        "Kendall's tau 1.00 (1.00 to 1.00), and shared weights to -1.00 (-1.00 to -1.00)."
+    )
+    # Too few for a tau with an interval.
+    assert truth_of_trained(TRUTH, trained[:9], 0) is None
 
 
 def test_each_epoch_records_the_true_mean_of_what_is_drawn(tmp_path):
