@@ -134,17 +134,14 @@ def _trained(records: Sequence[Mapping], result: Mapping | None) -> str:
 
 
 def _classes(details: Mapping | None) -> str:
-    """Returns the accuracy of each class, the worst first, and the confusion matrix."""
+    """Returns the accuracy of each class, the worst first, and what was taken for what."""
     if not details:
         return ""
     found = {name: value for name, value in details["class_accuracy"].items() if value is not None}
     rows = [(name, f"{found[name]:.4f}") for name in sorted(found, key=found.get)]
-    names = list(details["class_accuracy"])
-    return _section(
-        "Test images by class",
-        _table(["class", "accuracy"], rows),
-        confusion_plot(details["confusion"], names),
-    )
+    confusion, names = details.get("confusion"), list(details["class_accuracy"])
+    picture = confusion_plot(confusion, names) if confusion else ""
+    return _section("Test images by class", _table(["class", "accuracy"], rows), picture)
 
 
 def _best(space: Space, arc: Arc) -> str:

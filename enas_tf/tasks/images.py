@@ -22,6 +22,9 @@ ClassWeights = Literal["none", "balanced"]
 # In up to so many classes, the right one is among five too often to be worth telling.
 _FEW_CLASSES = 10
 
+# With more, every batch's matrix would take too much memory, and nobody could read it.
+_MOST_CONFUSED = 100
+
 
 @dataclass(frozen=True)
 class Objective:
@@ -163,8 +166,9 @@ class ImageTask:
     def totals(self, outputs: Outputs, labels: tf.Tensor) -> dict[str, tf.Tensor]:
         """Computes totals over a batch, for `metrics`: `loss`, `correct` and `count`.
 
-        By class also `confusion`, `(classes, classes)`, how many images of each class are taken for
-        each; and of more than ten classes `top5`, how many are among the five likeliest.
+        By class also `class_count` and `class_correct`, `(classes,)`; of at most a hundred classes
+        `confusion`, `(classes, classes)`, how many images of each class are taken for each; and of
+        more than ten classes `top5`, how many are among the five likeliest.
         """
         logits, _ = outputs
         totals = {
@@ -175,9 +179,14 @@ class ImageTask:
         if not self._objective.by_class:
             return totals
         classes = logits.shape[-1]
-        cells = classes * labels + tf.argmax(logits, axis=-1, output_type=labels.dtype)
-        counts = tf.math.unsorted_segment_sum(tf.ones_like(logits[:, 0]), cells, classes**2)
-        totals["confusion"] = tf.reshape(counts, [classes, classes])
+        correct = _correct(logits, labels)
+        ones = tf.ones_like(correct)
+        totals["class_count"] = tf.math.unsorted_segment_sum(ones, labels, classes)
+        totals["class_correct"] = tf.math.unsorted_segment_sum(correct, labels, classes)
+        if classes <= _MOST_CONFUSED:
+            cells = classes * labels + tf.argmax(logits, axis=-1, output_type=labels.dtype)
+            counts = tf.math.unsorted_segment_sum(ones, cells, classes**2)
+            totals["confusion"] = tf.reshape(counts, [classes, classes])
         if classes > _FEW_CLASSES:
             top5 = tf.nn.in_top_k(labels, logits, 5)
             totals["top5"] = tf.reduce_sum(tf.cast(top5, tf.float32))
@@ -196,8 +205,8 @@ class ImageTask:
             "loss": float(totals["loss"]) / count,
             "accuracy": float(totals["correct"]) / count,
         }
-        if "confusion" in totals:
-            metrics["balanced_accuracy"] = float(np.nanmean(_recalls(totals["confusion"])))
+        if "class_count" in totals:
+            metrics["balanced_accuracy"] = float(np.nanmean(_recalls(totals)))
         if "top5" in totals:
             metrics["top5_accuracy"] = float(totals["top5"]) / count
         return metrics
@@ -207,15 +216,16 @@ class ImageTask:
 
         Returns:
             By class, `class_accuracy`, by the classes' names, None where there are no images; and
-            `confusion`, for each class a list of how many of its images are taken for each.
+            of at most a hundred classes `confusion`, for each a list of how many of its images are
+            taken for each.
         """
-        if "confusion" not in totals:
+        if "class_count" not in totals:
             return {}
-        recalls = [None if np.isnan(one) else float(one) for one in _recalls(totals["confusion"])]
-        return {
-            "class_accuracy": dict(zip(self.data.class_names, recalls, strict=True)),
-            "confusion": np.asarray(totals["confusion"]).astype(int).tolist(),
-        }
+        recalls = [None if np.isnan(one) else float(one) for one in _recalls(totals)]
+        details: dict = {"class_accuracy": dict(zip(self.data.class_names, recalls, strict=True))}
+        if "confusion" in totals:
+            details["confusion"] = np.asarray(totals["confusion"]).astype(int).tolist()
+        return details
 
     def reward(self, metrics: Mapping[str, float]) -> float:
         """Returns an architecture's reward: its accuracy, plain or balanced."""
@@ -251,11 +261,10 @@ class NetworkForward:
         return logits, aux_logits
 
 
-def _recalls(confusion: np.ndarray) -> np.ndarray:
+def _recalls(totals: Mapping[str, np.ndarray]) -> np.ndarray:
     """Returns the accuracy of each class; not a number where there are no images."""
-    confusion = np.asarray(confusion, np.float64)
-    counts = confusion.sum(axis=1)
-    return np.divide(np.diag(confusion), counts, np.full(len(counts), np.nan), where=counts > 0)
+    correct, counts = (np.asarray(totals[n], np.float64) for n in ("class_correct", "class_count"))
+    return np.divide(correct, counts, np.full(len(counts), np.nan), where=counts > 0)
 
 
 def _cross_entropy(logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:

@@ -81,6 +81,25 @@ def test_of_many_classes_the_five_likeliest_count():
     assert (metrics["accuracy"], metrics["top5_accuracy"]) == (0.25, 0.5)
 
 
+@pytest.mark.parametrize(("classes", "has_confusion"), [(100, True), (101, False)])
+def test_of_very_many_classes_only_their_accuracies_are_told(classes, has_confusion):
+    labels = tf.constant([0, 5, 5, classes - 1])
+    logits = tf.one_hot([0, 5, 6, classes - 1], classes)
+    task = judged(by_class=True)
+    totals = {name: v.numpy() for name, v in task.totals((logits, None), labels).items()}
+    assert ("confusion" in totals) is has_confusion
+    assert sum(value.size for value in totals.values()) == 4 + 2 * classes + has_confusion * 10_000
+    assert task.metrics(totals)["balanced_accuracy"] == pytest.approx((1 + 0.5 + 1) / 3)
+    task.data = SimpleNamespace(class_names=tuple(map(str, range(classes))))
+    details = task.details(totals)
+    assert details["class_accuracy"] == {str(n): None for n in range(classes)} | {
+        "0": 1.0,
+        "5": 0.5,
+        str(classes - 1): 1.0,
+    }
+    assert ("confusion" in details) is has_confusion
+
+
 def test_balanced_weights_give_all_classes_the_same_share():
     data = tiny.data()
     labels = np.array([0] * 30 + [2] * 15, np.int32)
