@@ -5,6 +5,7 @@ no rename, no append and no lock: a file is there whole or not at all, and that 
 Nothing is imported before the first address of a store is used.
 """
 
+import errno
 import importlib
 import os
 import re
@@ -171,6 +172,9 @@ class Store:
         """Copies a file to a local path, whole or not at all; returns whether there is such a file.
 
         Folders of the local path are made.
+
+        Raises:
+            OSError: the local disk is full.
         """
         path.parent.mkdir(parents=True, exist_ok=True)
         aside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
@@ -212,6 +216,9 @@ class Store:
             ) from error
         # Each store, and each version of its package, has errors of its own.
         except Exception as error:
+            # It is the disk here that is full.
+            if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT):
+                raise
             raise StoreError(
                 f"{url} cannot be {done} ({one_line(error)}); check the address, the credentials "
                 "and the network"

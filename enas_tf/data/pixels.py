@@ -1,7 +1,8 @@
 """Where the pixels of a data set lie, in memory or on disk; and its splits.
 
 Images are a NumPy array, or `DiskImages`, which behave like one. A store collects decoded images,
-in memory or in a file of raw bytes. Memory never holds the pixels twice.
+in memory or in a file of raw bytes. Memory does not hold the pixels twice, but while the grey
+images before the first coloured one are given its channels.
 """
 
 import itertools
@@ -107,12 +108,14 @@ class PixelStore:
             return
         self._file.flush()
         with self._file as grey:
-            self._begin((*shape[:2], channels))
-            grey.seek(0)
-            for _ in range(length):
-                one = np.frombuffer(grey.read(math.prod(shape)), np.uint8).reshape(1, *shape)
-                self.extend(np.broadcast_to(one, (1, *self._shape)), channels)
-        Path(grey.name).unlink()
+            try:
+                self._begin((*shape[:2], channels))
+                grey.seek(0)
+                for _ in range(length):
+                    one = np.frombuffer(grey.read(math.prod(shape)), np.uint8).reshape(1, *shape)
+                    self.extend(np.broadcast_to(one, (1, *self._shape)), channels)
+            finally:
+                Path(grey.name).unlink()
 
 
 Images = np.ndarray | DiskImages
@@ -189,12 +192,14 @@ class Split:
 
     Args:
         images: uint8 `(count, height, width, channels)`, an array or `DiskImages`.
-        labels: int32 `(count,)`, positions in the data set's `class_names`.
+        labels: integers, `(count,)`, positions in the data set's `class_names`; kept as int32.
     """
 
     def __init__(self, images: Images, labels: np.ndarray) -> None:
         self.images = images
-        self.labels = labels
+        # TensorFlow's losses take no small integers, such as those of data sets of Keras.
+        is_whole = np.issubdtype(labels.dtype, np.integer)
+        self.labels = labels.astype(np.int32, copy=False) if is_whole else labels
 
     def __len__(self) -> int:
         return len(self.images)

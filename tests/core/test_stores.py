@@ -1,3 +1,5 @@
+import errno
+
 import pytest
 import tensorflow as tf
 
@@ -44,6 +46,17 @@ def test_errors_of_all_kinds_are_one_line_that_names_the_address(store):
     with pytest.raises(StoreError, match=r"s3://b/run/x cannot be written \(Access Denied\)") as e:
         Store("s3://b/run").write("x", b"")
     assert "\n" not in str(e.value)
+
+
+def test_a_full_disk_here_is_no_error_of_the_store(store, tmp_path, monkeypatch):
+    def full(*args, **kwargs):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(store, "get_file", full)
+    Store("s3://b/run").write("x", b"1")
+    with pytest.raises(OSError, match="No space left") as e:
+        Store("s3://b/run").get("x", tmp_path / "x")
+    assert not isinstance(e.value, StoreError) and not list(tmp_path.iterdir())
 
 
 def test_a_missing_package_is_named(store, monkeypatch):

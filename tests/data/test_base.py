@@ -59,6 +59,13 @@ def test_a_split_takes_images_and_labels_by_place():
     np.testing.assert_array_equal(labels, split.labels[[7, 0, 22]])
 
 
+@pytest.mark.parametrize("dtype", [np.uint8, np.int64])
+def test_labels_of_any_integers_are_what_losses_take(dtype):
+    split = Split(numbered(0, 3).images, np.array([0, 2, 1], dtype))
+    _, labels = split.taker()(tf.constant([1, 2]))
+    assert labels.dtype == tf.int32 and labels.numpy().tolist() == [2, 1]
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="memory is read off /proc")
 def test_batches_take_no_copy_of_the_images():
     code = """

@@ -1,3 +1,6 @@
+import errno
+import tempfile
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -69,6 +72,20 @@ def test_grey_images_before_coloured_ones_repeat_their_channel(tmp_path, name):
     found = stored(wanted, name and tmp_path / name, parts, channels=(1, 1, 3))
     np.testing.assert_array_equal(found[:], wanted)
     assert [path.name for path in tmp_path.iterdir()] == [name] * bool(name)
+
+
+def test_a_full_disk_amid_widening_leaves_no_file(tmp_path, monkeypatch):
+    store = PixelStore(9, (4, 4, 1), tmp_path / "pixels")
+    store.extend(pictures(5, 1), 1)
+
+    def full(*args, **kwargs):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch, pytest.raises(UserError, match="No space left"):
+        patch.setattr(tempfile, "NamedTemporaryFile", full)
+        store.extend(pictures(4), 3)
+    store.discard()
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_tensors_of_aligned_arrays_are_no_copies():
