@@ -16,6 +16,9 @@ from enas_tf.export.serving_files import Requests
 from enas_tf.layers.dropout import Dropout, DropPath
 from enas_tf.layers.norm import BatchNorm
 
+# Of image files that TensorFlow decodes: grey, coloured, coloured and transparent.
+_CHANNELS_OF_FILES = (1, 3, 4)
+
 
 def deployable(network: keras.Model, data: ImageData) -> keras.Model:
     """Builds a self-contained model, from bytes to probabilities, of Keras' own layers.
@@ -105,6 +108,8 @@ def predict(version: Path, images: np.ndarray) -> list[tuple[str, float]]:
 def _warmup(data: ImageData) -> Requests:
     """Returns a request for each signature, with one test image in the form that it takes."""
     images = data.splits["test"].images[:1]
+    if data.image_shape[-1] not in _CHANNELS_OF_FILES:
+        return {"serving_default": {"image": images}}
     encoded = tf.io.encode_png(images[0]).numpy()
     example = tf.train.Example()
     example.features.feature["image/encoded"].bytes_list.value.append(encoded)
@@ -117,6 +122,7 @@ def _warmup(data: ImageData) -> Requests:
 
 
 def _signatures(model: keras.Model, class_names: Sequence[str]) -> Signatures:
+    """Returns the signatures; those that decode files only if files have so many channels."""
     height, width, channels = image_shape = model.input_shape[1:]
     labels = tf.constant(list(class_names))
     images = tf.TensorSpec((None, height, width, channels), tf.uint8, name="image")
@@ -130,6 +136,10 @@ def _signatures(model: keras.Model, class_names: Sequence[str]) -> Signatures:
         class_id = tf.argmax(probabilities, axis=-1)
         label = tf.gather(labels, class_id)
         return {"probabilities": probabilities, "class_id": class_id, "label": label}
+
+    pixels_only = {"serving_default": serve.get_concrete_function()}
+    if channels not in _CHANNELS_OF_FILES:
+        return pixels_only
 
     def decode(encoded: tf.Tensor) -> tf.Tensor:
         image = decode_to_channels(encoded, channels)
@@ -159,8 +169,7 @@ def _signatures(model: keras.Model, class_names: Sequence[str]) -> Signatures:
         return {"classes": classes, "scores": scores}
 
     strings = tf.TensorSpec((None,), tf.string)
-    return {
-        "serving_default": serve.get_concrete_function(),
+    return pixels_only | {
         "serve_bytes": tf.function(serve_bytes).get_concrete_function(
             _named(strings, "image_bytes")
         ),

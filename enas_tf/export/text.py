@@ -16,6 +16,9 @@ from enas_tf.export.serving_files import Requests
 
 _WARMUP_WORDS = 20
 
+# What separates words for Python, but for the line break.
+_SPACES = r"[\p{Zs}\t\r\f\v\x{1c}-\x{1f}\x{85}\x{2028}\x{2029}]+"
+
 
 def export_text(model: keras.Model, data: TextData, folder: Path, arc: str, card: dict) -> Path:
     """Writes the next version of a language model; see `enas_tf.export.base.write_version`.
@@ -131,8 +134,8 @@ def _signatures(model: keras.Model, data: TextData, table: tf.lookup.StaticHashT
 
 def _split(text: tf.Tensor, tokens: Tokens) -> tf.RaggedTensor:
     """Splits texts as the training data: in words or characters, with an end after each line."""
-    # As Python does, which reads the training data, at all spaces of Unicode.
-    text = tf.strings.strip(tf.strings.regex_replace(text, r"[\p{Zs}\t\r\f\v]+", " "))
+    # As Python does, which reads the training data.
+    text = tf.strings.strip(tf.strings.regex_replace(text, _SPACES, " "))
     if tokens == "characters":
         lines = tf.strings.regex_replace(text, r"\s*\n\s*", "\n")
         return tf.strings.unicode_split(tf.strings.join([lines, "\n"]), "UTF-8")

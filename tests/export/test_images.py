@@ -321,6 +321,19 @@ def test_holds_each_weight_once(exported):
     assert stored == main.count_params() + 1
 
 
+@pytest.mark.parametrize("channels", [2, 5])
+def test_images_that_no_file_holds_are_served_as_pixels_alone(tmp_path, channels):
+    data = image_data(channels)
+    network = build(data)
+    version = export_images(network, data, tmp_path / "model", ARC, CARD)
+    assert list(tf.saved_model.load(str(version)).signatures) == ["serving_default"]
+    images = data.splits["test"].images[:3]
+    normalised = tf.constant((images / 255 - data.mean) / data.std, tf.float32)
+    wanted = tf.nn.softmax(network(normalised, training=False)[0]).numpy()
+    _, found = zip(*predict(version, images), strict=True)
+    np.testing.assert_allclose(found, wanted.max(axis=1), atol=1e-5)
+
+
 def test_predicts_by_the_export_alone(exported):
     wanted = exported.probabilities(exported.images)
     labels, probabilities = zip(*predict(exported.version, exported.images), strict=True)

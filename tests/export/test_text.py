@@ -224,7 +224,7 @@ def test_characters_are_scored_as_they_were_trained_on(tmp_path):
     network = build(RnnSpace.of(ARC)[1], config, data.vocab_size, 4, StepRng(10, 0))
     version = export_text(deployable(network), data, tmp_path / "model", ARC, {})
     score = tf.saved_model.load(str(version)).signatures["score_text"]
-    texts = ["你们 吗\n好", " 你们\u3000吗  \n\n好 ", "你x"]
+    texts = ["你们 吗\n好", " 你们\u3000\u2028吗 \x85\x1f \n\n好 ", "你x"]
     found = score(text=tf.constant(texts))
     assert found["num_tokens"].numpy().tolist() == [7, 7, 3]
     # From the end of a line on: four characters, an end, one character, an end.
