@@ -27,7 +27,8 @@ unset http_proxy https_proxy
 
 status=0
 # Batch sizes, and architectures of an update, are multiples of the eight GPUs (docs/devices.md).
-srun --wait=300 python -m launchers.cifar_micro \
+# Since Slurm 22.05 srun does not take the number of cores from sbatch.
+srun --wait=300 --cpus-per-task="$SLURM_CPUS_PER_TASK" python -m launchers.cifar_micro \
   --strategy=multiworker \
   --search.arcs_per_update=16 \
   --workdir="$workdir" \

@@ -293,6 +293,7 @@ def test_the_slurm_script_queues_again_what_ran_out_of_time(tmp_path, status, as
     names = {
         "PATH": f"{tmp_path}:/usr/bin:/bin",
         "SLURM_JOB_ID": "17",
+        "SLURM_CPUS_PER_TASK": "16",
         "SLURM_SUBMIT_DIR": "/shared/my runs",
         "ENAS_ENVIRONMENT": str(tmp_path),
     }
@@ -302,6 +303,7 @@ def test_the_slurm_script_queues_again_what_ran_out_of_time(tmp_path, status, as
     if asked:
         assert (tmp_path / "asked").read_text() == asked
     words = (tmp_path / "words").read_text().splitlines()
+    assert "--cpus-per-task=16" in words
     settings, _ = settings_of(["srun", *words])
     assert settings.common.workdir == "/shared/my runs/runs/cifar_micro"
     assert settings.common.data_dir == "/shared/my runs/data"
