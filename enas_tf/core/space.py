@@ -12,7 +12,7 @@ from dataclasses import dataclass, fields
 from functools import cached_property
 from typing import ClassVar
 
-from enas_tf.core.errors import UserError
+from enas_tf.core.errors import UserError, one_line
 from enas_tf.core.forms import Form, Values, decode_json, shown
 from enas_tf.core.graphs import Graph
 
@@ -210,8 +210,20 @@ class Space(ABC):
         Raises:
             UserError: the text is in such a form, but is no architecture of this space.
         """
-        found = (form.read(text) for form in cls.forms)
-        return next((values for values in found if values is not None), None)
+        for form in cls.forms:
+            try:
+                values = form.read(text)
+            except UserError:
+                raise
+            # What the text holds is anybody's: a reader need not foresee all that can be wrong.
+            except (AttributeError, LookupError, TypeError, ValueError) as error:
+                raise UserError(
+                    f"this text looks like an architecture in the form {form.name}, but is not "
+                    f"whole ({one_line(error)})"
+                ) from error
+            if values is not None:
+                return values
+        return None
 
     def write_form(self, arc: Arc, name: str) -> str:
         """Returns an architecture in the form of a name: `tokens`, `json`, or one of `forms`.

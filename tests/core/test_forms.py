@@ -96,6 +96,24 @@ def test_micro_architectures_of_others(text):
     assert MicroSpace.of(text)[1].tokens == (1, 4, 0, 2, 0, 0, 1, 3)
 
 
+@pytest.mark.parametrize(
+    ("space", "text"),
+    [
+        (MicroSpace, "Genotype(normal=[('skip_connect', 1, 2)], normal_concat=[2])"),
+        (MicroSpace, "Genotype(normal=[('skip_connect', [1])], normal_concat=[2])"),
+        (MicroSpace, "Genotype(normal=[('skip_connect', 1)] * 2, normal_concat=[2, 'x'])"),
+        (MacroSpace, '{"architecture": [[0]], "nn_config": {"embedding": ["convolution"]}}'),
+        (MacroSpace, '{"architecture": [[0]], "nn_config": {"embedding": {"0": "pool"}}}'),
+        (MacroSpace, '{"InputChoice1": [true], "LayerChoice2": 1}'),
+        (MacroSpace, '{"a": {"LayerChoice1": 1}}'),
+    ],
+)
+def test_what_looks_like_a_form_but_is_not_whole_is_told(space, text):
+    with pytest.raises(UserError) as error:
+        space.of(text)
+    assert "\n" not in str(error.value)
+
+
 @pytest.mark.parametrize("text", ["[0 2 1 0]", "--fixed_arc='0 2 1 0'"])
 def test_cells_of_enas_lm(text):
     assert RnnSpace.of(text)[1].tokens == (0, 2, 1, 0)

@@ -127,7 +127,7 @@ class ChannelSpace(MacroSpace):
     def __post_init__(self) -> None:
         """Raises UserError for a size or ops that the space cannot have."""
         super().__post_init__()
-        if self.channel_blocks < 2:
+        if not isinstance(self.channel_blocks, int) or self.channel_blocks < 2:
             raise UserError(
                 f"space.channel_blocks must be at least 2, got {shown(self.channel_blocks)}"
             )
