@@ -154,8 +154,7 @@ def _rewarding(subject: Subject, total: int) -> tuple[ChildTrainer, Evaluator, I
     task = subject.recipe.domain.search_task(settings, subject.data())
     _, trainer = _shared_weights(subject, task)
     evaluator = Evaluator(trainer, task, settings.search.batch_size)
-    # Two batches for each architecture, since a compiled step runs twice.
-    count = 2 * settings.search.arcs_per_update * total
+    count = settings.search.arcs_per_update * total
     return trainer, evaluator, evaluator.shuffled_batches(settings.common.seed, 0, count)
 
 

@@ -263,6 +263,8 @@ class KerasBlocks:
             num_classes,
             use_bias=use_bias,
             kernel_initializer=self._initial(features.shape[-1]),
+            # As PyTorch has it, which is where the only networks with a bias come from.
+            bias_initializer=self._initial(features.shape[-1]),
             dtype="float32",
             name="classifier",
         )(features)

@@ -184,8 +184,9 @@ def read_lines(paths: Sequence[str]) -> Iterator[str]:
 
 def _decoded(lines: Iterable[bytes], name: str) -> Iterator[str]:
     try:
-        for line in lines:
-            yield line.decode("utf-8")
+        for number, line in enumerate(lines):
+            # Some editors write a byte order mark.
+            yield line.decode("utf-8" if number else "utf-8-sig")
     except UnicodeDecodeError as error:
         raise UserError(f"{name} is no text in UTF-8; leave out --text for images") from error
 
@@ -205,7 +206,8 @@ def _image_files(paths: Sequence[str]) -> list[Path]:
             found = sorted(
                 file
                 for file in path.rglob("*")
-                if file.suffix.lower() in FILE_TYPES and not is_hidden(file)
+                if file.suffix.lower() in FILE_TYPES
+                and not any(map(is_hidden, (file, *file.relative_to(path).parents)))
             )
         if not found:
             raise UserError(f"{path} holds no files named *{', *'.join(FILE_TYPES)}")
